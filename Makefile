@@ -1,0 +1,40 @@
+# make demo | test | test-slow | lint | wheel | venv | lock
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+# Compiled programs are kept beside the environment, so that a second demo starts faster.
+export JAX_COMPILATION_CACHE_DIR ?= $(abspath $(VENV))/jax_cache
+
+.PHONY: demo test test-slow lint wheel venv lock
+
+demo: venv
+	@$(RUN) -m nwt_jax.demo --output=out/demo
+
+test: venv
+	@$(RUN) -m pytest -m "not slow"
+
+test-slow: venv
+	@$(RUN) -m pytest -m slow
+
+lint: venv
+	@$(RUN) -m ruff check .
+	@$(VENV)/bin/lint-imports
+
+wheel: venv
+	@$(RUN) -m pip wheel -q --disable-pip-version-check --no-index --no-deps --no-build-isolation -w dist .
+
+# The copy of the lock inside the environment is written last: it says that this environment is whole, and of which lock.
+venv:
+	@if cmp -s requirements.lock $(VENV)/requirements.lock && $(RUN) -c "" 2>/dev/null; then exit 0; fi; \
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null || { \
+	  echo "nwt_jax needs Python 3.11 or newer and found '$$($(PYTHON) --version 2>&1)': try make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }; \
+	echo "Making $(VENV) from requirements.lock (once; two to four minutes)."; \
+	rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) && \
+	$(RUN) -m pip install -q --disable-pip-version-check --no-input --require-hashes -r requirements.lock && \
+	$(RUN) -m pip install -q --disable-pip-version-check --no-input --no-index --no-deps --no-build-isolation -e . && \
+	cp requirements.lock $(VENV)/requirements.lock
+
+# Needs uv on the path (it is no part of the environment). One file serves every Python from 3.11 on.
+lock:
+	uv pip compile pyproject.toml --extra test --extra talker --universal --python-version 3.11 --generate-hashes \
+	  --no-annotate --custom-compile-command "make lock" -q -o requirements.lock

@@ -1,0 +1,77 @@
+"""What FAR and MAR share: data, optimiser, objective and the sizes that Tables 5 and 6 have in common (C.2.2)."""
+
+import ml_collections
+
+from configs import common
+
+
+def prior_config(family: str) -> ml_collections.ConfigDict:
+  """Everything of a prior's config but what its own table prints."""
+  return ml_collections.ConfigDict(
+    dict(
+      family=family,
+      dvae="",  # the frozen dVAE whose Memcodes are the targets: a checkpoint's directory
+      model=dict(
+        grid=(16, 14),  # Memcodes a frame, 256 x 224 pixels, Table 4a
+        num_heads=8,  # Table 4a
+        num_codes=8,  # Tables 4a, 5 and 6: vocab_size
+        learned_empty=False,  # GAP: padding and what stands before the first code embed as zeros
+        num_episodes=215,  # 3.1
+        mel_stride=4,  # 24 kHz / (hop 200 * 30 fps), Table 7 and D.8. DEPARTS: Tables 5-6 print stride 3
+        mel_shift=5.0,  # GAP: (log mel + 5) / 4 lies between about -1.6 and 2
+        mel_scale=0.25,
+        # (kernel, dilation, features), Tables 5-6. DEPARTS: the first kernel is 4, not 3, to skip no mel frame
+        audio_rows=((4, 1, 256), (3, 1, 256), (3, 1, 256), (3, 1, 512), (3, 2, 512), (3, 4, 512), (3, 8, 1024)),
+        tower_kernel=(3, 2, 2),  # Tables 5-6
+        style_dim=16,  # Tables 5-6
+        # (kernel, dilation in time, stride in space, features), Tables 5-6
+        style_rows=(((2, 2, 2), 1, 2, 256), ((2, 2, 2), 1, 1, 512), ((3, 2, 2), 3, 1, 512), ((3, 2, 2), 9, 1, 512)),
+        min_log_std=-4.0,  # B.2.2, C.2.2
+      ),
+      data=dict(path="", batch_size=64, frames=32, seed=0, num_threads=4),  # C.2.2; path: of the tokens
+      train=common.train(steps=250_000),  # C.2.2
+      # C.2.2: halves every 50,000 updates down to 1e-5. GAP: the clip holds back single bad batches only
+      optim=common.adam(1e-4, half_life=50_000, min_learning_rate=1e-5, clip=1.0),
+      objective=dict(style_kl_weight=1.0),  # beta_l, C.2.2
+      eval=dict(clips=8, frames=90),
+      sample=dict(temperature=1.0, chunk_frames=32, checkpoint=""),
+    )
+  )
+
+
+def shrink_to_demo(config: ml_collections.ConfigDict) -> None:
+  """The shipped models' size: 128 x 112 pixels as 8 x 7 Memcodes, 8 talkers, minutes of training on one GPU."""
+  config.model.update(
+    dict(
+      grid=(8, 7),
+      embed_dim=16,
+      num_episodes=8,
+      episode_dim=16,
+      audio_rows=((4, 1, 128), (3, 1, 128), (3, 1, 128), (3, 1, 128), (3, 2, 128), (3, 4, 128), (3, 8, 128)),
+      tower_kernel=(1, 2, 2),
+      style_rows=(((2, 2, 2), 1, 2, 48), ((2, 2, 2), 1, 1, 48), ((3, 2, 2), 3, 1, 48), ((3, 2, 2), 9, 1, 48)),
+    )
+  )
+  config.train.update(dict(steps=20_000, eval_every=5_000, save_every=5_000, export_dtype="float16"))
+  config.optim.update(dict(learning_rate=5e-4, half_life=4_000, warmup=200))
+
+
+def shrink_to_tiny(config: ml_collections.ConfigDict) -> None:
+  """Seconds on a CPU, for tests."""
+  config.model.update(
+    dict(
+      grid=(4, 3),
+      num_heads=2,
+      num_codes=4,
+      embed_dim=4,
+      num_episodes=3,
+      episode_dim=4,
+      audio_rows=((4, 1, 8), (3, 1, 8), (3, 2, 8)),
+      style_dim=4,
+      style_rows=(((2, 2, 2), 1, 2, 8), ((3, 2, 2), 3, 1, 8)),
+    )
+  )
+  config.data.update(dict(batch_size=2, frames=8))
+  config.train.update(dict(steps=2, log_every=1, eval_every=2, save_every=2))
+  config.eval.update(dict(clips=1, frames=12))
+  config.sample.chunk_frames = 8

@@ -1,0 +1,21 @@
+"""Between the stages: Memcodes of every clip, sampled once from the frozen dVAE (2.2.1, footnote 2).
+
+Arguments: tiny (short windows, for tests).
+"""
+
+import ml_collections
+
+from configs import common
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+  words = common.variants(arg, ("tiny",))
+  config = ml_collections.ConfigDict()
+  config.family = "tokenize"
+  config.dvae = ""  # a release of stage 1, or its workdir
+  config.sampler = "gumbel"  # footnote 2: sampling "yielded more dynamic results" than "argmax"
+  config.seed = 0
+  config.chunk_frames = 6 if "tiny" in words else 30
+  config.data = ml_collections.ConfigDict({"path": ""})
+  config.lock()
+  return config

@@ -1,0 +1,270 @@
+"""Speech in, talking-person video out: what programs and notebooks call (Fig. 1, 2.3).
+
+`NWT.from_checkpoint().generate("speech.wav").write("out.mp4")`
+"""
+
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nwt_jax import build
+from nwt_jax.errors import InputError
+from nwt_jax.generate import chunks, far, mar, render
+from nwt_jax.generate import style as styles
+from nwt_jax.io import checkpoint, sound, video
+
+SAMPLERS = {"far": far, "mar": mar}
+CHUNK_FRAMES = 32  # frames sampled, and frames decoded, at once: more is faster on large devices, and takes more memory
+STYLE_FRAMES = 96  # GAP: frames of a style clip that are looked at; the posterior averages over them
+STYLE_DRAW = 2**32 - 1  # a frame number that no clip reaches, so that style and noise of one seed are independent
+MEAN = "mean"  # names the mean of the episode embeddings
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+  """Consecutive frames of a generated video.
+
+  frames: uint8 RGB [t h w 3]. codes: uint8 [t i j k], the Memcodes that they were decoded from.
+  """
+
+  frames: np.ndarray
+  codes: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+  """What `Generation.write` wrote: path, frames, and the seconds that it took."""
+
+  path: Path
+  frames: int
+  seconds: float
+
+
+class NWT:
+  """A prior with its dVAE, loaded once and used for any number of recordings."""
+
+  def __init__(self, family: str, prior, prior_params, prior_card: dict, dvae, dvae_params, dvae_card: dict):
+    self.family, self.card, self.dvae_card = family, prior_card, dvae_card
+    self.episodes: tuple[str, ...] = tuple(prior_card["episodes"])
+    size = dvae_card["video"]
+    self.fps, self.height, self.width = size["fps"], size["height"], size["width"]
+    if self.fps != video.FPS:
+      raise InputError(f"the checkpoint is for {self.fps} frames a second; Table 7's mel goes with {video.FPS} only")
+    self.prior, self.dvae = prior, dvae
+    self._prior_params, self._dvae_params = jax.device_put((prior_params, dvae_params))
+
+  @classmethod
+  def from_checkpoint(cls, directory: str | Path | None = None, family: str = "mar") -> "NWT":
+    """Loads a released model.
+
+    Args: directory: folder with FAMILY.safetensors and dvae.safetensors, or a training workdir; None: the shipped
+      talker. family: "mar" or "far".
+    Raises: InputError: a folder without such a model, damaged files, or a prior of another dVAE.
+    """
+    directory = checkpoint.SHIPPED if directory is None else directory
+    if family not in build.PRIORS:
+      raise InputError(f"model family {family!r} cannot sample video; choose one of {', '.join(build.PRIORS)}")
+    prior_params, card = checkpoint.load_release(directory, family)
+    dvae_params, dvae_card = checkpoint.load_release(directory, "dvae")
+    prior = build.prior(family, card["model"])
+    return cls(family, prior, prior_params, card, build.dvae(dvae_card["model"]), dvae_params, dvae_card)
+
+  def generate(
+    self,
+    audio: str | Path | np.ndarray | sound.Sound,
+    rate: int | None = None,
+    *,
+    seed: int = 0,
+    temperature: float | None = None,
+    episode: str | None = None,
+    style_seed: int | None = None,
+    style_from: str | Path | None = None,
+    style: str | None = None,
+    chunk_frames: int = CHUNK_FRAMES,
+  ) -> "Generation":
+    """Prepares a video for a recording; nothing is sampled before the result is iterated or written.
+
+    Args:
+      audio: a sound file of any length and rate, a Sound, or an array [samples] or [samples channels] with its `rate`.
+      rate: samples per second of an array.
+      seed: of the noise; the same seed gives the same video, for any `chunk_frames`.
+      temperature: of sampling; 0 takes the likeliest code, None the checkpoint's default.
+      episode: a name of `self.episodes`, or changes on the way: "A,B@2.5,A@5.0" (seconds); "mean": the mean embedding;
+        None: the checkpoint's first.
+      style_seed: draws the style from its prior; None: `seed`.
+      style_from: takes the style of this video instead.
+      style: changes single variates afterwards: "3=+2.0" or "3=+2.0,5=-1.0".
+      chunk_frames: frames sampled at once.
+    Returns: an iterable of Chunk.
+    Raises: InputError: what does not fit, and the choices.
+    """
+    if isinstance(audio, sound.Sound):
+      recording = audio
+    elif isinstance(audio, str | Path):
+      recording = sound.open_sound(audio)
+    elif rate is None:
+      raise InputError("sound given as an array needs its rate: generate(samples, rate)")
+    else:
+      recording = sound.from_array(audio, rate)
+    temperature = self.card.get("temperature", 1.0) if temperature is None else temperature
+    if not (math.isfinite(temperature) and temperature >= 0):
+      raise InputError(f"temperature {temperature} is not a finite number from 0 on; give 1, or 0 for the likeliest")
+    if chunk_frames < 1:
+      raise InputError(f"chunk_frames {chunk_frames} is less than one frame; 32 is usual")
+    numbers = episode_numbers(episode, self.episodes, recording.frames, self.fps)
+    if style_from is not None:
+      variates = self.style_of(video.read_video(style_from, self.fps, self.height, self.width))
+    else:
+      key = jax.random.fold_in(jax.random.key(seed if style_seed is None else style_seed), STYLE_DRAW)
+      variates = styles.sample(self.prior, key[None])
+    variates = styles.edit(variates, style) if style else variates
+    return Generation(self, recording, numbers, variates, jax.random.key(seed), float(temperature), chunk_frames)
+
+  def style_of(self, frames: np.ndarray) -> jax.Array:
+    """The style of a clip: the mean of q(z_l | z) on its codes.
+
+    Args: frames: uint8 [t h w 3] of the checkpoint's size; the first STYLE_FRAMES count. Returns: float32 [1 z].
+    """
+    codes = jnp.asarray(self.encode(frames[:STYLE_FRAMES])[None], jnp.int32)
+    return self._style_posterior(self._prior_params, codes)
+
+  def encode(self, frames: np.ndarray, chunk_frames: int = CHUNK_FRAMES) -> np.ndarray:
+    """The likeliest Memcodes of a video. Args: frames: uint8 [t h w 3]. Returns: uint8 [t i j k]."""
+    return self._encoder(self._dvae_params, frames[None], chunk_frames)[0]
+
+  def decode(self, codes: np.ndarray, episode: str | None = None, chunk_frames: int = CHUNK_FRAMES) -> np.ndarray:
+    """The frames of Memcodes. Args: codes: uint8 [t i j k]. episode: as in `generate`. Returns: uint8 [t h w 3]."""
+    numbers = episode_numbers(episode, self.episodes, len(codes), self.fps)
+    return np.concatenate(list(self._pixels(iter([codes]), numbers, chunk_frames)))
+
+  @functools.cached_property
+  def _style_posterior(self) -> Callable:
+    return jax.jit(functools.partial(styles.copy, self.prior))
+
+  @functools.cached_property
+  def _encoder(self) -> Callable:
+    return render.make_encoder(
+      lambda params, frames, valid: self.dvae.apply(params, frames, valid, method="encode"), self.dvae.encoder_margins
+    )
+
+  @functools.cached_property
+  def _decode(self) -> Callable:
+    def decode(params, codes, episode, valid):
+      return render.to_pixels(self.dvae.apply(params, codes, episode, valid, method="decode"))
+
+    return jax.jit(decode)
+
+  @functools.cache  # noqa: B019 - one compiled program per chunk size, for as long as the model is in use
+  def _chunk(self, frames: int) -> Callable:
+    return jax.jit(chunks.make_chunk(self.prior, SAMPLERS[self.family].sample_chunk, frames))
+
+  def _codes(self, job: "Generation") -> Iterator[np.ndarray]:
+    """Samples codes [t i j k] chunk by chunk; each hears as much sound around it as its conditioning looks at."""
+    size, total = job.chunk_frames, job.frames
+    chunk, state = self._chunk(size), SAMPLERS[self.family].init_state(self.prior, 1)
+    for first in range(0, total, size):
+      start, stop = first - self.prior.look_back, first + size + self.prior.look_ahead
+      around = np.arange(start, stop)
+      inside = ((around >= 0) & (around < total)).astype(np.float32)
+      codes, state = chunk(
+        self._prior_params,
+        state,
+        job.sound.mel(start, stop)[None],
+        inside[None],
+        job.style,
+        job.numbers[np.clip(around, 0, total - 1)][None],
+        job.key[None],
+        jnp.int32(first),
+        jnp.float32(job.temperature),
+      )
+      yield np.asarray(codes[0, : min(size, total - first)], np.uint8)
+
+  def _pixels(self, codes: Iterator[np.ndarray], numbers: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Decodes codes as they come; windows overlap by the decoder's view, so that chunks leave no seam."""
+    margins, total = self.dvae.decoder_margins, len(numbers)
+    held, first = next(codes), 0  # the codes that are still needed, and the frame of the first of them
+    for start in range(0, total, size):
+      while first + len(held) < min(start + size + margins[1], total):
+        held = np.concatenate([held, next(codes)])
+      drop = max(start - margins[0] - first, 0)
+      held, first = held[drop:], first + drop
+      part, valid = render.window(held[None], start - first, size, margins)
+      faces, _ = render.window(numbers[None], start, size, margins)
+      frames = self._decode(self._dvae_params, part.astype(np.int32), faces, valid)
+      yield np.asarray(frames[0, margins[0] : margins[0] + min(size, total - start)])
+
+
+class Generation:
+  """A video that is sampled while it is read: iterate over its chunks once, or `write` it. Memory stays constant."""
+
+  def __init__(self, model: NWT, recording: sound.Sound, numbers, style, key, temperature: float, chunk_frames: int):
+    self.model, self.sound, self.numbers, self.style = model, recording, numbers, style
+    self.key, self.temperature, self.chunk_frames = key, temperature, chunk_frames
+    self.frames = recording.frames  # frames that cover the sound
+
+  def __iter__(self) -> Iterator[Chunk]:
+    sampled: list[np.ndarray] = []
+
+    def remember(chunks):
+      for codes in chunks:
+        sampled.append(codes)
+        yield codes
+
+    codes = np.zeros((0,), np.uint8)
+    for frames in self.model._pixels(remember(self.model._codes(self)), self.numbers, self.chunk_frames):
+      codes = np.concatenate([*([codes] if codes.size else []), *sampled])
+      sampled.clear()
+      yield Chunk(frames, codes[: len(frames)])
+      codes = codes[len(frames) :]
+
+  def write(self, path: str | Path, on_chunk: Callable[[Chunk], None] | None = None) -> Written:
+    """Writes the video with its sound; the file appears under its name only when it is whole.
+
+    Args: path: an .mp4; its folder is made. on_chunk: called after each chunk, for progress or to keep codes.
+    Raises: InputError: the file cannot be written.
+    """
+    began = time.perf_counter()
+    model = self.model
+    with video.VideoWriter(path, model.fps, model.height, model.width, self.sound.samples, sound.SAMPLE_RATE) as writer:
+      for chunk in self:
+        writer.write(chunk.frames)
+        if on_chunk is not None:
+          on_chunk(chunk)
+    return Written(Path(path), self.frames, time.perf_counter() - began)
+
+
+def episode_numbers(text: str | None, names: tuple[str, ...], frames: int, fps: int) -> np.ndarray:
+  """The episode of each frame.
+
+  Args: text: "A", "mean", or changes on the way, "A,B@2.5,A@5.0" in seconds; None: the first name. names: the
+    checkpoint's episodes. frames: of the video.
+  Returns: int32 [t]; -1 asks for the mean embedding.
+  Raises: InputError: an unknown name, or times that do not rise within the video.
+  """
+  numbers = np.zeros(frames, np.int32)
+  before = 0.0
+  for place, part in enumerate((text or names[0]).split(",")):
+    name, at, when = part.strip().rpartition("@") if "@" in part else (part.strip(), "", "0")
+    if name not in names and name != MEAN:
+      raise InputError(f"unknown episode {name!r}; choose from {', '.join(names)}, or {MEAN}")
+    try:
+      seconds = float(when)
+    except ValueError:
+      seconds = math.nan
+    if place and not (at and before < seconds < frames / fps):
+      raise InputError(
+        f"episode change {part.strip()!r} needs a time after {before:g} s and before the end at {frames / fps:.2f} s, "
+        "as in A,B@2.5"
+      )
+    if not place and seconds != 0:
+      raise InputError(f"the first episode {part.strip()!r} starts the video; give it without a time, as in A,B@2.5")
+    numbers[math.ceil(seconds * fps - 1e-6) :] = -1 if name == MEAN else names.index(name)
+    before = seconds
+  return numbers

@@ -1,0 +1,83 @@
+"""From plain fields to modules and optimisers: the one place that knows both configs and models."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+from jax import Array
+from ml_collections import ConfigDict
+
+from nwt_jax.errors import InputError
+from nwt_jax.models.critics import Critics
+from nwt_jax.models.dvae import DVAE
+from nwt_jax.models.far import FAR
+from nwt_jax.models.mar import MAR
+from nwt_jax.objectives.dvae import Weights
+
+PRIORS = {"far": FAR, "mar": MAR}
+
+MEL_BINS = 80  # Table 7
+
+Fields = Mapping[str, Any] | ConfigDict  # a config's part, or a model card's
+
+
+def frozen(value: Any) -> Any:
+  """Lists as tuples, all the way down: JSON and ConfigDict give lists, linen fields must be hashable."""
+  return tuple(frozen(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _module(cls, fields: Fields):
+  try:
+    return cls(**{name: frozen(value) for name, value in dict(fields).items()})
+  except TypeError as error:
+    raise InputError(f"{cls.__name__} does not fit its fields ({error}); the config or the model card is of another kind")
+
+
+def dvae(fields: Fields) -> DVAE:
+  """The generator of stage 1 from a config's or a card's `model`."""
+  return _module(DVAE, fields)
+
+
+def critics(layers) -> Critics:
+  """The critics of stage 1 from a config's `critics`."""
+  return Critics(frozen(layers))
+
+
+def prior(family: str, fields: Fields):
+  """A stage-2 model, by its family."""
+  if family not in PRIORS:
+    raise InputError(f"prior family {family!r} is unknown; choose one of {', '.join(PRIORS)}")
+  return _module(PRIORS[family], fields)
+
+
+def weights(fields: Fields) -> Weights:
+  """The weights of stage 1's objective."""
+  return Weights(**dict(fields))
+
+
+def learning_rate(fields: Fields) -> optax.Schedule:
+  """Constant (C.2.1), or halving every `half_life` updates down to `min_learning_rate` (C.2.2), after a linear warm-up."""
+  rate, warmup = fields["learning_rate"], fields.get("warmup", 0)
+  if fields.get("half_life", 0):
+    # GAP: "exponentially decaying by half every 50,000 updates": smooth, not in stairs.
+    schedule = optax.exponential_decay(rate, fields["half_life"], 0.5, end_value=fields["min_learning_rate"])
+  else:
+    schedule = optax.constant_schedule(rate)
+  if not warmup:
+    return schedule
+  return lambda step: schedule(step) * optax.linear_schedule(1.0 / warmup, 1.0, warmup)(step)
+
+
+def optimiser(fields: Fields) -> optax.GradientTransformation:
+  """Adam as C.2 gives it, with an optional clip of the gradient's norm."""
+  adam = optax.adam(learning_rate(fields), b1=fields["b1"], b2=fields["b2"], eps=fields["eps"])
+  return optax.chain(optax.clip_by_global_norm(fields["clip"]), adam) if fields.get("clip", 0) else adam
+
+
+def init_prior(module, key: Array) -> dict:
+  """All parameters of a prior, from its fields alone."""
+  codes = jnp.zeros((1, 2, *module.grid, module.num_heads), jnp.int32)
+  mel = jnp.zeros((1, 2 * module.mel_stride, MEL_BINS), jnp.float32)
+  episode, noise = jnp.zeros((1, 2), jnp.int32), jnp.zeros((1, module.style_dim), jnp.float32)
+  return module.init(key, codes, mel, episode, noise, method="reconstruct")

@@ -1,0 +1,1 @@
+"""What inference does, as pure functions: sampling codes, choosing styles, rendering."""

@@ -1,0 +1,25 @@
+"""Sampling a clip of any length in chunks of one size, which overlap by what the audio encoder sees (B.2.1)."""
+
+from collections.abc import Callable
+
+import jax
+from jaxtyping import Array, Key
+
+from nwt_jax.models.prior import Prior
+from nwt_jax.types import Style
+
+
+def make_chunk(model: Prior, sample_chunk: Callable, frames: int) -> Callable:
+  """The one program that samples a clip chunk by chunk; pure, so that its caller may jit it once.
+
+  Args: sample_chunk: of generate.far or generate.mar. frames: in a chunk.
+  Returns: chunk(params, state, mel [b s m], valid [b w], style [b z], episode [b w], keys [b], first_frame,
+    temperature) -> (codes [b frames i j k], state), where mel, valid and episode cover the w = look_back + frames +
+    look_ahead frames around the chunk, and valid is 0 outside the clip. The last chunk may reach past its end."""
+
+  def chunk(params, state, mel, valid, style: Style, episode, keys: Key[Array, " b"], first_frame, temperature):
+    condition = model.apply(params, mel, style, episode, valid, method="condition")
+    inner = jax.tree.map(lambda c: c[:, model.look_back : model.look_back + frames], condition)
+    return sample_chunk(model, params, state, inner, keys, first_frame, temperature)
+
+  return chunk

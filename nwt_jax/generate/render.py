@@ -1,0 +1,78 @@
+"""Clips of any length through the dVAE: windows of one shape that overlap by the temporal blocks' reach (B.1.1)."""
+
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+
+def window(sequence: np.ndarray, start: int, frames: int, margins: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+  """Frames start - margins[0] .. start + frames + margins[1], zeros where the clip has none.
+
+  Args: sequence: [b t ...]. start: first frame wanted.
+  Returns: the window [b frames+margins ...], and its `valid` mask [b frames+margins]. Temporal layers multiply by the
+    mask, so that the middle of a window equals the same frames of the whole clip.
+  """
+  before, after = margins
+  length = sequence.shape[1]
+  low, high = start - before, start + frames + after
+  part = sequence[:, max(low, 0) : min(high, length)]
+  leading = max(-low, 0)
+  pads = (leading, high - low - leading - part.shape[1])
+  valid = np.pad(np.ones(part.shape[:2], np.float32), ((0, 0), pads))
+  return np.pad(part, ((0, 0), pads) + ((0, 0),) * (part.ndim - 2)), valid
+
+
+def to_pixels(video: Float[Array, "b t h w 3"]) -> UInt8[Array, "b t h w 3"]:
+  """[-1, 1] to uint8, the inverse of D.9, rounded."""
+  return jnp.clip(jnp.round((video + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
+
+
+def make_decoder(decode: Callable, margins: tuple[int, int]) -> Callable[..., Iterator[np.ndarray]]:
+  """Builds decode(params, codes [b t i j k], episode [b t], frames) -> uint8 [b <=frames h w 3], window by window.
+
+  Args: decode: (params, codes, episode, valid) -> video in [-1, 1]. margins: the decoder's.
+  """
+  compiled = jax.jit(lambda params, codes, episode, valid: to_pixels(decode(params, codes, episode, valid)))
+
+  def run(params, codes: np.ndarray, episode: np.ndarray, frames: int) -> Iterator[np.ndarray]:
+    for start in range(0, codes.shape[1], frames):
+      part, valid = window(codes, start, frames, margins)
+      faces, _ = window(episode, start, frames, margins)
+      video = compiled(params, jnp.asarray(part, jnp.int32), jnp.asarray(faces, jnp.int32), valid)
+      count = min(frames, codes.shape[1] - start)
+      yield np.asarray(video[:, margins[0] : margins[0] + count])
+
+  return run
+
+
+def make_encoder(encode: Callable, margins: tuple[int, int]) -> Callable[..., np.ndarray]:
+  """Builds encode(params, video uint8 [b t h w 3], frames, key) -> codes uint8 [b t i j k].
+
+  Args: encode: (params, video in [-1, 1], valid) -> logits. margins: the encoder's. In `run`, a key of None takes the
+    argmax; another draws each frame's noise from the key and the frame's number alone.
+  """
+
+  def codes_of(params, video, valid, first, key):
+    logits = encode(params, video.astype(jnp.float32) / 127.5 - 1.0, valid)
+    if key is not None:
+      shape = (logits.shape[0], *logits.shape[2:])
+      frames = first + jnp.arange(logits.shape[1], dtype=jnp.uint32)
+      noise = jax.vmap(lambda frame: jax.random.gumbel(jax.random.fold_in(key, frame), shape))(frames)
+      logits = logits + jnp.swapaxes(noise, 0, 1)
+    return jnp.argmax(logits, axis=-1).astype(jnp.uint8)
+
+  compiled = jax.jit(codes_of)
+
+  def run(params, video: np.ndarray, frames: int, key: Array | None = None) -> np.ndarray:
+    parts = []
+    for start in range(0, video.shape[1], frames):
+      part, valid = window(video, start, frames, margins)
+      codes = compiled(params, part, valid, np.uint32(start), key)  # noise by the window's first frame
+      count = min(frames, video.shape[1] - start)
+      parts.append(np.asarray(codes[:, margins[0] : margins[0] + count]))
+    return np.concatenate(parts, axis=1)
+
+  return run

@@ -1,0 +1,1 @@
+"""Files in and out: video, audio, checkpoints. Nothing here knows a model."""

@@ -1,0 +1,41 @@
+"""Trains: `python -m nwt_jax.main --config=configs/dvae_lwt.py --workdir=W --config.data.path=DIR` (C.1, C.2)."""
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from nwt_jax import program
+from nwt_jax.errors import InputError
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, for instance configs/dvae_lwt.py:demo.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, pictures, export.")
+
+
+def main(_) -> None:
+  """Runs the stage that the config names."""
+  config, workdir = _CONFIG.value, Path(_WORKDIR.value)
+  if not config.data.path:
+    what = "clips" if config.family in ("dvae", "tokenize") else "tokens"
+    made = "prepare --input='clips/*.mp4' --output=DIR" if what == "clips" else "main --config=configs/tokenize.py ..."
+    raise InputError(f"no data: --config.data.path is empty, wanted a folder of {what}; make it with python -m nwt_jax.{made}")
+  if config.family == "tokenize":
+    if not config.dvae:
+      raise InputError("no dVAE: --config.dvae is empty, wanted the workdir of a stage-1 run; train configs/dvae_lwt.py first")
+    from nwt_jax.train.tokenize import tokenize
+
+    tokenize(config, workdir)
+    return
+  from nwt_jax.train.loop import train
+
+  if config.family == "dvae":
+    from nwt_jax.train.dvae import make_stage
+  elif config.family in ("far", "mar"):
+    from nwt_jax.train.prior import make_stage
+  else:
+    raise InputError(f"config family {config.family!r} is unknown; choose dvae, tokenize, far or mar")
+  train(lambda: make_stage(config), config, workdir)
+
+
+if __name__ == "__main__":
+  program.run(main, "config", "workdir")

@@ -1,0 +1,1 @@
+"""Rulers: NumPy functions that turn frames into numbers."""

@@ -1,0 +1,43 @@
+"""How alike two clips look: SSIM (Wang et al. 2004; Table 2's measure) and PSNR, frame by frame."""
+
+import cv2
+import numpy as np
+
+# The paper's constants: Gaussian window of 11 x 11 with sigma 1.5, K1 = 0.01, K2 = 0.03, 8-bit range.
+WINDOW, SIGMA, K1, K2, RANGE = 11, 1.5, 0.01, 0.03, 255.0
+
+
+def ssim_map(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+  """SSIM at every place of one frame.
+
+  Args: first, second: uint8 [h w 3]. Returns: float64 [h w 3]; windows that stick out see the frame reflected.
+  """
+  a, b = first.astype(np.float64), second.astype(np.float64)
+  blur = lambda x: cv2.GaussianBlur(x, (WINDOW, WINDOW), SIGMA, borderType=cv2.BORDER_REFLECT)  # noqa: E731
+  mean_a, mean_b = blur(a), blur(b)
+  var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
+  covariance = blur(a * b) - mean_a * mean_b
+  c1, c2 = (K1 * RANGE) ** 2, (K2 * RANGE) ** 2
+  luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+  return luminance * (2 * covariance + c2) / (var_a + var_b + c2)
+
+
+def ssim(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+  """Mean SSIM of each pair of frames.
+
+  Args: first, second: uint8 [t h w 3] of one shape. Returns: float64 [t], 1 where they are equal.
+  Raises: ValueError: shapes that differ.
+  """
+  if first.shape != second.shape:
+    raise ValueError(f"clips of {first.shape} and {second.shape} cannot be compared; cut them to one shape")
+  return np.array([ssim_map(a, b).mean() for a, b in zip(first, second, strict=True)])
+
+
+def psnr(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+  """Peak signal-to-noise ratio of each pair of frames, in dB; infinite where they are equal.
+
+  Args: first, second: uint8 [t h w 3] of one shape. Returns: float64 [t].
+  """
+  error = ((first.astype(np.float64) - second.astype(np.float64)) ** 2).mean(axis=(1, 2, 3))
+  with np.errstate(divide="ignore"):
+    return 10 * np.log10(RANGE**2 / error)

@@ -1,0 +1,1 @@
+"""What the paper's figures draw, as pure linen modules that never see a config."""

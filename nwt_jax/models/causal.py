@@ -1,0 +1,153 @@
+"""Causal dilated convolutions whose past is an argument: over frames for FAR, over Memcodes for MAR (paper B.2.3).
+
+A convolution over time is one contraction: its taps are shifted slices of one array, side by side in the channel axis.
+No layer uses `rhs_dilation`, whose gradients XLA:GPU turns into convolutions as wide as the clip.
+"""
+
+import functools
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from jax import lax
+from jaxtyping import Array, Float
+
+he_uniform = nn.initializers.he_uniform()  # GAP: initialisation. Uniform draws compile faster than normal ones.
+
+
+def mish(x: Float[Array, "..."]) -> Float[Array, "..."]:
+  """x tanh(softplus(x)) with one exponential: tanh(log(1 + u)) = u (u + 2) / (u (u + 2) + 2), u = exp(x)."""
+  u = jnp.exp(jnp.minimum(x, 20.0))  # above 20 the quotient is 1 to double precision
+  n = u * (u + 2)
+  return x * (n / (n + 2))
+
+
+def add_bias(x: Float[Array, "..."], bias: Float[Array, " f"]) -> Float[Array, "..."]:
+  return x + jnp.expand_dims(bias, range(x.ndim - 1))
+
+
+def time_taps(x: Float[Array, "b t ..."], count: int, dilation: int, length: int, start: int | Array) -> Array:
+  """Lays `count` slices of x, each `length` long and `dilation` apart, side by side in the channel axis.
+
+  Args: x: [b t ... c]. start: where the first (oldest) slice begins; an int for a static slice.
+  Returns: [b length ... count*c], oldest tap first.
+  """
+  if isinstance(start, int):
+    slices = [lax.slice_in_dim(x, start + n * dilation, start + n * dilation + length, axis=1) for n in range(count)]
+  else:
+    slices = [lax.dynamic_slice_in_dim(x, start + n * dilation, length, axis=1) for n in range(count)]
+  return jnp.concatenate(slices, axis=-1)
+
+
+# Checkpointed: the gradient keeps x alone, not its `count` shifted copies.
+@functools.partial(jax.checkpoint, static_argnums=(2, 3))
+def conv_memcodes(
+  x: Float[Array, "b s c"], kernel: Float[Array, "a c f"], dilation: int, length: int, start: int | Array
+) -> Float[Array, "b t f"]:
+  """1-D convolution of `length` outputs; output n reads x at start + n, start + n + dilation, ..."""
+  taps = time_taps(x, kernel.shape[0], dilation, length, start)
+  return jnp.einsum("btc,cf->btf", taps, rearrange(kernel, "a c f -> (a c) f"))
+
+
+@functools.partial(jax.checkpoint, static_argnums=(2, 3))
+def conv_frames(
+  x: Float[Array, "b s i j c"], kernel: Float[Array, "a p q c f"], dilation: int, stride: int
+) -> Float[Array, "b t u v f"]:
+  """3-D convolution, VALID and dilated in time, SAME and strided in space: a 2-D convolution of stacked time taps.
+
+  conv3d is slow on CPU and transposed in bf16 on GPU; this form is neither (measured 2-4 x faster on CPU)."""
+  length = x.shape[1] - (kernel.shape[0] - 1) * dilation
+  taps = time_taps(x, kernel.shape[0], dilation, length, 0)
+  if kernel.shape[1:3] == (1, 1) and stride == 1:
+    return jnp.einsum("btijc,cf->btijf", taps, rearrange(kernel, "a 1 1 c f -> (a c) f"))
+  folded = rearrange(kernel, "a p q c f -> p q (a c) f")
+  images = rearrange(taps, "b t i j c -> (b t) i j c")
+  y = lax.conv_general_dilated(images, folded, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+  return rearrange(y, "(b t) u v f -> b t u v f", t=length)
+
+
+class CausalConv3D(nn.Module):
+  """Causal and dilated in time, bidirectional (SAME) in space (paper B.2.3, Table 5)."""
+
+  kernel: tuple[int, int, int]
+  dilation: int
+  features: int
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, "b t i j c"], past: Float[Array, "b r i j c"] | None
+  ) -> tuple[Float[Array, "b t i j f"], Float[Array, "b r i j c"]]:
+    """Args: past: the (kernel - 1) * dilation frames before x; None starts a clip with zeros.
+
+    Returns: the output, and the past of the frame after x."""
+    kernel = self.param("kernel", he_uniform, (*self.kernel, x.shape[-1], self.features))
+    bias = self.param("bias", nn.initializers.zeros, (self.features,))
+    reach = (self.kernel[0] - 1) * self.dilation
+    if past is None:
+      past = jnp.zeros((x.shape[0], reach, *x.shape[2:]), x.dtype)
+    seen = jnp.concatenate([past, x], axis=1)
+    return add_bias(conv_frames(seen, kernel, self.dilation, 1), bias), seen[:, seen.shape[1] - reach :]
+
+
+class CausalConv1D(nn.Module):
+  """Causal dilated convolution over the raster of Memcodes (paper B.2.3, Table 6), cached as Paine et al. [42] do.
+
+  Its buffer is linear: (kernel - 1) * dilation past inputs, then room for the current frame, written in place and
+  rolled once a frame (`roll`). So the taps of any window are contiguous slices, and no step moves the buffer."""
+
+  kernel: int
+  dilation: int
+  features: int
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, "b t c"], buffer: Float[Array, "b r c"] | None, place: int | Array
+  ) -> tuple[Float[Array, "b t f"], Float[Array, "b r c"]]:
+    """Args: buffer: past inputs and room; None starts a clip, with exactly x as room. place: where x goes in the room.
+
+    Returns: the output, and the buffer with x written."""
+    kernel = self.param("kernel", he_uniform, (self.kernel, x.shape[-1], self.features))
+    bias = self.param("bias", nn.initializers.zeros, (self.features,))
+    reach = (self.kernel - 1) * self.dilation
+    if buffer is None:
+      buffer = jnp.pad(x, ((0, 0), (reach, 0), (0, 0)))
+    else:
+      buffer = lax.dynamic_update_slice_in_dim(buffer, x, reach + place, axis=1)
+    return add_bias(conv_memcodes(buffer, kernel, self.dilation, x.shape[1], place), bias), buffer
+
+
+def roll(buffer: Float[Array, "b r c"], room: int) -> Float[Array, "b r c"]:
+  """Moves the current frame of a linear buffer into its past, leaving `room` free."""
+  return jnp.pad(buffer[:, room:], ((0, 0), (0, room), (0, 0)))
+
+
+class ResidualBlock(nn.Module):
+  """Rows of causal convolutions, each with Mish, and one shortcut around all (paper B.2.3, "every few dilated layers").
+
+  GAP: Tables 5-6 do not draw the shortcut. Mish follows every row, the last one too ("all layers use Mish"); a 1x1
+  convolution matches the widths where they differ."""
+
+  conv: Callable  # CausalConv1D or CausalConv3D
+  rows: tuple[tuple, ...]  # (kernel, dilation, features) a row, as printed
+  shortcut_bias: bool
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "b t ... c"], past: tuple | None, *place) -> tuple[Array, tuple]:
+    """Args: past: one cache a row; None starts a clip. place: passed on to the convolutions.
+
+    Returns: the output, and the caches after x."""
+    y, kept = x, []
+    for n, row in enumerate(self.rows):
+      y, cache = self.conv(*row, name=f"row_{n}")(y, None if past is None else past[n], *place)
+      y = mish(y)
+      kept.append(cache)
+    if x.shape[-1] != y.shape[-1]:
+      x = nn.Dense(y.shape[-1], use_bias=self.shortcut_bias, name="shortcut")(x)
+    return x + y, tuple(kept)
+
+
+def row_widths(width: int, rows: tuple[tuple, ...]) -> tuple[int, ...]:
+  """The input width of every row of a residual block whose input is `width` wide."""
+  return (width, *(features for _, _, features in rows[:-1]))

@@ -1,0 +1,90 @@
+"""MAR: the prior that predicts one Memcode at a time, in raster order (paper 2.2.2, Table 6)."""
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from jaxtyping import Array, Float, Int
+
+from nwt_jax.models.causal import CausalConv1D, ResidualBlock, roll, row_widths
+from nwt_jax.models.prior import Prior
+from nwt_jax.types import Codes, Episode, Logits, Mel, Style
+
+History = tuple[tuple[Float[Array, "b _ _"], ...], ...]  # a linear buffer for every row of every block
+
+
+class MAR(Prior):
+  """The Memcode before -> causal 1-D residual blocks over the raster of places, conditioned -> logits of all heads."""
+
+  shortcut_bias: bool
+
+  @property
+  def decoder_grid(self) -> tuple[int, int]:
+    return self.grid
+
+  @property
+  def decoder_width(self) -> int:
+    return self.num_heads * self.embed_dim
+
+  @property
+  def places(self) -> int:
+    """Memcodes in a frame."""
+    return self.grid[0] * self.grid[1]
+
+  @property
+  def receptive_field(self) -> int:
+    """Memcodes that a prediction sees, counting itself: 3,070 = 13.7 frames at full size."""
+    return 1 + sum((kernel - 1) * dilation for block in self.blocks for kernel, dilation, _ in block)
+
+  def setup(self):
+    super().setup()
+    self.residual = [ResidualBlock(CausalConv1D, rows, self.shortcut_bias) for rows in self.blocks]
+
+  def arrange(self, condition: Float[Array, "b t i j f"]) -> Float[Array, "b t p f"]:
+    return rearrange(condition, "b t i j f -> b t (i j) f")
+
+  def empty_history(self, batch: int, dtype=jnp.float32) -> History:
+    """The history of a clip that has not begun, with room for one frame."""
+    return tuple(
+      tuple(
+        jnp.zeros((batch, (kernel - 1) * dilation + self.places, width), dtype)
+        for (kernel, dilation, _), width in zip(rows, row_widths(self.linear_dim, rows), strict=True)
+      )
+      for rows in self.blocks
+    )
+
+  def next_frame(self, history: History) -> History:
+    """Rolls the history once every place of a frame is written."""
+    return jax.tree.map(lambda buffer: roll(buffer, self.places), history)
+
+  def window(
+    self,
+    history: History | None,
+    previous: Int[Array, "b w k"],
+    condition: tuple[Float[Array, "b w f"], ...],
+    place: int | Int[Array, ""],
+  ) -> tuple[Float[Array, "b w k n"], History]:
+    """Predicts w Memcodes in a row: one in sequential decoding, a guess of several, a frame, whole clips in training.
+
+    Args: history: past of the frame; None starts a clip, whose whole raster is then this window. previous: the Memcode
+      before each of the w; code `num_codes` where there is none. condition: `condition` at their places. place: where
+      the window begins, counted from the frame's first place; 0 without history.
+    Returns: logits [b w k n], and the history with the window written. Writing a window again overwrites it."""
+    return self.decode(history, self.embed(previous), condition, place)
+
+  def decode(
+    self, history: History | None, x: Float[Array, "b w d"], condition: tuple[Float[Array, "b w f"], ...], place
+  ) -> tuple[Float[Array, "b w k n"], History]:
+    """`window` on embedded Memcodes."""
+    kept = []
+    for n, (linear, block) in enumerate(zip(self.linears, self.residual, strict=True)):
+      x, past = block(linear(x, condition[n]), None if history is None else history[n], place)
+      kept.append(past)
+    return rearrange(self.logits(x), "b w (k n) -> b w k n", k=self.num_heads), tuple(kept)
+
+  def __call__(self, codes: Codes, mel: Mel, style: Style, episode: Episode, valid=None) -> Logits:
+    """Teacher-forced logits of whole clips; a Memcode sees those before it in the raster of its clip."""
+    flat = rearrange(codes, "b t i j k -> b (t i j) k")
+    previous = jnp.pad(flat[:, :-1], ((0, 0), (1, 0), (0, 0)), constant_values=self.num_codes)
+    condition = tuple(rearrange(c, "b t p f -> b (t p) f") for c in self.condition(mel, style, episode, valid))
+    logits, _ = self.window(None, previous, condition, 0)
+    return rearrange(logits, "b (t i j) k n -> b t i j k n", i=self.grid[0], j=self.grid[1])

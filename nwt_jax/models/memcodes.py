@@ -1,0 +1,109 @@
+"""Memcodes: multi-head hard attention sampled with Gumbel-max (paper 2.1.1, Alg. 1, eq. 1-3)."""
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from nwt_jax.types import Codes, Logits
+
+SAMPLERS = ("gumbel", "softmax", "argmax")
+
+
+def gumbel(key: Array, shape: tuple[int, ...], dtype=jnp.float32) -> Float[Array, "..."]:
+  """Gumbel noise -log(-log(u)), u in (0, 1) open at both ends so that no value is infinite (Alg. 1)."""
+  tiny = jnp.finfo(dtype).tiny
+  uniform = jax.random.uniform(key, shape, dtype, minval=tiny, maxval=1.0)
+  return -jnp.log(-jnp.log(jnp.clip(uniform, tiny, 1.0 - jnp.finfo(dtype).epsneg)))
+
+
+@jax.custom_vjp
+def straight_through(logits: Float[Array, "... n"], noise: Float[Array, "... n"]) -> Float[Array, "... n"]:
+  """One-hot of argmax(logits + noise), differentiated as softmax(logits + noise) (Alg. 1).
+
+  Args: logits: log-probabilities chi. noise: Gumbel noise G, or zeros.
+  Returns: one-hot weights.
+  """
+  return jax.nn.one_hot(jnp.argmax(logits + noise, axis=-1), logits.shape[-1], dtype=logits.dtype)
+
+
+def _straight_through_forward(logits, noise):
+  return straight_through(logits, noise), jax.nn.softmax(logits + noise)
+
+
+def _straight_through_backward(probs, cotangent):
+  gradient = probs * (cotangent - jnp.sum(probs * cotangent, axis=-1, keepdims=True))
+  return gradient, gradient
+
+
+straight_through.defvjp(_straight_through_forward, _straight_through_backward)
+
+
+def sample_onehot(logits: Float[Array, "... n"], key: Array | None, sampler: str) -> Float[Array, "... n"]:
+  """Differentiable one-hot samples of softmax(logits).
+
+  Args: sampler: "gumbel" is Algorithm 1; "softmax" draws the same samples, but its gradient goes through the softmax
+    without the noise (the alternative of B.1.5); "argmax" is deterministic and needs no key (inference).
+  Returns: one-hot weights of the logits' shape.
+  Raises: ValueError: an unknown sampler, or a random one without a key.
+  """
+  if sampler not in SAMPLERS:
+    raise ValueError(f"sampler {sampler!r} is unknown; choose one of {', '.join(SAMPLERS)}")
+  if sampler == "argmax":
+    return straight_through(logits, jnp.zeros_like(logits))
+  if key is None:
+    raise ValueError(f"sampler {sampler!r} draws noise and needs a key; pass one, or use 'argmax'")
+  noise = gumbel(key, logits.shape, logits.dtype)
+  if sampler == "gumbel":
+    return straight_through(logits, noise)
+  probs = jax.nn.softmax(logits)
+  onehot = jax.nn.one_hot(jnp.argmax(logits + noise, axis=-1), logits.shape[-1], dtype=logits.dtype)
+  return jax.lax.stop_gradient(onehot - probs) + probs
+
+
+class HardAttention(nn.Module):
+  """Looks a shared codebook up once a head (eq. 2-3, B.1.2): keys and values are linear projections of the codebook."""
+
+  num_heads: int
+  num_codes: int
+  code_dim: int
+  features: int
+  query_init: float  # scale of the query projection at initialisation
+
+  def setup(self):
+    if self.features % self.num_heads:
+      raise ValueError(f"attention width {self.features} is no multiple of {self.num_heads} heads; change one of them")
+    self.codebook = self.param("codebook", nn.initializers.normal(1.0), (self.num_codes, self.code_dim))
+    # GAP: the paper does not give initialisations. Small queries start every head near the uniform distribution; at
+    # the usual scale the logits saturate while all inputs still push them the same way, and codes are lost for good.
+    small = nn.initializers.variance_scaling(self.query_init**2, "fan_in", "truncated_normal")
+    self.query = nn.Dense(self.features, kernel_init=small)
+    self.key = nn.Dense(self.features)
+    self.value = nn.Dense(self.features)
+
+  def logits(self, x: Float[Array, "b t i j d"]) -> Logits:
+    """Scaled dot products of queries with the keys: chi of eq. 3, before noise and softmax."""
+    query = rearrange(self.query(x), "b t i j (k d) -> b t i j k d", k=self.num_heads)
+    keys = rearrange(self.key(self.codebook), "n (k d) -> n k d", k=self.num_heads)
+    return jnp.einsum("btijkd,nkd->btijkn", query, keys) / jnp.sqrt(self.features / self.num_heads)
+
+  def attend(self, onehot: Float[Array, "b t i j k n"]) -> Float[Array, "b t i j d"]:
+    """e_alpha V of eq. 2, heads concatenated."""
+    values = rearrange(self.value(self.codebook), "n (k d) -> n k d", k=self.num_heads)
+    return rearrange(jnp.einsum("btijkn,nkd->btijkd", onehot, values), "b t i j k d -> b t i j (k d)")
+
+  def lookup(self, codes: Codes) -> Float[Array, "b t i j d"]:
+    """The attention output for given Memcodes."""
+    return self.attend(jax.nn.one_hot(codes, self.num_codes, dtype=self.codebook.dtype))
+
+  def __call__(self, x: Float[Array, "b t i j d"], key: Array | None, sampler: str):
+    """Returns: the attention output [b t i j d], the logits [b t i j k n] and the one-hot samples."""
+    logits = self.logits(x)
+    onehot = sample_onehot(logits, key, sampler)
+    return self.attend(onehot), logits, onehot
+
+
+def hamming(first: Int[Array, "... k"], second: Int[Array, "... k"]) -> Float[Array, "..."]:
+  """Share of heads in which two Memcodes differ (eq. 10)."""
+  return jnp.mean(first != second, axis=-1)

@@ -1,0 +1,101 @@
+"""What every strategy of the prior shares: its conditioning, and the forward that training runs (Fig. 1b, B.2).
+
+FAR and MAR are this with a decoder; a head-level strategy (HAR) would be a third.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from nwt_jax.models import conditioning
+from nwt_jax.models.spatial import Tower
+from nwt_jax.types import Codes, Episode, Logits, Mel, Style
+
+
+class Prior(nn.Module):
+  """Fields and methods that FAR and MAR share; sizes have no defaults, configs decide.
+
+  A strategy adds its decoder and two properties: `decoder_grid`, the rows and columns at which conditioning meets the
+  decoder, and `decoder_width`, the width of the activations that meet the first block's projection."""
+
+  grid: tuple[int, int]  # rows and columns of a frame of Memcodes
+  num_heads: int
+  num_codes: int
+  embed_dim: int  # per head
+  share_embedding: bool  # the style encoder reads the decoder's table: Table 6 prints one, Table 5 two
+  learned_empty: bool
+  num_episodes: int
+  episode_dim: int
+  mel_stride: int  # mel frames in a video frame
+  mel_shift: float
+  mel_scale: float
+  audio_rows: tuple[tuple[int, int, int], ...]  # (kernel, dilation, features)
+  audio_tower: tuple[tuple[int, int], ...]  # (SC3D layers, features) at 2 x 2, 4 x 4, ...
+  tower_kernel: tuple[int, int, int]
+  style_dim: int
+  style_rows: tuple[tuple[tuple[int, int, int], int, int, int], ...]  # (kernel, dilation, stride, features)
+  style_tower: tuple[tuple[int, int], ...]
+  min_log_std: float
+  blocks: tuple[tuple[tuple, ...], ...]  # residual blocks of rows (kernel, dilation, features)
+  linear_dim: int  # width of the linear projection before each block
+
+  @property
+  def reach(self) -> tuple[int, int]:
+    """Frames (before, after) a frame that its conditioning depends on; at full size FAR: 23, 23, MAR: 29, 29."""
+    layers = sum(layers for layers, _ in self.audio_tower)
+    return conditioning.reach(self.audio_rows, self.mel_stride, layers, self.tower_kernel[0])
+
+  @property
+  def look_back(self) -> int:
+    return self.reach[0]
+
+  @property
+  def look_ahead(self) -> int:
+    return self.reach[1]
+
+  def setup(self):
+    self.embed = conditioning.CodeEmbedding(self.num_codes, self.embed_dim, self.learned_empty)
+    if not self.share_embedding:
+      self.style_embed = conditioning.CodeEmbedding(self.num_codes, self.embed_dim, False)
+    self.audio_encoder = conditioning.AudioEncoder(self.audio_rows, self.mel_stride, self.mel_shift, self.mel_scale)
+    self.audio_upsampler = Tower(self.audio_tower, self.tower_kernel, self.decoder_grid)
+    self.style_encoder = conditioning.StyleEncoder(self.style_rows, self.style_dim, self.min_log_std)
+    self.style_upsampler = Tower(self.style_tower, self.tower_kernel, self.decoder_grid)
+    self.episode_embedding = conditioning.EpisodeEmbedding(self.num_episodes, self.episode_dim)
+    outside = (self.audio_tower[-1][1], self.style_tower[-1][1], self.episode_dim)
+    inside = (self.decoder_width, *(block[-1][-1] for block in self.blocks[:-1]))
+    self.linears = [conditioning.ConcatLinear((width, *outside), self.linear_dim) for width in inside]
+    # GAP: logits start near 0, the cross-entropy near log(num_codes).
+    start = nn.initializers.variance_scaling(0.01, "fan_in", "uniform")
+    self.logits = nn.Dense(self.num_heads * self.num_codes, kernel_init=start)
+
+  def style_posterior(self, codes: Codes, valid=None) -> tuple[Style, Style]:
+    """Posterior of a clip's style.
+
+    Args: codes: [b t i j k]. valid: optional [b t], frames inside the clip.
+    Returns: mean and log standard deviation (at least `min_log_std`), each [b z]."""
+    embed = self.embed if self.share_embedding else self.style_embed
+    return self.style_encoder(embed(codes), valid)
+
+  def condition(self, mel: Mel, style: Style, episode: Episode, valid=None) -> tuple[Float[Array, "b t ..."], ...]:
+    """Everything that decoding needs from outside: for each block, the conditioning's share of its linear projection.
+
+    Args: mel: [b s m], s = mel_stride * frames. episode: [b t]. valid: optional [b t].
+    Returns: one array a block, FAR: [b t u v f] at the decoder's grid, MAR: [b t p f] with places in raster order."""
+    audio = self.audio_upsampler(self.audio_encoder(mel, valid), valid)
+    # The style holds for a clip without end: one frame that goes on to both sides, broadcast over time.
+    styled = self.style_upsampler(style[:, None], endless=True)
+    told = self.episode_embedding(episode)
+    return tuple(self.arrange(linear.condition(audio, styled, told)) for linear in self.linears)
+
+  def arrange(self, condition: Float[Array, "b t i j f"]) -> Float[Array, "b t ..."]:
+    return condition
+
+  def reconstruct(
+    self, codes: Codes, mel: Mel, episode: Episode, noise: Style, valid=None
+  ) -> tuple[Logits, Style, Style]:
+    """The training forward, with style drawn from the posterior; touches every parameter, so `init` calls it.
+
+    Args: noise: standard normal [b z]. Returns: logits [b t i j k n], and the posterior's mean and log std [b z]."""
+    mean, log_std = self.style_posterior(codes, valid)
+    return self(codes, mel, mean + jnp.exp(log_std) * noise, episode, valid), mean, log_std

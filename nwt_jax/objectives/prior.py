@@ -1,0 +1,35 @@
+"""The prior's objective: cross-entropy of Memcode heads plus the style's KL (paper 2.2.1, B.2.2, C.2.2)."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from nwt_jax.types import Codes, Logits, Style
+
+
+def cross_entropy(logits: Logits, codes: Codes) -> Float[Array, "b t i j k"]:
+  """-log p(code) of every head, in nats."""
+  picked = jnp.take_along_axis(logits, codes.astype(jnp.int32)[..., None], axis=-1)[..., 0]
+  return jax.nn.logsumexp(logits, axis=-1) - picked
+
+
+def style_kl(mean: Style, log_std: Style) -> Float[Array, " b"]:
+  """KL(N(mean, std^2) || N(0, I)) of each clip, in nats, summed over its variates."""
+  return 0.5 * jnp.sum(jnp.square(mean) + jnp.exp(2 * log_std) - 1 - 2 * log_std, axis=-1)
+
+
+def prior_loss(
+  logits: Logits, codes: Codes, mean: Style, log_std: Style, style_kl_weight: float
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+  """Negative ELBO of each clip divided by its number of head symbols, averaged over the batch.
+
+  (sum of cross-entropies + style_kl_weight * KL) / (t i j k), so that beta_l = 1 of C.2.2 keeps the ratio that the two
+  terms have in the ELBO. GAP: the paper does not write the reductions.
+
+  Args: logits: of a forward with a style drawn from its posterior. mean, log_std: the posterior's.
+  Returns: the loss, and metrics: loss/total and loss/ce in nats a symbol, loss/style_kl in nats a clip, accuracy."""
+  ce = jnp.mean(cross_entropy(logits, codes))
+  kl = jnp.mean(style_kl(mean, log_std))
+  loss = ce + style_kl_weight * kl / codes[0].size
+  accuracy = jnp.mean((jnp.argmax(logits, axis=-1) == codes).astype(logits.dtype))
+  return loss, {"loss/total": loss, "loss/ce": ce, "loss/style_kl": kl, "accuracy": accuracy}

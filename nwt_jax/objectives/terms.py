@@ -1,0 +1,97 @@
+"""The terms of equations 4-9, each with its reductions written down."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from nwt_jax.objectives.schedules import Scalar
+from nwt_jax.types import Logits, Video
+
+
+def feature_distance(real: Sequence[Sequence[Array]], fake: Sequence[Sequence[Array]]) -> Float[Array, ""]:
+  """Eq. 7 under a Laplace distribution: L1 between feature maps.
+
+  PAPER: footnote 3: in expectation over each feature map. So: mean over a map's elements and the batch, summed over
+  layers and critics. The constant of the Laplace density is left out.
+  """
+  return sum(
+    jnp.mean(jnp.abs(jax.lax.stop_gradient(a) - b))
+    for critic_real, critic_fake in zip(real, fake, strict=True)
+    for a, b in zip(critic_real, critic_fake, strict=True)
+  )
+
+
+def pixel_distance(video: Video, recon: Video) -> Float[Array, ""]:
+  """Eq. 4's first term under a Laplace distribution: mean L1 over all pixels and the batch."""
+  return jnp.mean(jnp.abs(video - recon))
+
+
+def generator_score(scores: Sequence[Float[Array, "b"]]) -> Float[Array, ""]:
+  """Eq. 6: minus the critics' scores of reconstructions; mean over the batch, summed over critics."""
+  return -sum(jnp.mean(score) for score in scores)
+
+
+def wasserstein(real: Sequence[Float[Array, "b"]], fake: Sequence[Float[Array, "b"]]) -> Float[Array, ""]:
+  """Eq. 9 without the penalty: D(x~) - D(x); mean over the batch, summed over critics."""
+  return sum(jnp.mean(f) - jnp.mean(r) for r, f in zip(real, fake, strict=True))
+
+
+def uniform_kl(logits: Logits) -> Float[Array, ""]:
+  """KL of q(z | x) to the uniform prior, in nats: summed over heads, mean over Memcodes and the batch."""
+  log_probs = jax.nn.log_softmax(logits)
+  per_head = jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1) + jnp.log(logits.shape[-1])
+  return jnp.mean(jnp.sum(per_head, axis=-1))
+
+
+def beta_norm(beta: Scalar, video_shape: tuple[int, ...], logits_shape: tuple[int, ...]) -> Scalar:
+  """beta M / N of the beta-VAE, the weight that goes with means (footnote 3).
+
+  GAP: M counts Memcodes, whose KL is already summed over heads, and N the elements of the video, so that at beta = 1
+  the sum is the ELBO of the clip divided by N: reconstruction summed over elements plus KL summed over Memcodes.
+  """
+  memcodes = 1
+  for size in logits_shape[:-2]:
+    memcodes *= size
+  elements = 1
+  for size in video_shape:
+    elements *= size
+  return beta * memcodes / elements
+
+
+def gradient_penalty(
+  critics: Callable[[Video], Sequence[Float[Array, "b"]]],
+  frozen: Callable[[Video], Sequence[Float[Array, "b"]]],
+  interp: Video,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+  """(||grad D(x^)|| - 1)^2 of eq. 9: one norm a sample (over the whole clip) and critic; summed over critics.
+
+  Args: critics: scores as a function of the video, differentiable by the critics' parameters. frozen: the same with
+    those parameters stopped. interp: x^.
+  Returns: a surrogate with the penalty's exact gradient by the parameters, and the penalty's true value, to log.
+
+  The penalty's parameter gradient is sum_b c_b d/dtheta <v_b, grad D(x^_b)> with v = g / ||g|| and c = 2 (||g|| - 1)
+  held fixed, and <v, grad D> is a directional derivative: forward mode instead of a second backward pass.
+  """
+  interp = jax.lax.stop_gradient(interp)
+  scores, pullback = jax.vjp(lambda x: tuple(frozen(x)), interp)
+  surrogate, value = 0.0, 0.0
+  for index in range(len(scores)):
+    cotangent = tuple(jnp.ones_like(s) if i == index else jnp.zeros_like(s) for i, s in enumerate(scores))
+    gradient = pullback(cotangent)[0]
+    axes = tuple(range(1, gradient.ndim))
+    norm = jnp.sqrt(jnp.sum(gradient**2, axis=axes))
+    scale = jnp.maximum(norm, jnp.finfo(norm.dtype).tiny)
+    direction = gradient / jnp.expand_dims(scale, axes)
+    weight = 2.0 * (norm - 1.0)
+    _, slopes = jax.jvp(lambda x, i=index: critics(x)[i], (interp,), (direction,))
+    surrogate += jnp.mean(jax.lax.stop_gradient(weight) * slopes)
+    value += jnp.mean((norm - 1.0) ** 2)
+  return surrogate, jax.lax.stop_gradient(value)
+
+
+def interpolate(key: Array, video: Video, recon: Video) -> Video:
+  """x^ = u x + (1 - u) x~ with one u a sample (Alg. 2)."""
+  uniform = jax.random.uniform(key, (video.shape[0], 1, 1, 1, 1), video.dtype)
+  return uniform * video + (1.0 - uniform) * recon

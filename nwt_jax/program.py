@@ -1,0 +1,136 @@
+"""The shell around every program: flags in, at most three lines and exit code 2 for bad input."""
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import flags, logging
+
+from nwt_jax.errors import InputError
+
+HELP = ("--help", "-h", "--helpshort", "-help")
+
+
+def run(main: Callable[[list[str]], int | None], *required: str) -> None:
+  """Parses the flags, calls `main(argv)` and exits.
+
+  Bad input (an InputError, a flag or a config that does not parse) ends with at most three lines on stderr and exit
+  code 2. Ctrl-C ends with 130. Any other exception is a bug and keeps its traceback.
+
+  Programs import jax and the models inside `main`, so that a typo is answered at once.
+
+  Args: main: takes the arguments that are not flags, the program's name first; its return value is the exit code.
+    required: names of flags that must be given.
+  """
+  logging.use_absl_handler()
+  try:
+    argv = parse(sys.argv, required)
+    sys.exit(main(argv))
+  except InputError as error:
+    fail(str(error))
+  except KeyboardInterrupt:
+    print(f"{name()}: interrupted", file=sys.stderr)
+    sys.exit(130)
+  except BrokenPipeError:  # the reader of our output (head, less) went away: nothing of ours is wrong
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(141)
+
+
+def parse(argv: Sequence[str], required: Sequence[str] = ()) -> list[str]:
+  """Parses `argv` into absl's flags.
+
+  Args: argv: the command line, the program's name first. required: names of flags that must be given.
+  Returns: the program's name alone (no program here takes bare arguments).
+  Raises: InputError: what does not parse, and the nearest thing that would."""
+  if any(arg in HELP for arg in argv[1:]):
+    print(usage())
+    sys.exit(0)
+  check_config_files(argv)
+  try:
+    rest = flags.FLAGS(list(argv))
+  except flags.Error as error:
+    raise InputError(flag_message(str(error))) from None
+  except (KeyError, AttributeError, TypeError) as error:  # what ml_collections raises for an override
+    raise InputError(override_message(str(error), argv)) from None
+  if rest[1:]:
+    raise InputError(f"unexpected argument {rest[1]!r}: options are written --name=value; --help lists them")
+  for flag in required:
+    if flags.FLAGS[flag].value in (None, ""):
+      hint = "=configs/NAME.py" if flag == "config" else f": {flags.FLAGS[flag].help}"
+      raise InputError(f"--{flag} is missing: give --{flag}{hint}")
+  return rest
+
+
+def name() -> str:
+  """Returns the running program as it is typed after `python -m`."""
+  spec = getattr(sys.modules["__main__"], "__spec__", None)
+  return spec.name if spec else os.path.basename(sys.argv[0])
+
+
+def usage() -> str:
+  """Returns the running program's docstring and its own flags."""
+  doc = sys.modules["__main__"].__doc__ or ""
+  return f"{doc.strip()}\n{flags.FLAGS.main_module_help().rstrip()}\n\n--helpfull also lists the flags of libraries."
+
+
+def fail(message: str) -> None:
+  """Prints `message` on one line (its first three, where it has more) and exits with code 2."""
+  lines = [line.strip() for line in message.strip().splitlines() if line.strip()][:3] or ["bad input"]
+  print(f"{name()}: " + "\n".join(lines), file=sys.stderr)
+  sys.exit(2)
+
+
+def nearest(word: str, choices: Sequence[str]) -> str:
+  """Returns `; did you mean X?` for the choice nearest to `word`, or an empty string."""
+  found = difflib.get_close_matches(word, choices, n=1)
+  return f"; did you mean {found[0]}?" if found else ""
+
+
+def check_config_files(argv: Sequence[str]) -> None:
+  """Looks for the config file before ml_collections does: its own complaint comes late and is a page long."""
+  for index, arg in enumerate(argv[1:], 1):
+    match = re.fullmatch(r"--?config(?:=(.*))?", arg, re.DOTALL)
+    if match is None or "config" not in flags.FLAGS:
+      continue
+    value = match[1] if match[1] is not None else next(iter(argv[index + 1 :]), "")
+    path = value.partition(":")[0]
+    folder = os.path.dirname(path)
+    if not os.path.isfile(path):
+      others = sorted(os.listdir(folder or ".")) if os.path.isdir(folder or ".") else []
+      close = nearest(path, [os.path.join(folder, other) for other in others if other.endswith(".py")])
+      raise InputError(f"no config file {path!r}{close}")
+    if not path.endswith(".py"):
+      raise InputError(f"--config={path}: a config is a .py file with get_config, such as configs/mar.py")
+
+
+def flag_message(text: str) -> str:
+  """One line for an absl error; of a config that raised, the exception alone and not its traceback."""
+  if "Traceback" in text:
+    return f"{text.splitlines()[0].split(': Error')[0]}: {text.strip().splitlines()[-1]}"
+  unknown = re.match(r"Unknown command line flag '(.*?)'", text)
+  if unknown:
+    word = unknown[1]
+    if "." in word and word.split(".")[0] in flags.FLAGS:
+      return f"--{word} comes without --{word.split('.')[0]}=FILE: overrides need the config that they change"
+    return f"unknown option --{word}" + (nearest("--" + word, own_flags()) or "; --help lists the options")
+  return " ".join(text.split())
+
+
+def override_message(text: str, argv: Sequence[str]) -> str:
+  """One line for an override that the config does not have: names the whole override and the nearest field."""
+  close = re.search(r'Did you mean "(.*?)" instead of "(.*?)"', text)
+  wrong = close[2] if close else re.sub(r"[^\w.]", "", text.split("\\n")[0])
+  option = next((arg.partition("=")[0] for arg in argv[1:] if re.search(rf"\.{re.escape(wrong)}(\.|=|$)", arg)), None)
+  if option is None:
+    return " ".join(text.replace("\\n", " ").split())
+  if close is None:
+    return f"the config has no field {option}; the fields are in the config file"
+  return f"the config has no field {option}; did you mean {option.replace('.' + wrong, '.' + close[1])}?"
+
+
+def own_flags() -> list[str]:
+  """Names of the flags that the running program itself defines."""
+  main = flags.FLAGS.find_module_defining_flag
+  return ["--" + flag for flag in flags.FLAGS if main(flag) in (sys.argv[0], "__main__", name()) or flag == "config"]

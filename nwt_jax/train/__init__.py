@@ -1,0 +1,1 @@
+"""Wiring: state, sharding, optimisers, steps and the loop around them."""

@@ -1,0 +1,133 @@
+"""Stage 1 assembled: data, generator and critics, update, evaluation, export (2.1, C.1)."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nwt_jax import build
+from nwt_jax.data.batches import video_batches
+from nwt_jax.data.clips import Clips
+from nwt_jax.errors import InputError
+from nwt_jax.generate.render import make_decoder, make_encoder
+from nwt_jax.io.checkpoint import save_release
+from nwt_jax.measure.similarity import ssim
+from nwt_jax.objectives.dvae import make_losses
+from nwt_jax.train.dvae_step import DVAEState, init_state, make_dvae_step
+from nwt_jax.train.loop import Stage
+from nwt_jax.train.pictures import write_grid, write_pairs
+
+
+def card(config: Any, metadata: dict, state: DVAEState) -> dict:
+  """The facts that travel with the weights."""
+  return {
+    "model": config.model.to_dict(),
+    "episodes": metadata["episodes"],
+    "video": {name: metadata[name] for name in ("fps", "height", "width")},
+    "audio": {"sample_rate": metadata["sample_rate"]},
+    "data": {"fingerprint": metadata["fingerprint"]},
+    "training": {"steps": int(state.step), "config": config.to_json_best_effort()},
+    "generated": "Pictures decoded by this model are generated.",
+  }
+
+
+def collapse_warning(num_codes: int):
+  """Builds metrics -> warning: fewer than two codes used on average, of `num_codes` a head."""
+
+  def warn(metrics: dict[str, float]) -> str | None:
+    if metrics["codes/used"] >= min(2.0, num_codes):
+      return None
+    return f"codebook collapse: {metrics['codes/used']:.2f} of {num_codes} codes in use a head (see model.query_init)"
+
+  return warn
+
+
+def evaluation_clips(path: str, count: int, frames: int) -> list[dict]:
+  """The first clips of the validation split (of the training split when there is none), cut to `frames`."""
+  clips = next((c for c in (Clips(path, "validation"), Clips(path, "train")) if len(c)), None)
+  if clips is None:
+    raise InputError(f"data set {path} has no clips; prepare it again from more clips")
+  chosen = [clips[i] for i in range(min(count, len(clips)))]
+  return [{**clip, "video": clip["video"][:frames]} for clip in chosen]
+
+
+def make_stage(config: Any) -> Stage:
+  """Everything the loop needs, from a config with `family = "dvae"` whose `data.path` is a prepared data set."""
+  train_clips = Clips(config.data.path, "train")
+  metadata = train_clips.metadata
+  with config.unlocked():
+    config.model.num_episodes = len(metadata["episodes"])
+  model, critics = build.dvae(config.model), build.critics(config.critics)
+  weights = build.weights(config.objective)
+  if metadata["height"] % model.downsampling or metadata["width"] % model.downsampling:
+    raise InputError(
+      f"frames of {metadata['height']} x {metadata['width']} do not divide by {model.downsampling}; "
+      "prepare the data with other --height and --width"
+    )
+  shape = (1, 2, metadata["height"], metadata["width"], 3)
+  video, episode = jnp.zeros(shape), jnp.zeros(shape[:2], jnp.int32)
+
+  @jax.jit
+  def initialise(key):
+    key_gen, key_critic = jax.random.split(key)
+    gen = model.init(key_gen, video, episode, key_gen, weights.sampler)
+    return gen, critics.init(key_critic, video) if weights.reconstruction == "features" else {}
+
+  tx_gen, tx_critic = build.optimiser(config.optim.gen), build.optimiser(config.optim.critic)
+  losses = make_losses(model.apply, critics.apply, weights)
+  step = make_dvae_step(
+    losses, tx_gen, tx_critic, config.train.seed, config.train.update_order, config.train.critic_steps
+  )
+  gen, critic = initialise(jax.random.key(config.train.seed))
+
+  def batches(first: int) -> Iterator[dict]:
+    data = config.data
+    iterator = video_batches(
+      data.path, "train", data.batch_size, data.frames, data.seed, start_step=first,
+      process_index=jax.process_index(), process_count=jax.process_count(), num_threads=data.num_threads,
+    )  # fmt: skip
+    return ({"video": b["video"], "episode": np.asarray(b["episode"], np.int32)} for b in iterator)
+
+  encode = make_encoder(lambda p, v, valid: model.apply(p, v, valid, method="encode"), model.encoder_margins)
+  decode = make_decoder(lambda p, c, e, valid: model.apply(p, c, e, valid, method="decode"), model.decoder_margins)
+  held_out = evaluation_clips(config.data.path, config.eval.clips, config.eval.frames)
+
+  def evaluate(state: DVAEState, folder: Path) -> dict[str, float]:
+    pairs, ssims, started = [], [], time.monotonic()
+    for clip in held_out:
+      real = clip["video"]
+      codes = encode(state.gen, real[None], config.eval.chunk_frames)
+      episodes = np.full(codes.shape[:2], clip["episode"], np.int32)
+      recon = np.concatenate(list(decode(state.gen, codes, episodes, config.eval.chunk_frames)), axis=1)[0]
+      ssims.append(float(np.mean(ssim(real, recon))))
+      pairs.append((real, recon))
+    frames = sum(len(real) for real, _ in pairs)
+    result = {
+      "ssim": float(np.mean(ssims)),
+      "ssim_min": float(np.min(ssims)),
+      "frames_per_second": frames / (time.monotonic() - started),
+    }
+    if jax.process_index() == 0:
+      write_grid(folder / "real_above_reconstruction.png", [clip for pair in pairs[:4] for clip in pair])
+      write_pairs(
+        folder / "real_beside_reconstruction.mp4", pairs[:4], [c["audio"] for c in held_out[:4]], metadata["fps"]
+      )
+    return result
+
+  def export(state: DVAEState, folder: Path) -> None:
+    if jax.process_index() == 0:
+      save_release(folder, "dvae", jax.device_get(state.gen), card(config, metadata, state), config.train.export_dtype)
+
+  return Stage(
+    state=init_state(gen, critic, tx_gen, tx_critic),
+    step=step,
+    batches=batches,
+    evaluate=evaluate,
+    export=export,
+    show=("loss/recon", "loss/pixel", "loss/kl", "loss/gradient_penalty", "codes/used", "codes/perplexity"),
+    warn=collapse_warning(config.model.num_codes),
+  )

@@ -1,0 +1,106 @@
+"""The training loop that every stage shares: batches, steps, logs, pictures, checkpoints, resume."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from nwt_jax.errors import InputError
+from nwt_jax.io.training_state import Checkpoints
+from nwt_jax.train.metrics import MetricsWriter, format_seconds
+from nwt_jax.train.sharding import check_batch_size, jit_step, make_mesh, replicated, to_devices
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """What one stage brings to the loop."""
+
+  state: Any
+  step: Callable  # (state, batch) -> (state, metrics)
+  batches: Callable[[int], Iterator[dict]]  # first step -> this process's batches
+  evaluate: Callable[[Any, Path], dict]  # state, folder for pictures -> metrics
+  export: Callable[[Any, Path], None]  # state, folder
+  show: tuple[str, ...]  # metrics of the progress line
+  warn: Callable[[dict], str | None]  # metrics -> a warning
+
+
+def check_workdir(workdir: Path, config: Any) -> None:
+  """Records the config; refuses a workdir that holds a run of another model.
+
+  Raises: InputError: the workdir is a file, or its run has another family or model.
+  """
+  if workdir.exists() and not workdir.is_dir():
+    raise InputError(f"--workdir={workdir} is a file; give a folder")
+  workdir.mkdir(parents=True, exist_ok=True)
+  path, now = workdir / "config.json", json.loads(config.to_json_best_effort())
+  if path.exists():
+    before = json.loads(path.read_text())
+    for name in ("family", "model"):
+      if before.get(name) != now.get(name):
+        raise InputError(f"{workdir} holds a run with another `{name}`; use a new --workdir, or the config in {path}")
+  if jax.process_index() == 0:
+    path.write_text(json.dumps(now, indent=1, sort_keys=True) + "\n")
+
+
+def train(make_stage: Callable[[], Stage], config: Any, workdir: Path) -> dict[str, float]:
+  """Trains from the newest checkpoint in `workdir` (or from the start) to `config.train.steps`.
+
+  Writes config.json, metrics.jsonl, tensorboard/, checkpoints/, eval/STEP/ (PNG, MP4) and export/ (the release).
+  Returns: the metrics of the last evaluation.
+  """
+  check_workdir(workdir, config)
+  mesh = make_mesh()
+  check_batch_size(config.data.batch_size, mesh)
+  stage = make_stage()
+  state = jax.device_put(stage.state, replicated(mesh))
+  parameters = sum(np.prod(x.shape) for x in jax.tree.leaves(state)) / 1e6
+  step = jit_step(stage.step, mesh)
+  total = config.train.steps
+  with Checkpoints(workdir / "checkpoints", config.train.keep) as checkpoints:
+    first = checkpoints.latest or 0
+    if first:
+      state = checkpoints.restore(state)
+      print(f"resuming {workdir} at step {first}", flush=True)
+    print(f"training {config.family} to step {total} on {mesh.size} x {jax.devices()[0].device_kind}", flush=True)
+    print(f"state of {parameters:.3f} M numbers; the first step compiles and takes longer", flush=True)
+    writer = MetricsWriter(workdir, total, first, jax.process_index() == 0)
+    started, evaluation, warned = time.monotonic(), {}, False
+    batches = stage.batches(first) if first < total else iter(())
+    for number in range(first + 1, total + 1):
+      state, metrics = step(state, to_devices(next(batches), mesh))
+      if number == first + 1:
+        jax.block_until_ready(metrics)
+        print(f"first step done after {format_seconds(time.monotonic() - started)}", flush=True)
+      if number % config.train.log_every == 0 or number == total:
+        flat = writer.write(number, jax.device_get(metrics), stage.show)
+        text = stage.warn(flat)
+        if text and not warned:
+          writer.warn(f"step {number}: {text}")
+        warned = bool(text)
+        _check_finite(flat, number, workdir)
+      if number % config.train.eval_every == 0 or number == total:
+        evaluation = stage.evaluate(state, workdir / "eval" / f"{number:07d}")
+        writer.write(number, {f"eval/{name}": value for name, value in evaluation.items()})
+        print("evaluation  " + "  ".join(f"{k} {v:.4g}" for k, v in sorted(evaluation.items())), flush=True)
+      if number % config.train.save_every == 0 or number == total:
+        checkpoints.save(number, state)
+        stage.export(state, workdir / "export")
+    if first >= total:
+      print(f"{workdir} is at step {first} already; raise --config.train.steps to go on", flush=True)
+      stage.export(state, workdir / "export")
+    writer.close()
+  print(f"done: {workdir / 'export'} holds the model, {workdir / 'eval'} its pictures", flush=True)
+  return evaluation
+
+
+def _check_finite(flat: dict[str, float], step: int, workdir: Path) -> None:
+  bad = [name for name, value in flat.items() if not np.isfinite(value)]
+  if bad:
+    raise InputError(
+      f"{bad[0]} is not finite at step {step}; {workdir} keeps the last checkpoint: lower the learning rate or check the data"
+    )

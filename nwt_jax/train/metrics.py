@@ -1,0 +1,64 @@
+"""Metrics of a run: JSON lines, TensorBoard event files, and a progress line with rate and time left."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import tensorboardX
+
+
+def format_seconds(seconds: float) -> str:
+  """1 h 02 m, 3 m 20 s or 12 s."""
+  seconds = int(max(seconds, 0))
+  hours, minutes = seconds // 3600, seconds // 60 % 60
+  return f"{hours} h {minutes:02d} m" if hours else f"{minutes} m {seconds % 60:02d} s" if minutes else f"{seconds} s"
+
+
+class MetricsWriter:
+  """Appends to WORKDIR/metrics.jsonl and WORKDIR/tensorboard; prints a line. Does nothing unless `active`."""
+
+  def __init__(self, workdir: Path, total_steps: int, first_step: int, active: bool):
+    self._active, self._total = active, total_steps
+    self._start, self._first = time.monotonic(), first_step
+    self._last, self._last_step = self._start, first_step
+    if active:
+      workdir.mkdir(parents=True, exist_ok=True)
+      self._lines = open(workdir / "metrics.jsonl", "a", buffering=1)
+      self._events = tensorboardX.SummaryWriter(str(workdir / "tensorboard"))
+
+  def write(self, step: int, metrics: dict, show: tuple[str, ...] = ()) -> dict[str, float]:
+    """Writes scalars (a vector becomes one scalar an element); returns them as floats."""
+    flat = {}
+    for name, value in metrics.items():
+      value = np.asarray(value)
+      flat.update({name: float(value)} if value.ndim == 0 else {f"{name}/{i}": float(v) for i, v in enumerate(value)})
+    if not self._active:
+      return flat
+    now = time.monotonic()
+    if show:
+      flat["speed/steps_per_second"] = (step - self._last_step) / max(now - self._last, 1e-9)
+      self._last, self._last_step = now, step
+    # nan is no JSON: null says that a value was not finite
+    finite = {name: value if np.isfinite(value) else None for name, value in flat.items()}
+    self._lines.write(json.dumps({"step": step, "time": round(time.time(), 3), **finite}) + "\n")
+    for name, value in flat.items():
+      self._events.add_scalar(name, value, step)
+    if show:
+      rate = (step - self._first) / max(now - self._start, 1e-9)
+      left = format_seconds((self._total - step) / max(rate, 1e-9))
+      values = "  ".join(f"{name.split('/')[-1]} {flat[name]:.4g}" for name in show if name in flat)
+      print(f"step {step}/{self._total}  {flat['speed/steps_per_second']:.3g} steps/s  {left} left  {values}", flush=True)
+    return flat
+
+  def warn(self, text: str) -> None:
+    """One line on stderr, by the process that writes."""
+    if self._active:
+      print(f"warning: {text}", file=sys.stderr, flush=True)
+
+  def close(self) -> None:
+    """Closes both files."""
+    if self._active:
+      self._lines.close()
+      self._events.close()

@@ -1,0 +1,141 @@
+"""Stage 2 assembled: tokens, FAR or MAR, update, evaluation, export (2.2, C.2.2)."""
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from nwt_jax import api, build
+from nwt_jax.data.batches import token_batches
+from nwt_jax.data.clips import Clips
+from nwt_jax.data.tokens import Tokens
+from nwt_jax.errors import InputError
+from nwt_jax.io.checkpoint import load_card, save_release
+from nwt_jax.objectives.prior import prior_loss
+from nwt_jax.train.loop import Stage
+from nwt_jax.train.pictures import write_grid, write_pairs
+from nwt_jax.train.prior_step import PriorState, init_state, make_prior_loss, make_prior_step
+
+
+def card(config: Any, metadata: dict, state: PriorState) -> dict:
+  """The facts that travel with the weights."""
+  return {
+    "model": config.model.to_dict(),
+    "dvae_sha256": metadata["dvae_sha256"],
+    "episodes": metadata["episodes"],
+    "video": dict(metadata["video"]),
+    "audio": {"sample_rate": metadata["sample_rate"]},
+    "data": {"fingerprint": metadata["fingerprint"], "clips_fingerprint": metadata["clips_fingerprint"]},
+    "training": {"steps": int(state.step), "config": config.to_json_best_effort()},
+    "generated": "Videos sampled from this model are generated.",
+  }
+
+
+def _check(config: Any, metadata: dict) -> None:
+  grid = (metadata["height"], metadata["width"], metadata["heads"], metadata["codes"])
+  model = config.model
+  wanted = (*tuple(model.grid), model.num_heads, model.num_codes)
+  if grid != wanted:
+    raise InputError(
+      f"tokens in {config.data.path} are {grid[0]} x {grid[1]} Memcodes of {grid[2]} heads x {grid[3]} codes, the config's "
+      f"model takes {wanted[0]} x {wanted[1]} of {wanted[2]} x {wanted[3]}; use the config variant that goes with the dVAE"
+    )
+  if load_card(config.dvae, "dvae")["sha256"] != metadata["dvae_sha256"]:
+    raise InputError(f"tokens in {config.data.path} come from another dVAE than {config.dvae}; run tokenize again")
+
+
+def make_stage(config: Any) -> Stage:
+  """Everything the loop needs, from a config of family "far" or "mar".
+
+  `data.path` is a token data set, `dvae` the release it was made with (default: the one that the tokens name).
+  """
+  tokens = Tokens(config.data.path, "train")
+  metadata = tokens.metadata
+  with config.unlocked():
+    config.model.num_episodes = len(metadata["episodes"])
+    config.dvae = config.dvae or metadata["dvae"]
+  _check(config, metadata)
+  prior = build.prior(config.family, config.model)
+  tx = build.optimiser(config.optim)
+  objective = functools.partial(prior_loss, **config.objective.to_dict())
+  loss = make_prior_loss(prior, objective)
+
+  params = jax.jit(lambda key: build.init_prior(prior, key))(jax.random.key(config.train.seed))
+
+  def batches(first: int) -> Iterator[dict]:
+    data = config.data
+    iterator = token_batches(
+      data.path, "train", data.batch_size, data.frames, data.seed, start_step=first,
+      process_index=jax.process_index(), process_count=jax.process_count(), num_threads=data.num_threads,
+    )  # fmt: skip
+    for batch in iterator:
+      yield {
+        "codes": batch["codes"],
+        "mel": np.asarray(batch["mel"], np.float32),
+        "episode": np.asarray(batch["episode"], np.int32),
+      }
+
+  held_out = next((t for t in (Tokens(config.data.path, "validation"), tokens) if len(t)), tokens)
+  evaluate_loss = jax.jit(lambda params, batch, key: loss(params, batch, key)[1])
+
+  def evaluate(state: PriorState, folder: Path) -> dict[str, float]:
+    results, frames = [], config.data.frames
+    for index in range(min(config.eval.clips, len(held_out))):
+      clip = held_out[index]
+      if len(clip["codes"]) < frames:
+        continue
+      batch = {
+        "codes": clip["codes"][None, :frames],
+        "mel": clip["mel"][None, : 4 * frames],
+        "episode": np.full((1,), clip["episode"], np.int32),
+      }
+      results.append(jax.device_get(evaluate_loss(state.prior, batch, jax.random.key(index))))
+    metrics = {
+      name: float(np.mean([r[name] for r in results])) for name in (results[0] if results else {}) if results[0][name].ndim == 0
+    }
+    if jax.process_index() == 0:
+      export(state, folder.parent.parent / "export")
+      _pictures(config, folder)
+    return metrics
+
+  def export(state: PriorState, folder: Path) -> None:
+    if jax.process_index() == 0:
+      save_release(
+        folder, config.family, jax.device_get(state.prior), card(config, metadata, state), config.train.export_dtype,
+        dvae=config.dvae,
+      )  # fmt: skip
+
+  return Stage(
+    state=init_state(params, tx),
+    step=make_prior_step(loss, tx, config.train.seed),
+    batches=batches,
+    evaluate=evaluate,
+    export=export,
+    show=("loss/ce", "loss/style_kl", "accuracy", "grad_norm/prior"),
+    warn=lambda metrics: None,
+  )
+
+
+def _pictures(config: Any, folder: Path) -> None:
+  """Real beside sampled, from the exported files, so that what is looked at is what is shipped."""
+  metadata = Tokens(config.data.path, "train").metadata
+  try:
+    clips = next((c for c in (Clips(metadata["clips"], "validation"), Clips(metadata["clips"], "train")) if len(c)), None)
+  except InputError:
+    print(f"no pictures: the clips {metadata['clips']} are not there any more", flush=True)
+    return
+  model = api.NWT.from_checkpoint(folder.parent.parent / "export", config.family)
+  pairs, audios = [], []
+  for index in range(min(config.eval.clips, 4, len(clips))):
+    clip = clips[index]
+    real = clip["video"][: config.eval.frames]
+    audio = clip["audio"][: round(len(real) * metadata["sample_rate"] / metadata["fps"])]
+    episode = metadata["episodes"][clip["episode"]]
+    chunks = model.generate(audio, rate=metadata["sample_rate"], seed=index, episode=episode)
+    pairs.append((real, np.concatenate([chunk.frames for chunk in chunks])[: len(real)]))
+    audios.append(audio)
+  write_grid(folder / "real_above_sampled.png", [clip for pair in pairs for clip in pair])
+  write_pairs(folder / "real_beside_sampled.mp4", pairs, audios, metadata["fps"])

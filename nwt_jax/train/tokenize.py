@@ -1,0 +1,79 @@
+"""Between the stages: every clip's Memcodes, sampled once from the frozen dVAE (2.2.1)."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from nwt_jax import build
+from nwt_jax.data.clips import Clips
+from nwt_jax.data.tokens import write_tokens
+from nwt_jax.errors import InputError
+from nwt_jax.generate.render import make_encoder
+from nwt_jax.io.checkpoint import load_release
+from nwt_jax.train.metrics import format_seconds
+
+SPLITS = ("train", "validation", "test")
+
+
+def tokenize(config: Any, workdir: Path) -> None:
+  """Writes a token data set to `workdir`.
+
+  Args: config: `dvae` is a release of stage 1, `data.path` a prepared data set, `sampler` "gumbel" (2.2.1: "sampling
+    from q yielded more dynamic results") or "argmax", `chunk_frames` the frames encoded at once.
+  Raises: InputError: a dVAE of other episodes than the data's, or an unknown sampler.
+  """
+  if config.sampler not in ("gumbel", "argmax"):
+    raise InputError(f"config.sampler is {config.sampler!r}; choose 'gumbel' or 'argmax'")
+  params, card = load_release(config.dvae, "dvae")
+  splits = {split: Clips(config.data.path, split) for split in SPLITS}
+  metadata = splits["train"].metadata
+  if metadata["episodes"] != card["episodes"]:
+    raise InputError(
+      f"the dVAE in {config.dvae} knows {len(card['episodes'])} episodes, the data in {config.data.path} has "
+      f"{len(metadata['episodes'])} others; train stage 1 on this data"
+    )
+  model = build.dvae(card["model"])
+  encode = make_encoder(lambda p, v, valid: model.apply(p, v, valid, method="encode"), model.encoder_margins)
+  params = jax.device_put(params)
+  total, done, started = sum(len(clips) for clips in splits.values()), 0, time.monotonic()
+  histogram = np.zeros((model.num_heads, model.num_codes), np.int64)
+
+  def examples(index: int, clips: Clips) -> Iterator[dict]:
+    nonlocal done
+    split_key = jax.random.fold_in(jax.random.key(config.seed), index)
+    for number in range(len(clips)):
+      clip = clips[number]
+      key = jax.random.fold_in(split_key, number) if config.sampler == "gumbel" else None
+      codes = encode(params, clip["video"][None], config.chunk_frames, key)[0]
+      for head in range(model.num_heads):
+        histogram[head] += np.bincount(codes[..., head].ravel(), minlength=model.num_codes)
+      done += 1
+      if done % 50 == 0 or done == total:
+        rate = done / (time.monotonic() - started)
+        print(f"clip {done}/{total}  {rate:.3g} clips/s  {format_seconds((total - done) / rate)} left", flush=True)
+      yield {
+        "name": clip["name"], "episode": clip["episode"], "codes": codes, "mel": clip["mel"], "truth": clip["truth"],
+      }  # fmt: skip
+
+  facts = {
+    **{name: metadata[name] for name in ("fps", "sample_rate", "episodes")},
+    "video": {name: metadata[name] for name in ("fps", "height", "width")},
+    "clips": str(Path(config.data.path).absolute()),
+    "clips_fingerprint": metadata["fingerprint"],
+    "dvae": str(Path(config.dvae).absolute()),
+    "dvae_sha256": card["sha256"],
+    "sampler": config.sampler,
+    "heads": model.num_heads,
+    "codes": model.num_codes,
+    "height": metadata["height"] // model.downsampling,
+    "width": metadata["width"] // model.downsampling,
+  }
+  examples_of = {split: examples(i, clips) for i, (split, clips) in enumerate(splits.items())}
+  write_tokens(workdir, examples_of, facts, counts={split: len(clips) for split, clips in splits.items()})
+  used = (histogram > 0).sum(axis=1)
+  print(f"codes in use a head: {' '.join(map(str, used))} of {model.num_codes}", flush=True)
+  print(f"done: {workdir} holds the Memcodes of {total} clips", flush=True)

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# From a folder of videos to a sampled one: prepare, dVAE, tokenize, MAR, sample.
+#
+#   scripts/your_clips.sh 'videos/*.mp4' runs/mine                  (one person, one camera: no episodes needed)
+#   EPISODES=clips.csv VARIANT=demo scripts/your_clips.sh 'videos/*.mp4' runs/mine
+#
+# VARIANT  size of the models: demo (the shipped talker's; the default), tiny (to try the way), or empty: the paper's.
+# EPISODES csv with the columns clip and episode.  STEPS: training steps of each stage, instead of the config's.
+# Every step may be run again: finished ones are kept, interrupted ones go on.
+set -euo pipefail
+clips=${1:?a folder or a quoted glob of videos}
+runs=${2:?a folder for data, runs and the sample}
+variant=${VARIANT-demo}
+python=${PYTHON:-.venv/bin/python}
+case $variant in
+  demo) size=(--height=128 --width=112) ;;
+  tiny) size=(--height=32 --width=24) ;;
+  *) size=() ;;
+esac
+suffix=${variant:+:$variant}
+steps=(${STEPS:+"--config.train.steps=$STEPS"})
+episodes=(${EPISODES:+"--episodes=$EPISODES"})
+
+"$python" -m nwt_jax.prepare --input="$clips" --output="$runs/clips" ${size[@]+"${size[@]}"} ${episodes[@]+"${episodes[@]}"}
+"$python" -m nwt_jax.main --config="configs/dvae_lwt.py$suffix" --workdir="$runs/dvae" \
+  --config.data.path="$runs/clips" ${steps[@]+"${steps[@]}"}
+if [ ! -e "$runs/tokens/metadata.json" ]; then
+  "$python" -m nwt_jax.main --config=configs/tokenize.py --workdir="$runs/tokens" \
+    --config.data.path="$runs/clips" --config.dvae="$runs/dvae"
+fi
+"$python" -m nwt_jax.main --config="configs/mar.py$suffix" --workdir="$runs/mar" \
+  --config.data.path="$runs/tokens" --config.dvae="$runs/dvae" ${steps[@]+"${steps[@]}"}
+"$python" -m nwt_jax.sample --config=configs/mar.py --checkpoint="$runs/mar" --output="$runs/sample.mp4" \
+  ${AUDIO:+"--audio=$AUDIO"}

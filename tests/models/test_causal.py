@@ -1,0 +1,96 @@
+"""Causal convolutions: against sums written out, and in pieces against in one go."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from nwt_jax.models.causal import CausalConv1D, CausalConv3D, ResidualBlock, conv_frames, mish, roll, row_widths
+from tests import priors
+
+
+def test_mish_and_its_gradient_equal_jax_nn_mish():
+  x = jnp.linspace(-90, 90, 721)
+  np.testing.assert_allclose(mish(x), jax.nn.mish(x), rtol=2e-6, atol=1e-30)
+  ours, theirs = (jax.vmap(jax.grad(f))(x) for f in (mish, jax.nn.mish))
+  np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kernel", "dilation", "stride"), [((3, 2, 2), 2, 1), ((3, 1, 1), 4, 1), ((2, 2, 2), 1, 2)])
+def test_conv_frames_equals_a_dilated_3d_convolution(kernel, dilation, stride):
+  draw = np.random.default_rng(0)
+  x = jnp.asarray(draw.standard_normal((2, 11, 5, 4, 3)), jnp.float32)
+  w = jnp.asarray(draw.standard_normal((*kernel, 3, 6)), jnp.float32)
+  space = lax.padtype_to_pads(x.shape[2:4], kernel[1:], (stride, stride), "SAME")
+  wanted = lax.conv_general_dilated(
+    x, w, (1, stride, stride), [(0, 0), *space], rhs_dilation=(dilation, 1, 1),
+    dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
+  )  # fmt: skip
+  ours = priors.jit(lambda x, w: conv_frames(x, w, dilation, stride))(x, w)
+  np.testing.assert_allclose(ours, wanted, rtol=2e-5, atol=2e-5)
+
+
+def test_conv_memcodes_equals_the_sum_over_its_taps():
+  draw = np.random.default_rng(0)
+  x = jnp.asarray(draw.standard_normal((2, 20, 3)), jnp.float32)
+  module = CausalConv1D(4, 3, 5)
+  params = {"kernel": jnp.asarray(draw.standard_normal((4, 3, 5)), jnp.float32), "bias": jnp.arange(5.0)}
+  y, buffer = module.apply({"params": params}, x, None, 0)
+  wanted = np.zeros((2, 20, 5)) + np.asarray(params["bias"])
+  for t in range(20):
+    for tap in range(4):  # the last tap is the present
+      past = t - (3 - tap) * 3
+      if past >= 0:
+        wanted[:, t] += np.asarray(x[:, past] @ params["kernel"][tap])
+  np.testing.assert_allclose(y, wanted, rtol=1e-5, atol=1e-5)
+  assert buffer.shape == (2, 9 + 20, 3)
+
+
+@pytest.mark.parametrize("widths", [[1] * 12, [12], [5, 7], [2, 3, 1, 6]])
+def test_a_linear_buffer_gives_any_split_the_same_outputs(widths):
+  """Two frames of 12 places through a buffer with room for one."""
+  draw = np.random.default_rng(0)
+  rows = ((4, 1, 3), (4, 7, 6))
+  block = ResidualBlock(CausalConv1D, rows, True)
+  x = jnp.asarray(draw.standard_normal((2, 24, 3)), jnp.float32)
+  params = {
+    "row_0": {"kernel": draw.standard_normal((4, 3, 3)), "bias": draw.standard_normal(3)},
+    "row_1": {"kernel": draw.standard_normal((4, 3, 6)), "bias": draw.standard_normal(6)},
+    "shortcut": {"kernel": draw.standard_normal((3, 6)), "bias": draw.standard_normal(6)},
+  }
+  params = jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), params)
+  apply = priors.jit(block.apply)
+  whole, _ = priors.jit(lambda x: block.apply({"params": params}, x, None, 0))(x)
+  past = tuple(
+    jnp.zeros((2, (kernel - 1) * dilation + 12, width))
+    for (kernel, dilation, _), width in zip(rows, row_widths(3, rows), strict=True)
+  )
+  pieces = []
+  for frame in range(2):
+    place = 0
+    for width in widths:
+      start = 12 * frame + place
+      y, past = apply({"params": params}, x[:, start : start + width], past, jnp.int32(place))
+      pieces.append(y)
+      place += width
+    past = tuple(roll(buffer, 12) for buffer in past)
+  np.testing.assert_allclose(jnp.concatenate(pieces, 1), whole, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("split", [[1] * 7, [7], [3, 4]])
+def test_the_past_of_a_3d_convolution_gives_any_split_the_same_outputs(split):
+  draw = np.random.default_rng(0)
+  module = CausalConv3D((3, 2, 2), 2, 4)
+  x = jnp.asarray(draw.standard_normal((2, 7, 3, 2, 3)), jnp.float32)
+  kernel = jnp.asarray(draw.standard_normal((3, 2, 2, 3, 4)), jnp.float32)
+  variables = {"params": {"kernel": kernel, "bias": jnp.ones(4)}}
+  apply = priors.jit(module.apply)
+  whole, last = apply(variables, x, None)
+  past, pieces, start = jnp.zeros((2, 4, 3, 2, 3)), [], 0
+  for width in split:
+    y, past = apply(variables, x[:, start : start + width], past)
+    pieces.append(y)
+    start += width
+  np.testing.assert_allclose(jnp.concatenate(pieces, 1), whole, rtol=2e-5, atol=2e-5)
+  np.testing.assert_array_equal(past, last)

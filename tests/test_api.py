@@ -1,0 +1,163 @@
+"""Speech in, video out, on tiny models of random weights: chunking changes nothing, bad requests are one line."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from nwt_jax import api
+from nwt_jax.errors import InputError
+from nwt_jax.io import audio as audio_files
+from nwt_jax.io import video
+
+RATE = 24_000
+
+
+@pytest.fixture(scope="module", params=["mar", "far"])
+def model(request, tiny_release):
+  return api.NWT.from_checkpoint(tiny_release, request.param)
+
+
+@pytest.fixture(scope="module")
+def speech():
+  """One second and a bit: 31 frames, the last of them part silence."""
+  noise = np.random.default_rng(0).normal(size=RATE + 100) * np.linspace(0, 0.3, RATE + 100)
+  return noise.astype(np.float32)
+
+
+def collect(generation):
+  chunks = list(generation)
+  return np.concatenate([c.frames for c in chunks]), np.concatenate([c.codes for c in chunks])
+
+
+def test_chunks_of_any_size_give_the_same_video(model, speech):
+  frames, codes = collect(model.generate(speech, RATE, seed=3, episode="ann,bob@0.5", chunk_frames=31))
+  assert frames.shape == (31, 32, 24, 3) and frames.dtype == np.uint8
+  assert codes.shape == (31, 4, 3, 2) and codes.dtype == np.uint8
+  for size in (8, 40):
+    other_frames, other_codes = collect(model.generate(speech, RATE, seed=3, episode="ann,bob@0.5", chunk_frames=size))
+    np.testing.assert_array_equal(other_codes, codes)
+    # One grey level: float32 sums of windows of different shapes may round to either side of a half.
+    assert np.abs(other_frames.astype(int) - frames).max() <= 1
+
+
+def test_frames_are_the_decoded_codes(model, speech):
+  frames, codes = collect(model.generate(speech, RATE, episode="cy", chunk_frames=8))
+  decoded = model.decode(codes, "cy")
+  assert np.abs(decoded.astype(int) - frames).max() <= 1
+
+
+def test_seed_style_and_episode_each_matter(model, speech):
+  def codes(**options):
+    return collect(model.generate(speech, RATE, chunk_frames=8, **options))[1]
+
+  base = codes()
+  np.testing.assert_array_equal(codes(), base)
+  np.testing.assert_array_equal(codes(style_seed=0), base)
+  for options in ({"seed": 1}, {"style_seed": 1}, {"style": "2=+50.0"}, {"episode": "bob"}, {"temperature": 0.0}):
+    assert (codes(**options) != base).any(), options
+  assert (collect(model.generate(speech[::-1], RATE, chunk_frames=8))[1] != base).any()
+
+
+def test_temperature_zero_needs_no_seed(model, speech):
+  one, two = (collect(model.generate(speech, RATE, seed=s, style_seed=0, temperature=0))[1] for s in (0, 1))
+  np.testing.assert_array_equal(one, two)
+
+
+def test_style_is_copied_from_a_video(model, speech, tmp_path):
+  frames = np.random.default_rng(1).integers(0, 255, (9, 32, 24, 3), np.uint8)
+  video.write_video(tmp_path / "clip.mp4", frames)
+  copied = model.generate(speech, RATE, style_from=tmp_path / "clip.mp4").style
+  np.testing.assert_allclose(copied, model.style_of(video.read_video(tmp_path / "clip.mp4", 30, 32, 24)), atol=1e-6)
+
+
+def test_encode_in_chunks_is_encode_at_once(model):
+  frames = np.random.default_rng(1).integers(0, 255, (13, 32, 24, 3), np.uint8)
+  np.testing.assert_array_equal(model.encode(frames, chunk_frames=4), model.encode(frames, chunk_frames=13))
+
+
+def test_written_video_has_the_frames_and_the_sound(model, speech, tmp_path):
+  kept = []
+  written = model.generate(speech, RATE, chunk_frames=8).write(tmp_path / "new" / "out.mp4", on_chunk=kept.append)
+  frames = np.concatenate([chunk.frames for chunk in kept])
+  assert written.frames == len(frames) == 31
+  assert written.path == tmp_path / "new" / "out.mp4"
+  again = video.read_video(written.path)
+  assert again.shape == frames.shape
+  sound = audio_files.read_audio(written.path)
+  assert abs(len(sound) - len(speech)) <= RATE / 30
+  assert [p.name for p in written.path.parent.iterdir()] == ["out.mp4"]
+
+
+def test_no_file_is_left_when_sampling_fails(model, speech, tmp_path):
+  def stop(_):
+    raise RuntimeError("stopped")
+
+  with pytest.raises(RuntimeError, match="stopped"):
+    model.generate(speech, RATE, chunk_frames=8).write(tmp_path / "out.mp4", on_chunk=stop)
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_stereo_of_another_rate_is_heard_alike(model, speech):
+  doubled = np.repeat(np.stack([speech, speech], axis=1), 2, axis=0)
+  assert model.generate(doubled, 2 * RATE).frames == 31
+  assert model.generate((speech * 32767).astype(np.int16), RATE).frames == 31
+
+
+@pytest.mark.parametrize(
+  "options, wanted",
+  [
+    ({"episode": "dan"}, "unknown episode 'dan'; choose from ann, bob, cy"),
+    ({"episode": "ann,dan@0.5"}, "unknown episode 'dan'"),
+    ({"episode": "ann,bob"}, "needs a time"),
+    ({"episode": "ann,bob@x"}, "needs a time"),
+    ({"episode": "ann,bob@0.5,cy@0.4"}, "needs a time after 0.5 s"),
+    ({"episode": "ann,bob@9"}, "before the end at 1.03 s"),
+    ({"episode": "ann@1"}, "starts the video"),
+    ({"style": "1,2,3"}, "3 numbers"),
+    ({"style": "99=1"}, "99=1"),
+    ({"style": "loud"}, "loud"),
+    ({"style_from": "none.mp4"}, "none.mp4 does not exist"),
+    ({"temperature": float("nan")}, "temperature nan"),
+    ({"temperature": -1.0}, "temperature -1.0"),
+    ({"chunk_frames": 0}, "chunk_frames 0"),
+  ],
+)
+def test_bad_requests_are_one_line(tiny_release, speech, options, wanted):
+  model = api.NWT.from_checkpoint(tiny_release, "mar")
+  with pytest.raises(InputError, match=re.escape(wanted)) as error:
+    model.generate(speech, RATE, **options)
+  assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+  "samples, rate",
+  [
+    (np.zeros(0, np.float32), RATE),
+    (np.full(100, np.nan, np.float32), RATE),
+    (np.zeros(100, np.int64), RATE),
+    (np.zeros((2, 2, 2), np.float32), RATE),
+    (np.zeros(100, np.float32), 0),
+    (np.zeros(100, np.float32), None),
+  ],
+)
+def test_bad_arrays_are_one_line(tiny_release, samples, rate):
+  with pytest.raises(InputError):
+    api.NWT.from_checkpoint(tiny_release, "mar").generate(samples, rate)
+
+
+def test_other_checkpoints_are_refused(tiny_release, tmp_path):
+  with pytest.raises(InputError, match="has no mar model .no such folder"):
+    api.NWT.from_checkpoint(tmp_path / "none")
+  with pytest.raises(InputError, match="'dvae' cannot sample video; choose one of far, mar"):
+    api.NWT.from_checkpoint(tiny_release, "dvae")
+  for name in ("far.json", "far.safetensors", "dvae.json", "dvae.safetensors"):
+    shutil.copy(tiny_release / name, tmp_path)
+  with pytest.raises(InputError, match="has no mar model .it holds dvae, far"):
+    api.NWT.from_checkpoint(tmp_path, "mar")
+  card = json.loads((tmp_path / "far.json").read_text())
+  (tmp_path / "far.json").write_text(json.dumps({**card, "dvae_sha256": "0" * 64}))
+  with pytest.raises(InputError, match="another dVAE"):
+    api.NWT.from_checkpoint(tmp_path, "far")

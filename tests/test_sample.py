@@ -1,0 +1,86 @@
+"""The sampling program: a video comes out, the same seed gives the same file, bad input gives one line and no file."""
+
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from nwt_jax.io import video
+
+
+@pytest.fixture
+def speech(tmp_path):
+  """A WAV of 0.5 s in stereo at 44.1 kHz."""
+  path = tmp_path / "speech.wav"
+  soundfile.write(path, np.random.default_rng(0).normal(size=(22_050, 2)) * 0.1, 44_100)
+  return path
+
+
+def test_same_seed_same_file(start, tiny_release, speech, tmp_path):
+  hashes = []
+  for name in ("one.mp4", "two.mp4"):
+    options = ["--config=configs/mar.py", f"--checkpoint={tiny_release}", f"--audio={speech}", "--episode=bob,cy@0.3"]
+    done = start("sample", *options, "--seed=5", "--style=1=+1.5", f"--output={tmp_path / name}")
+    assert done.returncode == 0, done.stderr
+    assert f"{name}: 15 frames, 0.5 s of video" in done.stdout
+    assert "arning" not in done.stderr
+    hashes.append(hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
+  assert hashes[0] == hashes[1]
+  assert video.read_video(tmp_path / "one.mp4").shape == (15, 32, 24, 3)
+  assert b"nwt_jax" in (tmp_path / "one.mp4").read_bytes()
+
+
+EARLY = [  # answered before jax is imported
+  (["--audio={missing}"], "does not exist"),
+  (["--audio={empty}"], "is empty"),
+  (["--audio={text}"], "text.wav"),
+  (["--audio={nan}"], "NaN"),
+  (["--epsiode=ann"], "did you mean --episode?"),
+  (["--config.sample.temprature=1"], "did you mean --config.sample.temperature?"),
+  (["--config=configs/dvae_lwt.py"], "takes configs/mar.py or configs/far.py"),
+  (["--seed=-1"], "--seed=-1"),
+  (["--output={folder}/sound.wav"], "give the name of an .mp4 file"),
+]
+LATE = [
+  (["--episode=dan"], "unknown episode 'dan'; choose from ann, bob, cy"),
+  (["--style=1,2,3"], "style has 3 numbers, this model wants 4"),
+  (["--style_from={missing}"], "does not exist"),
+  (["--checkpoint={far}"], "has no mar model (it holds dvae, far)"),
+  (["--checkpoint={other}"], "another dVAE"),
+]
+
+
+def refuse(refused, tiny_release, speech, folder, arguments, wanted):
+  files = {name: folder / f"{name}.wav" for name in ("missing", "empty", "text", "nan")} | {"folder": folder}
+  files["empty"].touch()
+  files["text"].write_text("this is no sound\n")
+  soundfile.write(files["nan"], np.full(1000, np.nan), 24_000, subtype="FLOAT")
+  for name in ("far", "other"):
+    files[name] = folder / name
+    shutil.copytree(tiny_release, files[name])
+  (files["far"] / "mar.json").unlink()
+  card = json.loads((files["other"] / "mar.json").read_text())
+  (files["other"] / "mar.json").write_text(json.dumps({**card, "dvae_sha256": "0" * 64}))
+  defaults = ["--config=configs/mar.py", f"--checkpoint={tiny_release}", f"--audio={speech}", f"--output={folder}/out.mp4"]
+  message = refused("sample", *defaults, *(a.format(**files) for a in arguments))
+  assert wanted in message
+  assert not list(folder.rglob("*.mp4"))
+
+
+@pytest.mark.parametrize("arguments, wanted", EARLY)
+def test_bad_input_is_refused_at_once(refused, tiny_release, speech, tmp_path, arguments, wanted):
+  refuse(refused, tiny_release, speech, tmp_path, arguments, wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments, wanted", LATE)
+def test_bad_request_is_refused(refused, tiny_release, speech, tmp_path, arguments, wanted):
+  refuse(refused, tiny_release, speech, tmp_path, arguments, wanted)
+
+
+def test_help(start):
+  done = start("sample", "--help")
+  assert done.returncode == 0 and "--style_from" in done.stdout and done.stderr == ""
