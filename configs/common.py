@@ -17,11 +17,12 @@ def variants(arg: str, known: tuple[str, ...]) -> frozenset[str]:
 
 def adam(learning_rate: float, **fields) -> ConfigDict:
   """PAPER: C.2.1, C.2.2: Adam with beta1 0.9, beta2 0.999, epsilon 1e-7."""
-  return ConfigDict({"learning_rate": learning_rate, "b1": 0.9, "b2": 0.999, "eps": 1e-7, "clip": 0.0, "warmup": 0, **fields})
+  return ConfigDict(
+    {"learning_rate": learning_rate, "b1": 0.9, "b2": 0.999, "eps": 1e-7, "clip": 0.0, "warmup": 0, **fields}
+  )
 
 
 def train(steps: int) -> ConfigDict:
-  """Steps, seeds and rhythms; the rhythms are ours."""
-  return ConfigDict(
-    {"steps": steps, "seed": 0, "log_every": 100, "eval_every": 5_000, "save_every": 1_000, "keep": 3, "export_dtype": "float32"}
-  )
+  """Steps, seeds and rhythms; the rhythms are ours. `init`: a release whose weights a new run starts from."""
+  rhythm = {"log_every": 100, "eval_every": 5_000, "save_every": 1_000, "keep": 3}
+  return ConfigDict({"steps": steps, "seed": 0, **rhythm, "init": "", "export_dtype": "float32"})

@@ -31,7 +31,7 @@ def prior_config(family: str) -> ml_collections.ConfigDict:
       data=dict(path="", batch_size=64, frames=32, seed=0, num_threads=4),  # C.2.2; path: of the tokens
       train=common.train(steps=250_000),  # C.2.2
       # C.2.2: halves every 50,000 updates down to 1e-5. GAP: the clip holds back single bad batches only
-      optim=common.adam(1e-4, half_life=50_000, min_learning_rate=1e-5, clip=1.0),
+      optim=common.adam(1e-4, half_life=50_000, min_learning_rate=1e-5, clip=10.0),
       objective=dict(style_kl_weight=1.0),  # beta_l, C.2.2
       eval=dict(clips=8, frames=90),
       sample=dict(temperature=1.0, chunk_frames=32, checkpoint=""),

@@ -31,7 +31,7 @@ def _module(cls, fields: Fields):
   try:
     return cls(**{name: frozen(value) for name, value in dict(fields).items()})
   except TypeError as error:
-    raise InputError(f"{cls.__name__} does not fit its fields ({error}); the config or the model card is of another kind")
+    raise InputError(f"{cls.__name__} does not fit its fields ({error}); use a config or card of its kind") from error
 
 
 def dvae(fields: Fields) -> DVAE:
@@ -57,7 +57,7 @@ def weights(fields: Fields) -> Weights:
 
 
 def learning_rate(fields: Fields) -> optax.Schedule:
-  """Constant (C.2.1), or halving every `half_life` updates down to `min_learning_rate` (C.2.2), after a linear warm-up."""
+  """Constant (C.2.1), or halving every `half_life` updates to `min_learning_rate` (C.2.2), after a linear warm-up."""
   rate, warmup = fields["learning_rate"], fields.get("warmup", 0)
   if fields.get("half_life", 0):
     # GAP: "exponentially decaying by half every 50,000 updates": smooth, not in stairs.

@@ -18,10 +18,14 @@ def main(_) -> None:
   if not config.data.path:
     what = "clips" if config.family in ("dvae", "tokenize") else "tokens"
     made = "prepare --input='clips/*.mp4' --output=DIR" if what == "clips" else "main --config=configs/tokenize.py ..."
-    raise InputError(f"no data: --config.data.path is empty, wanted a folder of {what}; make it with python -m nwt_jax.{made}")
+    raise InputError(
+      f"no data: --config.data.path is empty, wanted a folder of {what}; make it with python -m nwt_jax.{made}"
+    )
   if config.family == "tokenize":
     if not config.dvae:
-      raise InputError("no dVAE: --config.dvae is empty, wanted the workdir of a stage-1 run; train configs/dvae_lwt.py first")
+      raise InputError(
+        "no dVAE: --config.dvae is empty, wanted the workdir of a stage-1 run; train configs/dvae_lwt.py first"
+      )
     from nwt_jax.train.tokenize import tokenize
 
     tokenize(config, workdir)

@@ -1,6 +1,7 @@
 """The legend: one letter per axis, one alias per kind of array.
 
-Axes: b batch, t frames, h w pixels, i j latent rows and columns, k heads, n codes, d width, s mel steps, m mel bins, z style variates.
+Axes: b batch, t frames, h w pixels, i j latent rows and columns, k heads, n codes, d width, s mel steps, m mel bins,
+z style variates.
 """
 
 from jaxtyping import Array, Float, Int, UInt8

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
@@ -41,6 +42,20 @@ def test_chunks_of_any_size_give_the_same_video(model, speech):
     np.testing.assert_array_equal(other_codes, codes)
     # One grey level: float32 sums of windows of different shapes may round to either side of a half.
     assert np.abs(other_frames.astype(int) - frames).max() <= 1
+
+
+def test_chunks_are_the_clip_sampled_whole(model, speech):
+  """No windows, no masks: the conditioning of all 31 frames in one call, SAME padding at the clip's true ends."""
+  job = model.generate(speech, RATE, seed=3, chunk_frames=8)
+  sampler, params = api.SAMPLERS[model.family], model._prior_params
+
+  @jax.jit
+  def whole(mel, style, episode, key):
+    condition = model.prior.apply(params, mel, style, episode, method="condition")
+    return sampler.sample_chunk(model.prior, params, sampler.init_state(model.prior, 1), condition, key, 0, 1.0)[0]
+
+  codes = whole(audio_files.log_mel(speech, 31)[None], job.style, job.numbers[None], job.key[None])
+  np.testing.assert_array_equal(collect(job)[1], codes[0])
 
 
 def test_frames_are_the_decoded_codes(model, speech):

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -64,7 +67,8 @@ def refuse(refused, tiny_release, speech, folder, arguments, wanted):
   (files["far"] / "mar.json").unlink()
   card = json.loads((files["other"] / "mar.json").read_text())
   (files["other"] / "mar.json").write_text(json.dumps({**card, "dvae_sha256": "0" * 64}))
-  defaults = ["--config=configs/mar.py", f"--checkpoint={tiny_release}", f"--audio={speech}", f"--output={folder}/out.mp4"]
+  given = {"config": "configs/mar.py", "checkpoint": tiny_release, "audio": speech, "output": folder / "out.mp4"}
+  defaults = [f"--{name}={value}" for name, value in given.items()]
   message = refused("sample", *defaults, *(a.format(**files) for a in arguments))
   assert wanted in message
   assert not list(folder.rglob("*.mp4"))
@@ -84,3 +88,24 @@ def test_bad_request_is_refused(refused, tiny_release, speech, tmp_path, argumen
 def test_help(start):
   done = start("sample", "--help")
   assert done.returncode == 0 and "--style_from" in done.stdout and done.stderr == ""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_recording(tiny_release, tmp_path):
+  """Peak memory for ten minutes is that for one minute, but for pages of the sound's file (58 MB at the end)."""
+  code = (
+    "import sys, resource; from nwt_jax import sample, program; sample.define_flags()\n"
+    "try: program.run(sample.main)\n"
+    "finally: print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+  )
+  peaks = []
+  for minutes in (1.1, 10):
+    with soundfile.SoundFile(tmp_path / "long.wav", "w", 44_100, 2) as file:
+      for _ in range(round(minutes * 60)):
+        file.write(np.random.default_rng(0).normal(size=(44_100, 2)) * 0.1)
+    options = [f"--checkpoint={tiny_release}", f"--audio={tmp_path}/long.wav", f"--output={tmp_path}/out.mp4"]
+    command = [sys.executable, "-c", code, "--config=configs/far.py", *options]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "JAX_NUM_CPU_DEVICES": "1"})
+    assert done.returncode == 0, done.stderr
+    peaks.append(int(done.stdout.split("peak ")[1]))
+  assert peaks[1] < peaks[0] + 100, f"peak memory {peaks} MB for 1.1 and 10 minutes"

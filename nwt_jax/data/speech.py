@@ -1,8 +1,8 @@
 """Speech with phoneme times for the synthetic talker, from espeak-ng through its C interface (no place in the paper).
 
-espeak-ng carries state from one utterance to the next (the phase of its noise and flutter, C's `rand`), so the same text
-spoken twice in one process differs. Each utterance therefore gets the library afresh: loaded, spoken, unloaded. That
-costs about 6 ms, and makes the sound a pure function of the arguments in any process and any order.
+espeak-ng carries state from one utterance to the next (the phase of its noise and flutter, C's `rand`), so the same
+text spoken twice in one process differs. Each utterance therefore gets the library afresh: loaded, spoken, unloaded.
+That costs a few milliseconds, and makes the sound a function of the arguments in any process and any order.
 """
 
 import _ctypes
@@ -28,7 +28,7 @@ _lock = threading.Lock()
 
 
 class Speech(NamedTuple):
-  """One utterance. audio: float32 [samples] at 24 kHz. phonemes: (IPA symbol, start_s, end_s) in order; "" is a pause."""
+  """One utterance: audio, float32 [samples] at 24 kHz; phonemes, (IPA symbol, start_s, end_s) in order, "" a pause."""
 
   audio: np.ndarray
   phonemes: tuple[tuple[str, float, float], ...]

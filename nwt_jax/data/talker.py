@@ -1,8 +1,8 @@
 """The synthetic talker: a drawn head and shoulders that speaks, with the exact truth of how it moved.
 
-It stands where the paper has hundreds of hours of one show: `episode` sets looks, room and camera as the paper's episodes
-do, and a style that the sound does not determine (where the camera points, a panel, the posture) is left for the style
-encoder to find. Every clip is a function of (seed, index).
+It stands where the paper has hundreds of hours of one show: `episode` sets looks, room and camera as the paper's
+episodes do, and a style that the sound does not determine (where the camera points, a panel, the posture) is left for
+the style encoder to find. Every clip is a function of (seed, index).
 """
 
 import functools
@@ -54,11 +54,11 @@ def make_clip(
   """Makes a clip of about 3 to 5 seconds.
 
   Args: seed, index: which clip; other seeds say other sentences. height, width: pixels, about 8 to 7, from 32 up.
-    fps: frames a second. episode: one of EPISODES, else chosen by the seed. style: some of the keys of STYLES; the rest is
-    chosen by the seed. text: what to say, else a sentence of the seed's.
-  Returns: a TalkerClip. truth has text, voice, rate, pitch, fps, phonemes [[symbol, start_s, end_s]], opening [t] (the
-    gap between the lips) and width [t] (between the corners) in units of 1/128 of the frame's height, pose [t][turn, nod,
-    roll], blink [t], brow [t], style {panel, camera, posture}.
+    fps: frames a second. episode: one of EPISODES, else chosen by the seed. style: some of the keys of STYLES; the rest
+    is chosen by the seed. text: what to say, else a sentence of the seed's.
+  Returns: a TalkerClip. truth has text, voice, rate, pitch, fps, phonemes [[symbol, start_s, end_s]], opening [t]
+    (the gap between the lips) and width [t] (between the corners) in units of 1/128 of the frame's height,
+    pose [t][turn, nod, roll], blink [t], brow [t], style {panel, camera, posture}.
   Raises: InputError: unknown episode or style, a size that cannot show a face, or espeak-ng is not installed."""
   chance = random.Random(f"nwt talker {seed} {index}")
   # Drawn in this order whatever is overridden, so that asking for an episode does not change the sentence.
@@ -79,27 +79,31 @@ def make_clip(
   motion = move(phonemes, audio, frames, fps, SAMPLE_RATE)
   truth = {
     "text": text, "voice": voice, "rate": rate, "pitch": pitch, "fps": fps, "phonemes": [list(p) for p in phonemes],
-    "opening": _rounded(gap_of(motion.opening) * person.zoom), "width": _rounded(2 * half_width_of(motion.width) * person.zoom),
+    "opening": _rounded(gap_of(motion.opening) * person.zoom),
+    "width": _rounded(2 * half_width_of(motion.width) * person.zoom),
     "pose": _rounded(motion.pose), "blink": _rounded(motion.blink), "brow": _rounded(motion.brow), "style": style,
   }  # fmt: skip
   return TalkerClip(f"talker_{seed}_{index:05d}", render(motion, episode, style, height, width), audio, episode, truth)
 
 
 def render(motion: Motion, episode: str, style: dict, height: int, width: int) -> np.ndarray:
-  """Draws a motion: uint8 RGB frames [t h w 3]. The same motion with another episode or style is what measure compares."""
+  """Draws a motion as uint8 RGB frames [t h w 3]; the same motion may be drawn in any episode and style."""
   threads = cv2.getNumThreads()
   cv2.setNumThreads(1)  # workers scale, and no result depends on the machine's cores
   try:
     draw = _painter(episode, style["panel"], style["camera"], style["posture"], height, width)
-    return np.stack([draw(*(channel[t] for channel in motion)) for t in range(len(motion.opening))])
+    channels = [channel.tolist() for channel in motion]
+    return np.stack([draw(*(channel[t] for channel in channels)) for t in range(len(motion.opening))])
   finally:
     cv2.setNumThreads(threads)
 
 
 def still(episode: str, style: dict, height: int, width: int) -> np.ndarray:
   """The talker at rest with its mouth a little open, uint8 RGB [h w 3]."""
-  one = lambda value: np.array([value], np.float32)  # noqa: E731
-  motion = Motion(one(0.3), one(0.5), one(0.1), one(0.2), one(0), one(0), one(0), one(0.2), np.zeros((1, 3), np.float32))
+  one = lambda value: np.array([value], np.float32)
+  motion = Motion(
+    one(0.3), one(0.5), one(0.1), one(0.2), one(0), one(0), one(0), one(0.2), np.zeros((1, 3), np.float32)
+  )
   return render(motion, episode, style, height, width)[0]
 
 
@@ -111,7 +115,7 @@ def _painter(episode, panel, camera, posture, height, width):
   unit = height / 128  # output pixels per unit
   scale = 2 * unit * person.zoom  # pixels of the head's picture per head unit; frames are drawn twice as large
   span = width / unit
-  fine = max(2 * unit, 4.0)
+  fine = float(np.clip(4 * unit, 2, 4))  # what stands still is painted once, at this many pixels per unit
   angle = np.radians(-_LEAN if posture == "leaning" else 0.0)
   place = np.array([span / 2 + _CAMERA[camera], _SEAT + person.lift])
 
@@ -141,10 +145,10 @@ def _painter(episode, panel, camera, posture, height, width):
   # Where each pixel of the frame looks in the head's picture, at rest; and how that moves with turn, nod, roll and jaw.
   home = _turn((pixels - place) / person.zoom, -angle, (0, _HIP))
   x, y = home[..., 0], home[..., 1]
+  f32 = lambda field: np.ascontiguousarray(field, dtype=np.float32)
   round_ = np.clip(1 - (x / 30) ** 2, 0, 1) * np.clip(1 - ((y - 2) / 46) ** 2, 0, 1)  # the middle of a face moves most
-  down = np.clip((y - JAW_TOP) / (JAW_END + JAW_DROP - JAW_TOP), 0, 1) * np.clip(1.25 - (x / 25) ** 2, 0, 1)
+  down = f32(np.clip((y - JAW_TOP) / (JAW_END + JAW_DROP - JAW_TOP), 0, 1) * np.clip(1.25 - (x / 25) ** 2, 0, 1))
   tilt = np.stack([(y - 40), -x], -1) * np.radians(2.6)  # rolls about the neck
-  f32 = lambda field: np.ascontiguousarray(field, dtype=np.float32)  # noqa: E731
   base_x, base_y = f32((x - corner[0]) * scale - 0.5), f32((y - corner[1]) * scale - 0.5)
   turn_x, nod_y = f32((0.7 + 1.7 * round_) * scale), f32((0.4 + 1.3 * round_) * scale)
   roll_x, roll_y = f32(tilt[..., 0] * scale), f32(tilt[..., 1] * scale)
@@ -155,9 +159,9 @@ def _painter(episode, panel, camera, posture, height, width):
     mouth(picture, opening, width_, rounding, teeth, tongue, tuck)
     if glasses is not None:
       picture = blend(picture, glasses)
-    turn, nod, roll = (float(v) for v in pose)
+    turn, nod, roll = pose
     map_x = base_x - turn * turn_x + roll * roll_x
-    map_y = base_y - nod * nod_y + roll * roll_y - _jaw(y, down, float(opening)) * np.float32(scale)
+    map_y = base_y - nod * nod_y + roll * roll_y - _jaw(down, opening) * np.float32(scale)
     warped = cv2.remap(picture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     frame = plain.copy()
     small = cv2.resize(blend(under, warped), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
@@ -167,10 +171,10 @@ def _painter(episode, panel, camera, posture, height, width):
   return draw
 
 
-def _jaw(y, down, opening):
+def _jaw(down, opening):
   """How far above it each pixel finds its skin when the jaw hangs open: the inverse of the stretch below JAW_TOP."""
   drop = JAW_DROP * opening
-  return np.float32(drop) * down.astype(np.float32) * np.float32((JAW_END + JAW_DROP - JAW_TOP) / (JAW_END + drop - JAW_TOP))
+  return np.float32(drop) * down * np.float32((JAW_END + JAW_DROP - JAW_TOP) / (JAW_END + drop - JAW_TOP))
 
 
 @functools.lru_cache(maxsize=24)
@@ -185,9 +189,10 @@ def _scene(index, panel, camera, aspect, fine):
 @functools.lru_cache(maxsize=16)
 def _head(index, scale):
   """The head's picture and that of its glasses (or None), uint8 RGBA."""
-  canvas = Canvas(*HEAD_BOX, max(scale, 4.0))
+  fine = max(scale, 4.0)
+  canvas = Canvas(*HEAD_BOX, fine)
   paint_head(canvas, PEOPLE[index])
-  over = Canvas(*HEAD_BOX, max(scale, 4.0))
+  over = Canvas(*HEAD_BOX, fine)
   paint_glasses(over, PEOPLE[index])
   return canvas.pixels(scale), over.pixels(scale) if PEOPLE[index].glasses else None
 
@@ -222,7 +227,9 @@ def _check(episode, style, height, width):
       wanted = "; ".join(f"{k}: {', '.join(v)}" for k, v in STYLES.items())
       raise InputError(f"talker style {key}={value!r} is unknown; want {wanted}")
   if height < 32 or width < 24 or not 0.7 <= width / height <= 2:
-    raise InputError(f"the talker cannot be drawn at {height}x{width}; want at least 32x24, width 0.7 to 2 times the height")
+    raise InputError(
+      f"the talker cannot be drawn at {height}x{width}; want at least 32x24, width 0.7 to 2 times the height"
+    )
   return episode, style
 
 

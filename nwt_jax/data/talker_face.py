@@ -62,15 +62,19 @@ class Mouth:
     fine = self.scale * FINE
     shape = (self.size[1] * FINE, self.size[0] * FINE, 4)
     patch = np.zeros(shape, np.uint8)
-    draw = lambda image, points, colour: fill(image, points, (*colour, 255), fine, self.origin, smooth=False)  # noqa: E731
-    outline = lambda ax, a, bx, b: np.concatenate([np.stack([ax, a], 1), np.stack([bx, b], 1)[::-1]])  # noqa: E731
+    draw = lambda image, points, colour: fill(image, points, (*colour, 255), fine, self.origin, smooth=False)
+    outline = lambda ax, a, bx, b: np.concatenate([np.stack([ax, a], 1), np.stack([bx, b], 1)[::-1]])
     seam = (inner_top + inner_low) / 2
     draw(patch, outline(wide, outer_low, xs, seam), self.lower)
     draw(patch, outline(wide, outer_top, xs, seam), self.upper)
     if rounding < 0.9:  # a soft light on the lower lip
       mid = slice(9, 24)
       light = inner_low[mid] + thick_low * 0.45
-      draw(patch, outline(xs[mid] - 0.6, light - 0.42 * bulge[mid], xs[mid] - 0.6, light + 0.42 * bulge[mid]), mix(self.lower, self.shine, 0.6))
+      draw(
+        patch,
+        outline(xs[mid] - 0.6, light - 0.42 * bulge[mid], xs[mid] - 0.6, light + 0.42 * bulge[mid]),
+        mix(self.lower, self.shine, 0.6),
+      )
     draw(patch, outline(xs, seam - 0.32 * bulge**0.3, xs, seam + 0.32 * bulge**0.3), self.seam)
     if gap > 0.02:
       inside = np.empty(shape, np.uint8)
@@ -117,7 +121,9 @@ class Eyes:
       top = open_top + (low - open_top) * shut
       xs = 5.9 * x
       skin = tint(person.skin, -0.1)
-      lid = np.concatenate([np.stack([xs * 1.04, open_top - 0.9 * arc], 1), np.stack([xs * 1.04, low + 0.3 * arc], 1)[::-1]])
+      lid = np.concatenate(
+        [np.stack([xs * 1.04, open_top - 0.9 * arc], 1), np.stack([xs * 1.04, low + 0.3 * arc], 1)[::-1]]
+      )
       canvas.blob(lid, skin, 0.85, blur=0.3)
       if shut < 0.97:
         hole = canvas.mask(np.concatenate([np.stack([xs, top], 1), np.stack([xs, low], 1)[::-1]]))
@@ -133,7 +139,12 @@ class Eyes:
       canvas.blob(line(lash, 1.25), (48, 34, 36))
       if person.pitch > 46 and person.voices[0].endswith("f1"):
         tip = 5.6 * side
-        canvas.blob(line([(tip, top[-1 if side > 0 else 0]), (tip + side * 1.1, top[0] - 0.6), (tip + side * 1.8, top[0] - 1.7)], 0.9), (48, 34, 36))
+        canvas.blob(
+          line(
+            [(tip, top[-1 if side > 0 else 0]), (tip + side * 1.1, top[0] - 0.6), (tip + side * 1.8, top[0] - 1.7)], 0.9
+          ),
+          (48, 34, 36),
+        )
       canvas.blob(line(np.stack([xs, open_top - 1.5 * arc - 0.2], 1), 0.5), tint(person.skin, -0.4), 0.5 * (1 - shut))
       pictures.append(canvas.pixels(scale))
     return pictures

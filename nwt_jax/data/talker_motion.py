@@ -1,7 +1,7 @@
 """How the synthetic talker moves: phonemes to visemes with coarticulation, and a head that follows loudness and phrase.
 
-Each phoneme has a target for the mouth and a dominance for how firmly it holds to it. The mouth at any time is the mean of
-the targets around, weighted by dominance functions that fall off away from each phoneme (Cohen and Massaro, 1993).
+Each phoneme has a target for the mouth and a dominance for how firmly it holds to it. The mouth at any time is the mean
+of the targets around, weighted by dominance functions that fall off away from each phoneme (Cohen and Massaro, 1993).
 Everything here is a function of the speech alone: chance has no part, so a model that hears can learn all of it.
 """
 
@@ -11,8 +11,8 @@ import numpy as np
 
 _CHANNELS = ("opening", "width", "rounding", "teeth", "tongue", "tuck")
 
-# opening 0..1, width -1..1, rounding 0..1, teeth 0..1 (how closed behind parted lips), tongue 0..1, tuck 0..1 (lower lip under
-# the teeth); then the dominance of the opening and of the lips' shape.
+# opening 0..1, width -1..1, rounding 0..1, teeth 0..1 (how closed behind parted lips), tongue 0..1, tuck 0..1 (lower
+# lip under the teeth); then the dominance of the opening and of the lips' shape.
 _VISEMES = {
   "rest": (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.4),
   "closed": (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 5.0, 0.4),  # m b p
@@ -44,14 +44,14 @@ _SYMBOLS = {
   "θ": ("tongue_teeth",), "ð": ("tongue_teeth",), "s": ("hiss",), "z": ("hiss",), "ʃ": ("hush",), "ʒ": ("hush",),
   "t": ("stop",), "d": ("stop",), "n": ("stop",), "ɾ": ("stop",), "k": ("back",), "ɡ": ("back",), "g": ("back",),
   "ŋ": ("back",), "h": ("back",), "x": ("back",), "ʔ": ("back",), "l": ("l",), "ɫ": ("l",), "ɹ": ("r",), "r": ("r",),
-  "w": ("w",), "ʍ": ("w",), "j": ("i",), "i": ("i",), "ɪ": ("ih",), "ᵻ": ("ih",), "ɨ": ("ih",), "y": ("u",), "e": ("e",),
-  "ɛ": ("e",), "æ": ("ae",), "a": ("a",), "ɑ": ("a",), "ɒ": ("o",), "ʌ": ("uh",), "ɐ": ("uh",), "ə": ("schwa",),
-  "ɚ": ("r",), "ɜ": ("uh", "r"), "ɔ": ("o",), "o": ("o",), "ʊ": ("u",), "u": ("u",), "ʉ": ("u",),
+  "w": ("w",), "ʍ": ("w",), "j": ("i",), "i": ("i",), "ɪ": ("ih",), "ᵻ": ("ih",), "ɨ": ("ih",), "y": ("u",),
+  "e": ("e",), "ɛ": ("e",), "æ": ("ae",), "a": ("a",), "ɑ": ("a",), "ɒ": ("o",), "ʌ": ("uh",), "ɐ": ("uh",),
+  "ə": ("schwa",), "ɚ": ("r",), "ɜ": ("uh", "r"), "ɔ": ("o",), "o": ("o",), "ʊ": ("u",), "u": ("u",), "ʉ": ("u",),
 }  # fmt: skip
 
 
 class Motion(NamedTuple):
-  """The talker frame by frame, float32 [t] each. opening 0..1 is the gap between the lips over its largest; width 0..1."""
+  """The talker frame by frame, float32 [t] each, 0..1; opening and width are the arguments of the drawn mouth."""
 
   opening: np.ndarray
   width: np.ndarray
@@ -85,7 +85,7 @@ def move(phonemes, audio: np.ndarray, frames: int, fps: float, sample_rate: int)
   nod = np.clip(1.6 * (_smooth(loud, 0.07 * fps) - slow) + 0.5 * slow, -1, 1)
   roll = _smooth(0.8 * turn + 0.5 * (slow - slow.mean()), 0.2 * fps)
   brow = np.clip(1.5 * _smooth(loud, 0.12 * fps) - 0.5, 0, 1)
-  f32 = lambda values: np.asarray(values, np.float32)  # noqa: E731
+  f32 = lambda values: np.asarray(values, np.float32)
   return Motion(
     f32(opening), f32(width), *(f32(np.clip(mouth[c], 0, 1)) for c in ("rounding", "teeth", "tongue", "tuck")),
     f32(_blinks(pauses, times)), f32(brow), f32(np.stack([turn, _smooth(nod, 0.05 * fps), roll], 1)),
@@ -132,7 +132,9 @@ def _blend(segments, times):
   size = np.minimum((stop - start) / 0.06, 1.3)
   jaw, lips = near_jaw * strength[:, 0] * size, near_lips * strength[:, 1] * size
   jaw, lips = (weight / weight.sum(1, keepdims=True) for weight in (jaw, lips))
-  mouth = {c: (jaw if c in ("opening", "teeth", "tongue", "tuck") else lips) @ target[:, i] for i, c in enumerate(_CHANNELS)}
+  mouth = {
+    c: (jaw if c in ("opening", "teeth", "tongue", "tuck") else lips) @ target[:, i] for i, c in enumerate(_CHANNELS)
+  }
   for i in (j for j, s in enumerate(segments) if s[0] == "closed"):
     # The lips touch for the hold of m, b and p, for at least one frame time however fast the speech is.
     gap = np.maximum(np.abs(times - middle[i]) - max((stop[i] - start[i]) / 2 - 0.015, 0.02), 0)

@@ -1,4 +1,4 @@
-"""Soft vector painting for the synthetic talker: anti-aliased smooth shapes with blur and clipping, on OpenCV and NumPy.
+"""Soft vector painting for the synthetic talker: anti-aliased smooth shapes with blur and clipping, on OpenCV.
 
 Lengths are in units of 1/128 of the frame's height, so that every size shows the same picture.
 """
@@ -60,7 +60,7 @@ def fill(image: np.ndarray, points: np.ndarray, colour, scale: float, origin, sm
 
 
 class Canvas:
-  """A picture with transparency. rgb float32 [h w 3], multiplied by alpha [h w]; both 0..1 (colours are given 0..255)."""
+  """A picture with transparency: rgb float32 [h w 3] multiplied by alpha [h w], both 0..1; colours come as 0..255."""
 
   def __init__(self, x0: float, y0: float, x1: float, y1: float, scale: float):
     self.origin, self.scale = np.array([x0, y0], np.float64), scale
@@ -95,7 +95,7 @@ class Canvas:
     self.alpha[part] += cover * (1 - self.alpha[part])
 
   def _cover(self, points, blur, x0, y0, x1, y1):
-    """The mask of an outline in a rectangle of the picture; a wide blur is done on a coarser grid, which looks the same."""
+    """The mask of an outline in a rectangle of the picture; a wide blur uses a coarser grid, which looks the same."""
     coarse = 4 if blur * self.scale > 8 else 1
     # Shapes that leave the picture are blurred with what lies outside, so the mask covers their whole margin.
     pad = int(np.ceil(3.5 * blur * self.scale / coarse))
@@ -126,7 +126,9 @@ class Canvas:
     image = np.dstack([self.rgb, self.alpha])
     height, width = round(self.shape[0] * scale / self.scale), round(self.shape[1] * scale / self.scale)
     if (height, width) != self.shape:
-      image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < self.scale else cv2.INTER_LINEAR)
+      image = cv2.resize(
+        image, (width, height), interpolation=cv2.INTER_AREA if scale < self.scale else cv2.INTER_LINEAR
+      )
     return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 

@@ -5,6 +5,7 @@ Coordinates are head units: (0, 0) between the eyes, x to the frame's right, y d
 
 import numpy as np
 
+from nwt_jax.data.talker_clothes import paint_clothes
 from nwt_jax.data.talker_paint import Canvas, box, curve, ellipse, glow, line, mix, tint
 from nwt_jax.data.talker_people import Person
 
@@ -20,7 +21,7 @@ def _both(half):
 
 def paint_body(canvas: Canvas, person: Person) -> None:
   """Paints what is behind and below the head: hair that falls behind, neck, shoulders and clothes."""
-  hair, cloth, skin = person.hair, person.cloth, person.skin
+  hair, skin = person.hair, person.skin
   if person.hair_style == "long":
     canvas.blob(_both([(0, -40), (22, -32), (30, -8), (31, 20), (33, 44), (27, 62), (12, 56)]), tint(hair, -0.25))
     for x in (-27, -22, 22, 27):
@@ -31,73 +32,23 @@ def paint_body(canvas: Canvas, person: Person) -> None:
     for x, y, r in ((-24, 16, 9), (24, 16, 9), (-27, 2, 10), (27, 2, 10), (-22, 27, 7), (22, 27, 7)):
       canvas.blob(ellipse(x, y, r), tint(hair, -0.2))
   # The neck, and the shadow of the chin on it.
-  canvas.blob(curve([(-10.5, 20), (10.5, 20), (10.5, 38), (13, 46), (24, 54), (0, 66), (-24, 54), (-13, 46), (-10.5, 38)]), skin)
-  neck = canvas.mask(curve([(-10.5, 20), (10.5, 20), (10.5, 38), (13, 46), (24, 54), (0, 66), (-24, 54), (-13, 46), (-10.5, 38)]))
+  canvas.blob(
+    curve([(-10.5, 20), (10.5, 20), (10.5, 38), (13, 46), (24, 54), (0, 66), (-24, 54), (-13, 46), (-10.5, 38)]), skin
+  )
+  neck = canvas.mask(
+    curve([(-10.5, 20), (10.5, 20), (10.5, 38), (13, 46), (24, 54), (0, 66), (-24, 54), (-13, 46), (-10.5, 38)])
+  )
   canvas.blob(ellipse(1.5, 32, 17, 11), tint(skin, -0.27), 0.9, blur=1.6, clip=neck)
   canvas.blob(curve([(6, 20), (12, 20), (15, 50), (9, 46)]), tint(skin, -0.25), 0.5, blur=1.5, clip=neck)
-  _clothes(canvas, person, cloth)
-
-
-def _clothes(canvas, person, cloth):
-  trim, style = person.trim, person.cloth_style
-  throat = {"vee": 60, "turtle": 42, "crew": 50, "hood": 51, "shirt": 55, "jacket": 57}[style]
-  shoulders = [(-12.5, 45), (-24, 50.5), (-40, 57), (-49, 70), (-53, 110), (53, 110), (49, 70), (40, 57), (24, 50.5), (12.5, 45)]
-  dip = [(9, throat - 2.5), (0, throat), (-9, throat - 2.5)]
-  if style == "vee":
-    dip = [(6, 53), (0, 63), (-6, 53)]
-  if style == "turtle":
-    dip = [(8, 45), (0, 46), (-8, 45)]
-  outline = curve(shoulders + dip, 8)
-  canvas.blob(outline + (0, 1), tint(cloth, -0.5), 0.25, blur=2)
-  canvas.blob(outline, cloth)
-  body = canvas.mask(outline)
-  canvas.blob(ellipse(-26, 60, 18, 9, -24), tint(cloth, 0.35), 0.5, blur=4, clip=body)
-  canvas.blob(curve([(18, 50), (60, 50), (60, 110), (22, 110), (34, 80)]), tint(cloth, -0.35), 0.45, blur=6, clip=body)
-  canvas.blob(ellipse(2, 50, 22, 9), tint(cloth, -0.4), 0.4, blur=3.5, clip=body)
-  for x in (-33, 33):  # where the arms fold
-    canvas.blob(line(curve([(x, 110), (x * 0.98, 84), (x * 1.08, 72)], closed=False), 1.6), tint(cloth, -0.4), 0.5, blur=0.7, clip=body)
-  if style == "turtle":
-    collar = curve([(-12, 36.5), (0, 39.5), (12, 36.5), (13.5, 47), (0, 51), (-13.5, 47)])
-    canvas.blob(collar, cloth)
-    collar = canvas.mask(collar)
-    canvas.blob(ellipse(2, 37, 14, 5), tint(cloth, -0.5), 0.55, blur=1.6, clip=collar)
-    canvas.blob(line(curve([(-13, 46), (0, 50), (13, 46)], closed=False), 1.2), tint(cloth, -0.4), 0.6, blur=0.4)
-  elif style == "crew":
-    canvas.blob(line(curve([(-13.5, 45.5), (-8, 50), (0, 51.6), (8, 50), (13.5, 45.5)], closed=False), 3.4), trim)
-  elif style == "vee":
-    canvas.blob(line(curve([(-13, 45.5), (-6.5, 54), (0, 63), (6.5, 54), (13, 45.5)], closed=False), 3), trim)
-  elif style == "hood":
-    for side in (-1, 1):
-      canvas.blob(curve([(side * x, y) for x, y in ((11, 41), (19, 41), (29, 50), (22, 57), (8, 58), (2, 60), (8, 51))]), tint(cloth, 0.14))
-      canvas.blob(line([(side * 6, 58), (side * 7, 66), (side * 6.5, 74)], 1.5), tint(trim, 0.6))
-    canvas.blob(line(curve([(-14, 44), (-9, 53), (0, 58), (9, 53), (14, 44)], closed=False), 2.4), tint(cloth, -0.4), 0.7, blur=0.6)
-  else:
-    if style == "jacket":
-      canvas.blob([(-10, 46), (0, 58), (10, 46), (13, 110), (-13, 110)], cloth)
-      tie = (176, 84, 70)
-      canvas.blob([(-2.6, 57), (2.6, 57), (4, 80), (5.5, 110), (-5.5, 110), (-4, 80)], tie)
-      canvas.blob([(-3.2, 55.5), (3.2, 55.5), (2, 61), (-2, 61)], tint(tie, -0.15))
-      for side in (-1, 1):
-        flap = np.array([(13, 44), (26, 51), (44, 58), (50, 70), (54, 112), (8, 112), (13, 88), (19, 62)]) * (side, 1)
-        canvas.blob(flap, trim)
-        canvas.blob(np.array([(13, 46), (20, 50), (25, 64), (20, 68), (13, 92), (16, 66)]) * (side, 1), tint(trim, 0.16))
-      canvas.blob(ellipse(-28, 62, 14, 8, -24), tint(trim, 0.35), 0.5, blur=4, clip=body)
-      canvas.blob(curve([(26, 60), (60, 60), (60, 110), (30, 110)]), tint(trim, -0.4), 0.5, blur=5, clip=body)
-    for side in (-1, 1):
-      canvas.blob(np.array([(11.5, 41.5), (14.5, 45), (15.5, 56), (8, 60), (0.6, 56.5), (8, 52)]) * (side, 1) + (0.4, 1.2),
-                  tint(cloth, -0.5), 0.45, blur=1)  # fmt: skip
-      colour = trim if style == "shirt" else cloth
-      canvas.blob(np.array([(11.5, 41), (14.5, 44), (15.5, 55), (8, 59), (0.6, 55.5), (8, 51)]) * (side, 1), colour)
-    if style == "shirt":
-      canvas.blob(line([(0, 57), (0, 84), (0, 112)], 1), tint(cloth, -0.4), 0.6, blur=0.4)
-      for y in (64, 74):
-        canvas.blob(ellipse(0, y, 1.1), tint(cloth, 0.6))
+  paint_clothes(canvas, person)
 
 
 def face_outline(person: Person) -> np.ndarray:
   """The outline of the face without ears."""
   j = person.jaw
-  return _both([(0, -36), (15, -31), (22.6, -17), (23.8, -3), (22.6 * j**0.5, 12), (18.4 * j, 25), (10.4 * j, 33.6), (3, 36.2)])
+  return _both(
+    [(0, -36), (15, -31), (22.6, -17), (23.8, -3), (22.6 * j**0.5, 12), (18.4 * j, 25), (10.4 * j, 33.6), (3, 36.2)]
+  )
 
 
 def paint_head(canvas: Canvas, person: Person) -> None:
@@ -116,7 +67,9 @@ def paint_head(canvas: Canvas, person: Person) -> None:
   canvas.blob(outline, skin)
   face = canvas.mask(outline)
   # Light from the upper left: a bright forehead and cheek, a soft shadow down the right side and under the brow.
-  canvas.blob(curve([(13, -40), (40, -40), (40, 50), (-4, 50), (9, 34), (19, 20), (20, -8)]), dark, 0.62, blur=3.4, clip=face)
+  canvas.blob(
+    curve([(13, -40), (40, -40), (40, 50), (-4, 50), (9, 34), (19, 20), (20, -8)]), dark, 0.62, blur=3.4, clip=face
+  )
   canvas.blob(ellipse(-8, -20, 13, 8, -14), light, 0.6, blur=4, clip=face)
   canvas.blob(ellipse(-13, 8, 6, 5, -20), light, 0.42, blur=2.4, clip=face)
   canvas.blob(ellipse(0, 33, 6, 2.6), light, 0.35, blur=1.6, clip=face)
@@ -126,7 +79,12 @@ def paint_head(canvas: Canvas, person: Person) -> None:
   # The nose: a shadow down its right side, a lit ridge, a round tip and two soft nostrils.
   canvas.blob(curve([(2.2, -6), (3.4, 3), (5, 8), (1, 11), (1.6, 3)]), dark, 0.6, blur=0.9)
   canvas.blob(curve([(-1.2, -6), (0.6, -5), (1.2, 5), (-0.8, 6)]), light, 0.5, blur=0.9)
-  canvas.blob(curve([(-4.6, 9.4), (-2.6, 10.9), (0, 11.6), (2.6, 10.9), (4.6, 9.4), (3, 12.2), (0, 12.6), (-3, 12.2)]), tint(skin, -0.3), 0.75, blur=0.5)
+  canvas.blob(
+    curve([(-4.6, 9.4), (-2.6, 10.9), (0, 11.6), (2.6, 10.9), (4.6, 9.4), (3, 12.2), (0, 12.6), (-3, 12.2)]),
+    tint(skin, -0.3),
+    0.75,
+    blur=0.5,
+  )
   canvas.blob(ellipse(-0.4, 8, 2.6, 2.1), light, 0.6, blur=0.8)
   for side in (-1, 1):
     canvas.blob(ellipse(side * 2.2, 10.9, 1.1, 0.65, side * -16), mix(tint(skin, -0.5), warm, 0.25), 0.9, blur=0.15)
@@ -143,7 +101,24 @@ def _hair(canvas, person, face):
   shine, deep = tint(hair, 0.34), tint(hair, -0.3)
   if style == "bald":  # a close crop along the sides
     for side in (-1, 1):
-      canvas.blob(curve([(side * x, y) for x, y in ((23.6, 9), (25.4, -2), (25.4, -14), (22.4, -24), (18.6, -22.6), (20.6, -12), (21.8, 0), (22.4, 9))]), mix(hair, person.skin, 0.3))
+      canvas.blob(
+        curve(
+          [
+            (side * x, y)
+            for x, y in (
+              (23.6, 9),
+              (25.4, -2),
+              (25.4, -14),
+              (22.4, -24),
+              (18.6, -22.6),
+              (20.6, -12),
+              (21.8, 0),
+              (22.4, 9),
+            )
+          ]
+        ),
+        mix(hair, person.skin, 0.3),
+      )
       canvas.blob(ellipse(side * 24.6, 1.5, 3.8, 6.2, side * 8), mix(person.skin, tint(person.skin, -0.2), 0.4))
       canvas.blob(ellipse(side * 25, 1.8, 1.9, 3.7, side * 8), tint(person.skin, -0.25), 0.6, blur=0.5)
     canvas.blob(ellipse(-7, -28, 9, 4, -18), (255, 246, 230), 0.32, blur=2, clip=face)
@@ -152,7 +127,17 @@ def _hair(canvas, person, face):
     "short": [(23.4, -6), (21.4, -17), (15, -23), (4, -25.5), (-8, -23), (-15, -19), (-21, -15), (-23.6, -6)],
     "quiff": [(23.4, -4), (21.6, -16), (17, -23), (8, -26.5), (-4, -27), (-14, -24), (-20.6, -16), (-23.4, -4)],
     "long": [(24, 14), (22.4, 0), (18.6, -14), (8, -23), (-7, -28), (-14, -20), (-20.6, -8), (-23.4, 14)],
-    "bob": [(23.6, 12), (23, -6), (20.6, -16.4), (10, -18.6), (0, -19), (-10, -18.6), (-20.6, -16.4), (-23, -6), (-23.6, 12)],
+    "bob": [
+      (23.6, 12),
+      (23, -6),
+      (20.6, -16.4),
+      (10, -18.6),
+      (0, -19),
+      (-10, -18.6),
+      (-20.6, -16.4),
+      (-23, -6),
+      (-23.6, 12),
+    ],
     "bun": [(23.8, -2), (20, -18), (10, -26), (0, -29), (-10, -26), (-20, -18), (-23.8, -2)],
     "curly": [(23.4, -2), (20.4, -17), (11, -22.6), (0, -24), (-11, -22.6), (-20.4, -17), (-23.4, -2)],
   }[style]
@@ -160,7 +145,8 @@ def _hair(canvas, person, face):
     "short": [(-25.4, -4), (-26.6, -20), (-21, -35), (-8, -42), (8, -43), (21, -36), (26.6, -20), (25.4, -4)],
     "quiff": [(-25, -3), (-26, -20), (-23, -36), (-13, -45), (3, -46.5), (17, -43), (25, -33), (26, -18), (25, -3)],
     "long": [(-28, 24), (-29.6, 2), (-28, -20), (-20, -36), (0, -43), (20, -36), (28, -20), (29.6, 2), (28, 24)],
-    "bob": [(-27.6, 30), (-30.6, 10), (-29.4, -16), (-21, -35), (0, -42.5), (21, -35), (29.4, -16), (30.6, 10), (27.6, 30), (23.4, 28)],
+    "bob": [(-27.6, 30), (-30.6, 10), (-29.4, -16), (-21, -35), (0, -42.5),
+            (21, -35), (29.4, -16), (30.6, 10), (27.6, 30), (23.4, 28)],
     "bun": [(-25, -1), (-26, -18), (-20, -33), (0, -40), (20, -33), (26, -18), (25, -1)],
     "curly": [(-26, 0), (-27, -20), (-20, -35), (0, -41), (20, -35), (27, -20), (26, 0)],
   }[style]  # fmt: skip
@@ -186,13 +172,23 @@ def _hair(canvas, person, face):
   canvas.blob(ellipse(-10, -34, 14, 4.6, -22), shine, 0.62, blur=2.2, clip=area)
   if style in ("short", "quiff"):
     for x in (-12, -5, 3, 11):
-      canvas.blob(line(curve([(x - 4, -25), (x, -33), (x + 7, -40)], closed=False), 1.4), shine, 0.4, blur=0.5, clip=area)
+      canvas.blob(
+        line(curve([(x - 4, -25), (x, -33), (x + 7, -40)], closed=False), 1.4), shine, 0.4, blur=0.5, clip=area
+      )
   if style in ("long", "bob"):
     for x in (-26.5, 26.5):
-      canvas.blob(line(curve([(x * 0.86, -16), (x, 2), (x, 26)], closed=False), 2.2), shine if x < 0 else deep, 0.45, blur=0.8, clip=area)
+      canvas.blob(
+        line(curve([(x * 0.86, -16), (x, 2), (x, 26)], closed=False), 2.2),
+        shine if x < 0 else deep,
+        0.45,
+        blur=0.8,
+        clip=area,
+      )
   if style == "bun":
     for x in (-14, -7, 0, 7, 14):
-      canvas.blob(line(curve([(x * 1.35, -22), (x, -31), (x * 0.4, -39)], closed=False), 1), deep, 0.35, blur=0.4, clip=area)
+      canvas.blob(
+        line(curve([(x * 1.35, -22), (x, -31), (x * 0.4, -39)], closed=False), 1), deep, 0.35, blur=0.4, clip=area
+      )
 
 
 def paint_glasses(canvas: Canvas, person: Person) -> None:
@@ -200,10 +196,16 @@ def paint_glasses(canvas: Canvas, person: Person) -> None:
   if person.glasses is None:
     return
   for side in (-1, 1):
-    ring = ellipse(side * 10.6, -2, 8.4, 7.4) if person.name == "atelier" else box(side * 10.6 - 8.4, -8.6, side * 10.6 + 8.4, 5.2, 4.6)
+    ring = (
+      ellipse(side * 10.6, -2, 8.4, 7.4)
+      if person.name == "atelier"
+      else box(side * 10.6 - 8.4, -8.6, side * 10.6 + 8.4, 5.2, 4.6)
+    )
     hole = (ring - (side * 10.6, -1.8)) * 0.84 + (side * 10.6, -1.8)
     rim = canvas.mask(ring) * (1 - canvas.mask(hole))
     canvas.paint(rim, person.glasses)
-    canvas.blob(line([(side * 10.6 - 4, 1), (side * 10.6, -3), (side * 10.6 + 3, -7)], 2), (255, 255, 255), 0.16, blur=0.3)
+    canvas.blob(
+      line([(side * 10.6 - 4, 1), (side * 10.6, -3), (side * 10.6 + 3, -7)], 2), (255, 255, 255), 0.16, blur=0.3
+    )
     canvas.blob(line([(side * 18.6, -4), (side * 22, -3.6), (side * 25, -2.6)], 1.6), person.glasses)
   canvas.blob(line(curve([(-3.4, -3), (0, -4.4), (3.4, -3)], closed=False), 1.8), person.glasses)

@@ -1,6 +1,6 @@
 """Where the synthetic talker sits: eight soft backgrounds, and the panel that may hang beside the head.
 
-Everything is large and low in contrast: the picture should be about the person, and a codec with few places must keep it.
+Everything is large and low in contrast: the picture is about the person, and a codec with few places must keep it.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ from nwt_jax.data.talker_paint import Canvas, box, curve, ellipse, mix, tint
 
 
 def paint_room(canvas: Canvas, room: str, shift: float, width: float) -> None:
-  """Covers a canvas with a room, moved sideways by `shift` units under a camera that pans; width of the frame in units."""
+  """Covers a canvas with a room, `shift` units to the right as the camera pans; width is the frame's, in units."""
   middle = width / 2 + shift
   _ROOMS[room](canvas, middle)
   # Light falls off towards the corners.
@@ -28,7 +28,7 @@ def paint_panel(canvas: Canvas, side: str, person: int, width: float) -> None:
   paper = box(x + 1.8, top + 1.8, x + w - 1.8, bottom - 1.8, 1.2)
   canvas.blob(paper, _PAPERS[person % 4])
   inner = canvas.mask(paper)
-  at = lambda points: np.asarray(points, np.float64) + (x, top)  # noqa: E731
+  at = lambda points: np.asarray(points, np.float64) + (x, top)
   if person % 4 == 0:  # a landscape
     canvas.blob(ellipse(x + 19, top + 10, 3.6), (252, 226, 150), clip=inner)
     canvas.blob(curve(at([(0, 24), (8, 15), (15, 22), (30, 20), (30, 40), (0, 40)])), (104, 146, 150), clip=inner)
@@ -48,7 +48,9 @@ def paint_panel(canvas: Canvas, side: str, person: int, width: float) -> None:
   else:  # a potted plant
     for tilt, reach in ((-38, 8), (0, 10), (38, 8)):
       dx = reach * 0.55 * np.sin(np.radians(tilt))
-      canvas.blob(ellipse(x + w / 2 + dx * 1.3, top + 16 - 0.2 * reach, 2.6, reach * 0.75, tilt), (96, 150, 106), clip=inner)
+      canvas.blob(
+        ellipse(x + w / 2 + dx * 1.3, top + 16 - 0.2 * reach, 2.6, reach * 0.75, tilt), (96, 150, 106), clip=inner
+      )
     canvas.blob(box(x + 9, top + 21, x + w - 9, bottom - 5, 1.4), (214, 122, 84))
   canvas.blob(ellipse(x + 7, top + 5, 14, 5, -20), (255, 255, 255), 0.16, blur=2, clip=inner)
 
@@ -68,7 +70,9 @@ def _library(canvas, m):
     for k in range(-6, 8):
       x = m + k * 13 + (row % 2) * 5
       tall = 18 + 3 * ((k * 7 + row * 3) % 3)
-      canvas.blob(box(x, y + 25 - tall, x + 11, y + 24.5, 0.8), mix(books[(k * 3 + row) % 5], (118, 86, 68), 0.45), blur=1.1)
+      canvas.blob(
+        box(x, y + 25 - tall, x + 11, y + 24.5, 0.8), mix(books[(k * 3 + row) % 5], (118, 86, 68), 0.45), blur=1.1
+      )
   canvas.blob(ellipse(m - 34, 22, 34, 40), (255, 214, 150), 0.28, blur=14)
 
 
@@ -78,7 +82,8 @@ def _harbour(canvas, m):
   canvas.blob(ellipse(m - 30, 18, 20, 5), (246, 248, 248), 0.7, blur=3)
   canvas.blob(ellipse(m + 14, 34, 26, 4), (246, 248, 248), 0.6, blur=3)
   canvas.blob(
-    curve([(m - 110, 66), (m - 60, 50), (m - 30, 57), (m + 20, 60), (m + 60, 52), (m + 110, 64), (m + 110, 90), (m - 110, 90)]),
+    curve([(m - 110, 66), (m - 60, 50), (m - 30, 57), (m + 20, 60), (m + 60, 52), (m + 110, 64), (m + 110, 90),
+           (m - 110, 90)]),
     (132, 164, 176), blur=1,
   )  # fmt: skip
   canvas.blob(box(-60, 74, 180, 180), (92, 144, 166), blur=0.8)
@@ -115,7 +120,9 @@ def _kitchen(canvas, m):
 
 def _dusk(canvas, m):
   canvas.gradient((78, 74, 126), (226, 146, 116))
-  for k, (x, w, top) in enumerate(((-58, 20, 50), (-38, 17, 66), (-20, 20, 58), (2, 24, 72), (26, 18, 60), (46, 20, 46), (66, 20, 62))):
+  for k, (x, w, top) in enumerate(
+    ((-58, 20, 50), (-38, 17, 66), (-20, 20, 58), (2, 24, 72), (26, 18, 60), (46, 20, 46), (66, 20, 62))
+  ):
     canvas.blob(box(m + x - w / 2, top, m + x + w / 2, 140, 0.6), (96 - 4 * (k % 3), 78, 118), blur=0.9)
   for x, y, r in ((-54, 62, 3.4), (-34, 80, 4.2), (44, 60, 4), (54, 78, 3), (36, 88, 4.4), (-50, 94, 3.6)):
     canvas.blob(ellipse(m + x, y, r), (255, 206, 140), 0.55, blur=0.7)
@@ -126,7 +133,11 @@ def _studio(canvas, m):
   canvas.gradient((52, 84, 108), (34, 54, 80))
   for k in range(5):
     canvas.blob(ellipse(m + 6, 62, 84 - 14 * k), (70 + 12 * k, 112 + 12 * k, 136 + 9 * k), 0.35, blur=1.2)
-  canvas.blob(curve([(m - 90, 108), (m - 30, 96), (m + 40, 104), (m + 100, 90), (m + 100, 150), (m - 90, 150)]), (40, 62, 88), blur=1)
+  canvas.blob(
+    curve([(m - 90, 108), (m - 30, 96), (m + 40, 104), (m + 100, 90), (m + 100, 150), (m - 90, 150)]),
+    (40, 62, 88),
+    blur=1,
+  )
 
 
 def _atelier(canvas, m):
@@ -138,7 +149,8 @@ def _atelier(canvas, m):
   canvas.blob(ellipse(m - 40, 42, 12, 10), (110, 152, 164), 0.9, blur=1, clip=inside)
   canvas.blob(box(m + 31, 22, m + 66, 72, 1), (188, 172, 160), 0.6, blur=2)
   canvas.blob(box(m + 30, 20, m + 66, 70, 1), (226, 204, 150))
-  canvas.blob(curve([(m + 30, 60), (m + 44, 40), (m + 56, 52), (m + 68, 34), (m + 68, 70), (m + 30, 70)]), (124, 140, 130),
+  hills = curve([(m + 30, 60), (m + 44, 40), (m + 56, 52), (m + 68, 34), (m + 68, 70), (m + 30, 70)])
+  canvas.blob(hills, (124, 140, 130),
               clip=canvas.mask(box(m + 32, 22, m + 64, 68)), blur=1)  # fmt: skip
   canvas.blob(box(-40, 92, 160, 140), (176, 150, 130), blur=1)
 

@@ -1,12 +1,12 @@
-"""What the synthetic talker says: a small grammar over everyday words, so that test sentences are new and words shared."""
+"""What the synthetic talker says: a grammar over everyday words, so that test sentences are new and words shared."""
 
 import random
 
 _PEOPLE = (
   "my sister|my brother|our neighbour|the teacher|the baker|the old farmer|a young pilot|the mayor|my best friend|"
   "the doctor|a painter|the postman|her uncle|his mother|the gardener|a tall stranger|the whole family|"
-  "a famous singer|the captain|the weather man|our cousin|a clever student|the shop owner|somebody|everyone|the bus driver|"
-  "grandfather|the piano player|my aunt"
+  "a famous singer|the captain|the weather man|our cousin|a clever student|the shop owner|somebody|everyone|"
+  "the bus driver|grandfather|the piano player|my aunt"
 ).split("|")
 _ANIMALS = (
   "the black cat|a small dog|the brown horse|an owl|a family of ducks|the goat|a white rabbit|the parrot|a fat bear|"
@@ -17,9 +17,10 @@ _DID = (
   "picked up|asked for|looked after|gave away|kept|promised us|pushed|wrapped|photographed|measured|brought back"
 ).split("|")
 _THINGS = (
-  "a blue bicycle|the yellow boat|an empty bottle|seven apples|a wooden box|the kitchen table|a warm coat|the front door|"
-  "an old map|four tickets|a bowl of soup|the garden chair|a heavy suitcase|the morning paper|a birthday cake|some cheese|"
-  "the radio|a pair of shoes|a bag of flour|the broken window|an orange umbrella|fresh bread|a cup of coffee|the piano|"
+  "a blue bicycle|the yellow boat|an empty bottle|seven apples|a wooden box|the kitchen table|a warm coat|"
+  "the front door|an old map|four tickets|a bowl of soup|the garden chair|a heavy suitcase|the morning paper|"
+  "a birthday cake|some cheese|the radio|a pair of shoes|a bag of flour|the broken window|"
+  "an orange umbrella|fresh bread|a cup of coffee|the piano|"
   "a letter from Rome|the green lamp|a thick book|the wrong keys|some paint|a silver spoon|five eggs|the football"
 ).split("|")
 _PLACES = (
@@ -37,7 +38,8 @@ _GOES = (
 ).split("|")
 _QUALITY = (
   "warm|beautiful|far too loud|surprisingly cheap|almost empty|very old|quite simple|full of people|hard to find|"
-  "softer than before|wonderful|a bit strange|ready to go|bigger than our house|open until five|as good as new|cold and wet"
+  "softer than before|wonderful|a bit strange|ready to go|bigger than our house|open until five|as good as new|"
+  "cold and wet"
 ).split("|")
 _SUBJECTS = (
   "the water|the music|this room|the bus|the soup|our plan|the answer|the weather|that shop|the new road|my bag|"

@@ -1,9 +1,9 @@
 """The pixel ruler for lip sync on talker frames: how far the mouth is open, from colours alone (no place in the paper).
 
-The drawing's colours are chosen for it: the dark of a mouth, teeth and tongue lie on one plane in RGB where yellow equals
-blue, and every skin and every lip lies the same 35 to 50 levels off it. So "yellow minus blue" of a pixel is linear in how
-much of it is inside the mouth, and its column sums survive blur, JPEG and a codec's softness, which move the edge but keep
-the sum.
+The drawing's colours are chosen for it: the dark of a mouth, teeth and tongue lie on one plane in RGB where yellow
+equals blue, and every skin and every lip lies the same 35 to 50 levels off it. So "yellow minus blue" of a pixel is
+linear in how much of it is inside the mouth, and its column sums survive blur, JPEG and a codec's softness, which move
+the edge but keep the sum.
 """
 
 import cv2
@@ -22,7 +22,7 @@ def mouth_opening(frames: np.ndarray, background: np.ndarray | None = None) -> n
   """Measures how far the mouth is open in each frame.
 
   Args: frames: uint8 RGB [t h w 3], one talker clip. background: not needed by this ruler; kept for those that do.
-  Returns: float64 [t], about the gap between the lips in units of 1/128 of the frame's height, plus a constant of the clip.
+  Returns: float64 [t], about the gap between the lips in units of 1/128 of the frame's height, plus a clip's constant.
   Raises: InputError: not a stack of RGB frames."""
   del background
   frames = _checked(frames)
@@ -86,11 +86,15 @@ def _middle(frames):
   height, width = frames.shape[1:3]
   unit = height / 128
   (y0, x0), (y1, x1) = ((round(_REGION[i] * height), round(_REGION[i + 1] * width)) for i in (0, 2))
-  soft = lambda image, sigma: cv2.GaussianBlur(image, (0, 0), sigma * unit)  # noqa: E731
-  yellow = np.stack([soft(np.clip(frame @ _YELLOW, -20, 40), 1.5) for frame in frames])  # grain must not count as change
+  soft = lambda image, sigma: cv2.GaussianBlur(image, (0, 0), sigma * unit)
+  yellow = np.stack(
+    [soft(np.clip(frame @ _YELLOW, -20, 40), 1.5) for frame in frames]
+  )  # grain must not count as change
   # The edge of a chin or a cheek also changes as the head moves, but only one of its sides is skin.
   skin = soft((np.median(yellow, 0) > 20).astype(np.float32), 7)
   change = (yellow.std(0) * skin**6)[y0:y1, x0:x1]
+  if change.max() < 1:  # a still clip: where a talker in the middle has it
+    return 0.565 * height, 0.5 * width
   vote = soft(change, 5)
   row, column = np.unravel_index(np.argmax(vote), vote.shape)
   rows, columns = np.mgrid[: y1 - y0, : x1 - x0]

@@ -14,7 +14,9 @@ from einops import rearrange
 from jax import lax
 from jaxtyping import Array, Float
 
-he_uniform = nn.initializers.he_uniform()  # GAP: initialisation. Uniform draws compile faster than normal ones.
+# GAP: initialisation. Mish keeps 0.36 (small signals) to 0.5 (large ones) of the mean square, 0.4 near 0.5: variance
+# 2.5 / fan-in. He's 2 lets audio fade to a fifteenth on its way to the decoder. Uniform draws compile faster.
+for_mish = nn.initializers.variance_scaling(2.5, "fan_in", "uniform")
 
 
 def mish(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -82,7 +84,7 @@ class CausalConv3D(nn.Module):
     """Args: past: the (kernel - 1) * dilation frames before x; None starts a clip with zeros.
 
     Returns: the output, and the past of the frame after x."""
-    kernel = self.param("kernel", he_uniform, (*self.kernel, x.shape[-1], self.features))
+    kernel = self.param("kernel", for_mish, (*self.kernel, x.shape[-1], self.features))
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
     reach = (self.kernel[0] - 1) * self.dilation
     if past is None:
@@ -108,7 +110,7 @@ class CausalConv1D(nn.Module):
     """Args: buffer: past inputs and room; None starts a clip, with exactly x as room. place: where x goes in the room.
 
     Returns: the output, and the buffer with x written."""
-    kernel = self.param("kernel", he_uniform, (self.kernel, x.shape[-1], self.features))
+    kernel = self.param("kernel", for_mish, (self.kernel, x.shape[-1], self.features))
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
     reach = (self.kernel - 1) * self.dilation
     if buffer is None:

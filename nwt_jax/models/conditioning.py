@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float, Int
 
-from nwt_jax.models.causal import add_bias, conv_frames, conv_memcodes, he_uniform, mish
+from nwt_jax.models.causal import add_bias, conv_frames, conv_memcodes, for_mish, mish
 from nwt_jax.models.spatial import keep_valid, same_margins
 from nwt_jax.types import Episode
 
@@ -61,10 +61,10 @@ class AudioEncoder(nn.Module):
     x = keep_valid(x, None if valid is None else jnp.repeat(valid, self.stride, axis=1))
     (kernel, _, features), *rest = self.rows
     margins = same_margins(max(kernel - self.stride, 0) + 1)
-    x = mish(nn.Conv(features, (kernel,), self.stride, [margins], kernel_init=he_uniform, name="conv_0")(x))
+    x = mish(nn.Conv(features, (kernel,), self.stride, [margins], kernel_init=for_mish, name="conv_0")(x))
     x = keep_valid(x, valid)
     for n, (kernel, dilation, features) in enumerate(rest, 1):
-      weight = self.param(f"conv_{n}_kernel", he_uniform, (kernel, x.shape[-1], features))
+      weight = self.param(f"conv_{n}_kernel", for_mish, (kernel, x.shape[-1], features))
       bias = self.param(f"conv_{n}_bias", nn.initializers.zeros, (features,))
       padded = jnp.pad(x, ((0, 0), same_margins(kernel, dilation), (0, 0)))
       x = keep_valid(mish(add_bias(conv_memcodes(padded, weight, dilation, x.shape[1], 0), bias)), valid)
@@ -94,7 +94,7 @@ class StyleEncoder(nn.Module):
   def __call__(self, x: Float[Array, "b t i j d"], valid=None) -> tuple[Float[Array, "b z"], Float[Array, "b z"]]:
     x = keep_valid(x, valid)
     for n, (kernel, dilation, stride, features) in enumerate(self.rows):
-      weight = self.param(f"conv_{n}_kernel", he_uniform, (*kernel, x.shape[-1], features))
+      weight = self.param(f"conv_{n}_kernel", for_mish, (*kernel, x.shape[-1], features))
       bias = self.param(f"conv_{n}_bias", nn.initializers.zeros, (features,))
       padded = jnp.pad(x, ((0, 0), same_margins(kernel[0], dilation), (0, 0), (0, 0), (0, 0)))
       x = keep_valid(mish(add_bias(conv_frames(padded, weight, dilation, stride), bias)), valid)

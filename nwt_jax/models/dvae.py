@@ -5,7 +5,7 @@ from einops import repeat
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from nwt_jax.models.blocks import Conv, Residual, Temporal, leaky_relu, temporal_margins, upsample
+from nwt_jax.models.blocks import Conv, Residual, Temporal, UpConv, leaky_relu, temporal_margins
 from nwt_jax.models.memcodes import HardAttention
 from nwt_jax.types import Codes, Episode, Logits, Valid, Video
 
@@ -41,7 +41,7 @@ class Decoder(nn.Module):
     spatial = (1, self.kernel, self.kernel)
     x = Temporal(tuple(reversed(self.temporal)), name="temporal")(x, valid)
     for index, (convs, features) in enumerate(reversed(self.stages)):
-      x = leaky_relu(Conv(features, spatial, name=f"up{index}")(upsample(x)))
+      x = leaky_relu(UpConv(features, self.kernel, name=f"up{index}")(x))
       x = Residual(convs, features, self.kernel, name=f"residual{index}")(x)
     return jnp.tanh(Conv(self.channels, spatial, gain=1.0, name="pixels")(x))
 
@@ -64,9 +64,7 @@ class DVAE(nn.Module):
 
   def setup(self):
     self.encoder = Encoder(self.stem, self.stages, self.temporal, self.kernel)
-    self.memcodes = HardAttention(
-      self.num_heads, self.num_codes, self.code_dim, self.attention_dim, self.query_init
-    )
+    self.memcodes = HardAttention(self.num_heads, self.num_codes, self.code_dim, self.attention_dim, self.query_init)
     self.episodes = self.param("episodes", nn.initializers.normal(1.0), (self.num_episodes, self.episode_dim))
     self.decoder = Decoder(self.stages, self.temporal, self.kernel, self.channels)
 
@@ -92,7 +90,9 @@ class DVAE(nn.Module):
     Raises: ValueError: a height or width that is not such a multiple.
     """
     if any(size % self.downsampling for size in video.shape[2:4]):
-      raise ValueError(f"frames of {video.shape[2]} x {video.shape[3]} do not divide by {self.downsampling}; resize them")
+      raise ValueError(
+        f"frames of {video.shape[2]} x {video.shape[3]} do not divide by {self.downsampling}; resize them"
+      )
     return self.memcodes.logits(self.encoder(video, valid))
 
   def decode(self, codes: Codes, episode: Episode, valid: Valid | None = None) -> Video:

@@ -18,7 +18,7 @@ from nwt_jax.io.checkpoint import save_release
 from nwt_jax.measure.similarity import ssim
 from nwt_jax.objectives.dvae import make_losses
 from nwt_jax.train.dvae_step import DVAEState, init_state, make_dvae_step
-from nwt_jax.train.loop import Stage
+from nwt_jax.train.loop import Stage, start_from
 from nwt_jax.train.pictures import write_grid, write_pairs
 
 
@@ -83,6 +83,7 @@ def make_stage(config: Any) -> Stage:
     losses, tx_gen, tx_critic, config.train.seed, config.train.update_order, config.train.critic_steps
   )
   gen, critic = initialise(jax.random.key(config.train.seed))
+  gen = start_from(config.train.init, "dvae", gen)
 
   def batches(first: int) -> Iterator[dict]:
     data = config.data

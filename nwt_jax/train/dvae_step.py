@@ -40,14 +40,16 @@ def make_dvae_step(
 ) -> Callable:
   """Builds (state, batch) -> (state, metrics).
 
-  Args: losses: of `objectives.dvae.make_losses`. update_order: "joint" takes both gradients at the same parameters in one
-    pass (Alg. 2); "alternate" updates the critics `critic_steps` times, each with noise of its own, and then the
+  Args: losses: of `objectives.dvae.make_losses`. update_order: "joint" takes both gradients at the same parameters in
+    one pass (Alg. 2); "alternate" updates the critics `critic_steps` times, each with noise of its own, and then the
     generator against the new critics.
   """
   if update_order not in ORDERS:
     raise ValueError(f"update_order {update_order!r} is unknown; choose one of {', '.join(ORDERS)}")
   if update_order == "joint" and critic_steps != 1:
-    raise ValueError(f"critic_steps is {critic_steps} with joint updates, which take one; set update_order to 'alternate'")
+    raise ValueError(
+      f"critic_steps is {critic_steps} with joint updates, which take one; set update_order to 'alternate'"
+    )
 
   def apply(tx, grads, state, params):
     updates, state = tx.update(grads, state, params)

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from nwt_jax.errors import InputError
+from nwt_jax.io.checkpoint import load_release
 from nwt_jax.io.training_state import Checkpoints
 from nwt_jax.train.metrics import MetricsWriter, format_seconds
 from nwt_jax.train.sharding import check_batch_size, jit_step, make_mesh, replicated, to_devices
@@ -27,6 +28,24 @@ class Stage:
   export: Callable[[Any, Path], None]  # state, folder
   show: tuple[str, ...]  # metrics of the progress line
   warn: Callable[[dict], str | None]  # metrics -> a warning
+
+
+def start_from(directory: str, family: str, params: dict) -> dict:
+  """The released weights in `directory` instead of fresh ones; `params` themselves when it is empty.
+
+  Raises: InputError: an array of another shape, or one too many or too few.
+  """
+  if not directory:
+    return params
+  released, _ = load_release(directory, family)
+  wanted, got = (dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (params, released))
+  for path in sorted(wanted.keys() | got.keys(), key=str):
+    shapes = [tree[path].shape if path in tree else "nothing" for tree in (wanted, got)]
+    if shapes[0] != shapes[1]:
+      raise InputError(
+        f"--config.train.init={directory}: {jax.tree_util.keystr(path)} is {shapes[1]}, wanted {shapes[0]}"
+      )
+  return jax.tree.map(lambda new, old: jax.numpy.asarray(new, old.dtype), released, params)
 
 
 def check_workdir(workdir: Path, config: Any) -> None:
@@ -102,5 +121,5 @@ def _check_finite(flat: dict[str, float], step: int, workdir: Path) -> None:
   bad = [name for name, value in flat.items() if not np.isfinite(value)]
   if bad:
     raise InputError(
-      f"{bad[0]} is not finite at step {step}; {workdir} keeps the last checkpoint: lower the learning rate or check the data"
+      f"{bad[0]} is not finite at step {step}; {workdir} keeps the last checkpoint: lower the rate or check the data"
     )

@@ -49,7 +49,9 @@ class MetricsWriter:
       rate = (step - self._first) / max(now - self._start, 1e-9)
       left = format_seconds((self._total - step) / max(rate, 1e-9))
       values = "  ".join(f"{name.split('/')[-1]} {flat[name]:.4g}" for name in show if name in flat)
-      print(f"step {step}/{self._total}  {flat['speed/steps_per_second']:.3g} steps/s  {left} left  {values}", flush=True)
+      print(
+        f"step {step}/{self._total}  {flat['speed/steps_per_second']:.3g} steps/s  {left} left  {values}", flush=True
+      )
     return flat
 
   def warn(self, text: str) -> None:

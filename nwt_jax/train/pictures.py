@@ -27,7 +27,9 @@ def write_grid(path: Path, rows: Sequence[np.ndarray], columns: int = 8) -> None
     raise OSError(f"cannot write {path}")
 
 
-def write_pairs(path: Path, pairs: Sequence[tuple[np.ndarray, np.ndarray]], audios: Sequence[np.ndarray], fps: int) -> None:
+def write_pairs(
+  path: Path, pairs: Sequence[tuple[np.ndarray, np.ndarray]], audios: Sequence[np.ndarray], fps: int
+) -> None:
   """An MP4 of the pairs one after another, each with its sound (24 kHz)."""
   frames = np.concatenate([side_by_side(pair) for pair in pairs])
   sounds = []

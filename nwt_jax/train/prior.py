@@ -15,7 +15,7 @@ from nwt_jax.data.tokens import Tokens
 from nwt_jax.errors import InputError
 from nwt_jax.io.checkpoint import load_card, save_release
 from nwt_jax.objectives.prior import prior_loss
-from nwt_jax.train.loop import Stage
+from nwt_jax.train.loop import Stage, start_from
 from nwt_jax.train.pictures import write_grid, write_pairs
 from nwt_jax.train.prior_step import PriorState, init_state, make_prior_loss, make_prior_step
 
@@ -40,8 +40,8 @@ def _check(config: Any, metadata: dict) -> None:
   wanted = (*tuple(model.grid), model.num_heads, model.num_codes)
   if grid != wanted:
     raise InputError(
-      f"tokens in {config.data.path} are {grid[0]} x {grid[1]} Memcodes of {grid[2]} heads x {grid[3]} codes, the config's "
-      f"model takes {wanted[0]} x {wanted[1]} of {wanted[2]} x {wanted[3]}; use the config variant that goes with the dVAE"
+      f"{config.data.path} has {grid[0]} x {grid[1]} Memcodes of {grid[2]} heads x {grid[3]} codes, the config's model "
+      f"takes {wanted[0]} x {wanted[1]} of {wanted[2]} x {wanted[3]}; use the config variant that goes with the dVAE"
     )
   if load_card(config.dvae, "dvae")["sha256"] != metadata["dvae_sha256"]:
     raise InputError(f"tokens in {config.data.path} come from another dVAE than {config.dvae}; run tokenize again")
@@ -64,6 +64,7 @@ def make_stage(config: Any) -> Stage:
   loss = make_prior_loss(prior, objective)
 
   params = jax.jit(lambda key: build.init_prior(prior, key))(jax.random.key(config.train.seed))
+  params = start_from(config.train.init, config.family, params)
 
   def batches(first: int) -> Iterator[dict]:
     data = config.data
@@ -94,7 +95,9 @@ def make_stage(config: Any) -> Stage:
       }
       results.append(jax.device_get(evaluate_loss(state.prior, batch, jax.random.key(index))))
     metrics = {
-      name: float(np.mean([r[name] for r in results])) for name in (results[0] if results else {}) if results[0][name].ndim == 0
+      name: float(np.mean([r[name] for r in results]))
+      for name in (results[0] if results else {})
+      if results[0][name].ndim == 0
     }
     if jax.process_index() == 0:
       export(state, folder.parent.parent / "export")
@@ -123,7 +126,9 @@ def _pictures(config: Any, folder: Path) -> None:
   """Real beside sampled, from the exported files, so that what is looked at is what is shipped."""
   metadata = Tokens(config.data.path, "train").metadata
   try:
-    clips = next((c for c in (Clips(metadata["clips"], "validation"), Clips(metadata["clips"], "train")) if len(c)), None)
+    clips = next(
+      (c for c in (Clips(metadata["clips"], "validation"), Clips(metadata["clips"], "train")) if len(c)), None
+    )
   except InputError:
     print(f"no pictures: the clips {metadata['clips']} are not there any more", flush=True)
     return
@@ -133,7 +138,7 @@ def _pictures(config: Any, folder: Path) -> None:
     clip = clips[index]
     real = clip["video"][: config.eval.frames]
     audio = clip["audio"][: round(len(real) * metadata["sample_rate"] / metadata["fps"])]
-    episode = metadata["episodes"][clip["episode"]]
+    episode = metadata["episodes"][clip["episode"]] if clip["episode"] >= 0 else api.MEAN
     chunks = model.generate(audio, rate=metadata["sample_rate"], seed=index, episode=episode)
     pairs.append((real, np.concatenate([chunk.frames for chunk in chunks])[: len(real)]))
     audios.append(audio)

@@ -8,7 +8,9 @@ import pytest
 from nwt_jax.models import blocks
 
 
-@pytest.mark.parametrize("kernel, stride, groups", [(4, 1, 1), (2, 1, 1), (4, 2, 1), (4, 4, 1), (8, 4, 2), (4, 2, 4), (2, 1, 4)])
+@pytest.mark.parametrize(
+  "kernel, stride, groups", [(4, 1, 1), (2, 1, 1), (4, 2, 1), (4, 4, 1), (8, 4, 2), (4, 2, 4), (2, 1, 4)]
+)
 def test_conv2d_equals_native(kernel, stride, groups):
   x = jax.random.normal(jax.random.key(0), (2, 2, 8, 16, 4))
   weights = jax.random.normal(jax.random.key(1), (kernel, kernel, 4 // groups, 8))
@@ -18,6 +20,16 @@ def test_conv2d_equals_native(kernel, stride, groups):
   )  # fmt: skip
   ours = blocks.conv2d(x, weights, stride, groups)
   np.testing.assert_allclose(ours.reshape(native.shape), native, atol=1e-4)
+
+
+@pytest.mark.parametrize("kernel", [2, 3, 4])
+def test_upconv_equals_repetition_and_convolution(kernel):
+  x = jax.random.normal(jax.random.key(0), (1, 2, 5, 4, 3))
+  module = blocks.UpConv(6, kernel)
+  params = module.init(jax.random.key(1), x)
+  repeated = jnp.repeat(jnp.repeat(x, 2, axis=2), 2, axis=3)
+  expected = blocks.conv2d(repeated, params["params"]["kernel"][0])
+  np.testing.assert_allclose(module.apply(params, x), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 4])

@@ -53,7 +53,11 @@ def tiny():
   model = build.dvae(config.model)
   video = jax.random.uniform(jax.random.key(0), (1, 4, 16, 8, 3), minval=-1.0)
   episode = jnp.zeros((1, 4), jnp.int32)
-  return model, jax.jit(model.init, static_argnums=4)(jax.random.key(1), video, episode, jax.random.key(2), "gumbel"), video
+  return (
+    model,
+    jax.jit(model.init, static_argnums=4)(jax.random.key(1), video, episode, jax.random.key(2), "gumbel"),
+    video,
+  )
 
 
 def test_decoding_the_argmax_codes_is_the_argmax_reconstruction(tiny):
