@@ -85,7 +85,7 @@ class NWT:
     temperature: float | None = None,
     episode: str | None = None,
     style_seed: int | None = None,
-    style_from: str | Path | None = None,
+    style_from: str | Path | np.ndarray | None = None,
     style: str | None = None,
     chunk_frames: int = CHUNK_FRAMES,
   ) -> "Generation":
@@ -99,7 +99,7 @@ class NWT:
       episode: a name of `self.episodes`, or changes on the way: "A,B@2.5,A@5.0" (seconds); "mean": the mean embedding;
         None: the checkpoint's first.
       style_seed: draws the style from its prior; None: `seed`.
-      style_from: takes the style of this video instead.
+      style_from: takes the style of this video (a file, or frames uint8 [t h w 3] of the checkpoint's size) instead.
       style: changes single variates afterwards: "3=+2.0" or "3=+2.0,5=-1.0".
       chunk_frames: frames sampled at once.
     Returns: an iterable of Chunk.
@@ -120,7 +120,9 @@ class NWT:
       raise InputError(f"chunk_frames {chunk_frames} is less than one frame; 32 is usual")
     numbers = episode_numbers(episode, self.episodes, recording.frames, self.fps)
     if style_from is not None:
-      variates = self.style_of(video.read_video(style_from, self.fps, self.height, self.width))
+      given = isinstance(style_from, np.ndarray)
+      clip = style_from if given else video.read_video(style_from, self.fps, self.height, self.width)
+      variates = self.style_of(clip)
     else:
       key = jax.random.fold_in(jax.random.key(seed if style_seed is None else style_seed), STYLE_DRAW)
       variates = styles.sample(self.prior, key[None])

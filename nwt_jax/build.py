@@ -17,6 +17,7 @@ from nwt_jax.objectives.dvae import Weights
 
 PRIORS = {"far": FAR, "mar": MAR}
 
+QUICK_COMPILE = {"xla_backend_optimization_level": 0}  # for what runs once, such as drawing parameters
 MEL_BINS = 80  # Table 7
 
 Fields = Mapping[str, Any] | ConfigDict  # a config's part, or a model card's

@@ -98,7 +98,7 @@ def make(checkpoint: Path, clip: Path, folder: Path) -> dict:
     "other": next((name for name in model.episodes if name != truth["episode"]), truth["episode"]),
     "machine": f"{platform.machine()}, {os.cpu_count()} cores, {_device()}",
   }
-  page = report(facts, tracks, model.fps, folder / "demo.mp4", clip / "demo.mp4")
+  page = report(facts, tracks, model.fps, folder / "demo.mp4", clip / "demo.mp4", strip(frames, true_frames))
   partial = folder / "report.html.partial"
   partial.write_text(page, encoding="utf-8")
   os.replace(partial, folder / "report.html")
@@ -111,12 +111,21 @@ def _device() -> str:
   return f"{jax.devices()[0].device_kind} through jax {jax.__version__}"
 
 
-def report(facts: dict, tracks: dict[str, np.ndarray], fps: float, generated: Path, true: Path) -> str:
-  """A page that needs no server and no network: both videos, the mouth's tracks, the speed."""
+def strip(generated: np.ndarray, true: np.ndarray, count: int = 8) -> bytes:
+  """Frames at equal distances, generated above true, as a PNG."""
+  import cv2
+
+  at = np.linspace(0, min(len(generated), len(true)) - 1, count).astype(int)
+  picture = np.concatenate([np.concatenate(list(frames[at]), axis=1) for frames in (generated, true)])
+  return cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
+
+
+def report(facts: dict, tracks: dict[str, np.ndarray], fps: float, generated: Path, true: Path, stills: bytes) -> str:
+  """A page that needs no server and no network: both videos, stills, the mouth's tracks, the speed."""
   rows = {
     "said": facts["text"],
     "episode": facts["episode"],
-    "mouth opening, generated against truth": f"correlation {facts['correlation']:.3f}, best at {facts['lag']} frames",
+    "mouth opening, generated against truth": f"correlation {facts['correlation']:.3f}, best at lag {facts['lag']}",
     "speed": speed(facts),
     "machine": facts["machine"],
   }
@@ -127,13 +136,14 @@ body {{ font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding:
 figure {{ display: inline-block; margin: 0 1.5rem 1rem 0 }}
 video {{ width: 18rem; max-width: 45vw; image-rendering: auto; background: #000 }}
 th {{ text-align: left; font-weight: normal; color: #666; padding-right: 1.5rem; vertical-align: top }}
-svg {{ width: 100%; height: auto }}
+svg, img {{ width: 100%; height: auto }}
 </style></head><body>
 <h1>Speech in, video out</h1>
 <p>Left: sampled from the sound alone by the shipped MAR and decoded by its dVAE. Right: the synthetic talker that spoke
 the sentence. Head motion and blinks are free; lips should agree.</p>
 <figure>{_video(generated)}<figcaption>generated</figcaption></figure>
 <figure>{_video(true)}<figcaption>true</figcaption></figure>
+<p><img alt="stills, generated above true" src="data:image/png;base64,{base64.b64encode(stills).decode()}"></p>
 <h2>Mouth opening</h2>
 {_chart(tracks, fps)}
 <table>{table}</table>

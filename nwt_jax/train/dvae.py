@@ -1,5 +1,6 @@
 """Stage 1 assembled: data, generator and critics, update, evaluation, export (2.1, C.1)."""
 
+import functools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,7 +72,7 @@ def make_stage(config: Any) -> Stage:
   shape = (1, 2, metadata["height"], metadata["width"], 3)
   video, episode = jnp.zeros(shape), jnp.zeros(shape[:2], jnp.int32)
 
-  @jax.jit
+  @functools.partial(jax.jit, compiler_options=build.QUICK_COMPILE)
   def initialise(key):
     key_gen, key_critic = jax.random.split(key)
     gen = model.init(key_gen, video, episode, key_gen, weights.sampler)

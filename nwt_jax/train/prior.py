@@ -63,7 +63,8 @@ def make_stage(config: Any) -> Stage:
   objective = functools.partial(prior_loss, **config.objective.to_dict())
   loss = make_prior_loss(prior, objective)
 
-  params = jax.jit(lambda key: build.init_prior(prior, key))(jax.random.key(config.train.seed))
+  initialise = jax.jit(lambda key: build.init_prior(prior, key), compiler_options=build.QUICK_COMPILE)
+  params = initialise(jax.random.key(config.train.seed))
   params = start_from(config.train.init, config.family, params)
 
   def batches(first: int) -> Iterator[dict]:

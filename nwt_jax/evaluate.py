@@ -1,0 +1,232 @@
+"""Measures a checkpoint on clips it has not seen: reconstruction, lip sync, episodes, style (paper 3.3-3.6).
+
+  python -m nwt_jax.evaluate --output=out/evaluation
+  python -m nwt_jax.evaluate --checkpoint=runs/mar --data=data/mine --output=out/evaluation
+
+Writes metrics.json, real_above_generated.png and real_beside_generated.mp4. Every value stands beside a baseline: the
+episode's mean frame, another clip's speech, chance.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from nwt_jax import program
+from nwt_jax.errors import InputError
+
+TEST_SEED = 1_000_003  # of the talker: no training set is drawn from it
+BASELINE_CLIPS = 64  # training clips that the mean frame of an episode is taken over
+
+
+def define_flags() -> None:
+  """Defines this program's options; in a function, so that tests can import the file beside other programs."""
+  flags.DEFINE_string(
+    "checkpoint", "", "Folder with a dVAE and priors, or a training workdir; default: the shipped one."
+  )
+  flags.DEFINE_string(
+    "data", "", "Prepared clips, whose test split is measured; default: talker clips of a fixed seed."
+  )
+  flags.DEFINE_string("output", None, "Folder for metrics.json and the pictures.")
+  flags.DEFINE_integer("clips", 20, "How many clips, at most.", lower_bound=2)
+  flags.DEFINE_list("families", [], "Priors to measure: mar, far; default: those that the checkpoint holds.")
+
+
+def main(_) -> None:
+  """Measures, prints a table, writes the files."""
+  from nwt_jax import api
+  from nwt_jax.io import checkpoint
+
+  directory = Path(flags.FLAGS.checkpoint) if flags.FLAGS.checkpoint else checkpoint.SHIPPED
+  families = flags.FLAGS.families or [f for f in ("mar", "far") if has(directory, f)]
+  if not families:
+    raise InputError(f"checkpoint {directory} holds no prior; give a folder with mar.safetensors or far.safetensors")
+  models = {family: api.NWT.from_checkpoint(directory, family) for family in families}
+  first = next(iter(models.values()))
+  clips = data_clips(flags.FLAGS.data, first) if flags.FLAGS.data else talker_clips(flags.FLAGS.clips, first)
+  clips = clips[: flags.FLAGS.clips]
+  if len(clips) < 2:
+    raise InputError(f"{flags.FLAGS.data} has {len(clips)} test clips, wanted 2 or more; prepare more clips")
+  baseline = data_means(flags.FLAGS.data) if flags.FLAGS.data else talker_means(first)
+  metrics, pictures = measure(models, clips, baseline)
+  folder = Path(flags.FLAGS.output)
+  folder.mkdir(parents=True, exist_ok=True)
+  (folder / "metrics.json").write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
+  show(folder, clips, pictures, first.fps)
+  print(table(metrics))
+  print(f"{folder / 'metrics.json'}\n{folder / 'real_beside_generated.mp4'}")
+
+
+def has(directory: Path, family: str) -> bool:
+  """Whether the checkpoint holds the family."""
+  from nwt_jax.io import checkpoint
+
+  try:
+    return bool(checkpoint.find_release(directory, family))
+  except InputError:
+    return False
+
+
+def talker_clips(count: int, model) -> list[dict]:
+  """New sentences by the synthetic talker, drawn at the model's size: video, audio, episode (name), truth."""
+  from nwt_jax.data.talker import EPISODES, make_clip
+
+  if not set(model.episodes) <= set(EPISODES):
+    raise InputError("this checkpoint was not trained on the talker; give the clips to measure it on with --data")
+  clips = [make_clip(TEST_SEED, i, model.height, model.width) for i in range(count)]
+  return [{"video": c.frames, "audio": c.audio, "episode": c.episode, "truth": c.truth} for c in clips]
+
+
+def talker_means(model) -> dict[str, np.ndarray]:
+  """The mean frame of each episode over all styles, the mouth at rest."""
+  import itertools
+
+  from nwt_jax.data.talker import STYLES, still
+
+  styles = [dict(zip(STYLES, values, strict=True)) for values in itertools.product(*STYLES.values())]
+  return {
+    name: np.mean([still(name, style, model.height, model.width) for style in styles], axis=0).round().astype(np.uint8)
+    for name in model.episodes
+  }
+
+
+def data_clips(path: str, model) -> list[dict]:
+  """The test split of prepared clips."""
+  from nwt_jax.data.clips import Clips
+
+  clips = Clips(path, "test")
+  size = (clips.metadata["height"], clips.metadata["width"])
+  if size != (model.height, model.width):
+    raise InputError(f"{path} holds frames of {size[0]} x {size[1]}, the model makes {model.height} x {model.width}")
+  names = clips.metadata["episodes"]
+  chosen = (clips[i] for i in range(min(len(clips), flags.FLAGS.clips)))
+  return [{**c, "episode": names[c["episode"]] if c["episode"] >= 0 else "mean"} for c in chosen]
+
+
+def data_means(path: str) -> dict[str, np.ndarray]:
+  """The mean frame of each episode over training clips; of all of them under "mean"."""
+  from nwt_jax.data.clips import Clips
+
+  clips = Clips(path, "train")
+  names, sums = clips.metadata["episodes"], {}
+  for i in np.linspace(0, len(clips) - 1, min(len(clips), BASELINE_CLIPS * len(names))).round().astype(int):
+    clip = clips[int(i)]
+    sums.setdefault(names[clip["episode"]], []).append(clip["video"].mean(axis=0))
+  means = {name: np.mean(frames, axis=0) for name, frames in sums.items()}
+  means["mean"] = np.mean(list(means.values()), axis=0)
+  return {name: mean.round().astype(np.uint8) for name, mean in means.items()}
+
+
+def measure(models: dict, clips: list[dict], baseline: dict[str, np.ndarray]) -> tuple[dict, dict]:
+  """All metrics.
+
+  Args: models: family -> NWT. clips: video uint8 [t h w 3], audio, episode (name), truth (dict or None). baseline: mean
+    frame of each episode.
+  Returns: name -> {mean, std, count, ...}, and for each family (and "recon") the generated clips.
+  """
+  from nwt_jax.measure.mouth import best_lag, correlation, mouth_box, mouth_opening
+  from nwt_jax.measure.similarity import ssim
+
+  first, values, pictures = next(iter(models.values())), {}, {}
+  note = lambda name, value: values.setdefault(name, []).append(float(value))
+  recons, rulers = [], all(clip["truth"] for clip in clips)  # the mouth ruler is made for the talker
+  for clip in clips:
+    video = clip["video"]
+    recon = first.decode(first.encode(video), clip["episode"])
+    recons.append(recon)
+    note("ssim", ssim(video, recon).mean())
+    still = np.broadcast_to(baseline[clip["episode"]], video.shape)
+    note("ssim_episode_mean_frame", ssim(video, still).mean())
+    if rulers:
+      top, bottom, left, right = mouth_box(video)
+      crop = np.s_[:, top:bottom, left:right]
+      note("ssim_mouth", ssim(video[crop], recon[crop]).mean())
+      note("ssim_mouth_episode_mean_frame", ssim(video[crop], still[crop]).mean())
+      note("mouth_corr_real", correlation(clip["truth"]["opening"], mouth_opening(video)))
+      note("mouth_corr_recon", correlation(clip["truth"]["opening"], mouth_opening(recon)))
+  pictures["recon"] = recons
+  for family, model in models.items():
+    samples, began = [], time.perf_counter()
+    for index, clip in enumerate(clips):
+      samples.append(generate(model, clip["audio"], index, clip["episode"])[: len(clip["video"])])
+    frames = sum(len(sample) for sample in samples)
+    values[f"{family}.frames_per_second"] = [frames / (time.perf_counter() - began)]
+    pictures[family] = samples
+    if rulers:
+      judge(family, model, clips, samples, note, correlation, best_lag, mouth_opening)
+  return {name: summary(found) for name, found in values.items()} | chances(rulers), pictures
+
+
+def generate(model, audio, seed: int, episode: str, style_from=None) -> np.ndarray:
+  """Samples a clip; frames uint8 [t h w 3]."""
+  chunks = model.generate(audio, 24_000, seed=seed, episode=episode, style_from=style_from)
+  return np.concatenate([chunk.frames for chunk in chunks])
+
+
+def judge(family, model, clips, samples, note, correlation, best_lag, mouth_opening) -> None:
+  """Lip sync, episode and style of sampled talker clips against the truth."""
+  from nwt_jax.measure.likeness import classify_episode, classify_style
+
+  openings = [mouth_opening(sample) for sample in samples]
+  for index, (clip, sample) in enumerate(zip(clips, samples, strict=True)):
+    truth = clip["truth"]["opening"]
+    note(f"{family}.mouth_corr", correlation(truth, openings[index]))
+    note(f"{family}.mouth_corr_shuffled", correlation(truth, openings[index - 1]))  # driven by another clip's speech
+    note(f"{family}.mouth_lag_frames", best_lag(truth, openings[index]))
+    note(f"{family}.episode_accuracy", classify_episode(sample) == clip["episode"])
+    # the style of one clip, the speech and the episode of the next
+    wanted, other = clip["truth"]["style"], clips[index - 1]
+    copy = generate(model, other["audio"], index, clip["episode"], style_from=clip["video"])
+    got = classify_style(copy, clip["episode"])
+    note(f"{family}.style_copy_accuracy", got == wanted)
+    for name in wanted:
+      note(f"{family}.style_copy_accuracy.{name}", got[name] == wanted[name])
+    note(f"{family}.style_real_accuracy", classify_style(clip["video"], clip["episode"]) == wanted)
+
+
+def chances(rulers: bool) -> dict:
+  """Chance levels of the classifiers."""
+  if not rulers:
+    return {}
+  from nwt_jax.measure.likeness import EPISODE_CHANCE, STYLE_CHANCE
+
+  exact = {"std": 0.0, "count": 0}
+  return {"episode_chance": {"mean": EPISODE_CHANCE, **exact}, "style_chance": {"mean": STYLE_CHANCE, **exact}}
+
+
+def summary(found: list[float]) -> dict:
+  """Mean, standard deviation over clips, extremes and count."""
+  return {
+    "mean": float(np.mean(found)),
+    "std": float(np.std(found)),
+    "min": float(np.min(found)),
+    "max": float(np.max(found)),
+    "count": len(found),
+  }
+
+
+def table(metrics: dict) -> str:
+  """The metrics for a terminal."""
+  rows = [f"{'metric':38s} {'mean':>8s} {'std':>8s} {'count':>6s}"]
+  rows += [f"{name:38s} {m['mean']:8.3f} {m['std']:8.3f} {m['count']:6d}" for name, m in sorted(metrics.items())]
+  return "\n".join(rows)
+
+
+def show(folder: Path, clips: list[dict], pictures: dict, fps: int) -> None:
+  """Real above reconstruction above samples as a PNG; real beside them as an MP4 with sound."""
+  from nwt_jax.train.pictures import side_by_side, write_grid, write_pairs
+
+  few = range(min(4, len(clips)))
+  write_grid(
+    folder / "real_above_generated.png",
+    [c for i in few for c in (clips[i]["video"], *(p[i] for p in pictures.values()))],
+  )
+  pairs = [(clips[i]["video"], side_by_side([p[i] for p in pictures.values()])) for i in few]
+  write_pairs(folder / "real_beside_generated.mp4", pairs, [clips[i]["audio"] for i in few], fps)
+
+
+if __name__ == "__main__":
+  define_flags()
+  program.run(main, "output")

@@ -1,0 +1,34 @@
+"""Every full config as it stands: a changed hyperparameter shows in the diff of tests/golden."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+CONFIGS = ["dvae_lwt", "dvae_lwt:mem8", "dvae_lwt:demo", "tokenize", "far", "far:demo", "mar", "mar:demo"]
+
+
+def written(name: str) -> str:
+  module, _, arg = name.partition(":")
+  config = importlib.import_module(f"configs.{module}").get_config(arg)
+  return json.dumps(json.loads(config.to_json_best_effort()), indent=1, sort_keys=True) + "\n"
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_config_is_as_recorded(name):
+  path = GOLDEN / f"{name.replace(':', '_')}.json"
+  assert written(name) == path.read_text(), "write it anew with `python -m tests.test_configs` if the change is wanted"
+
+
+@pytest.mark.parametrize("name", ["dvae_lwt", "tokenize", "far", "mar"])
+def test_an_unknown_argument_is_refused(name):
+  with pytest.raises(ValueError, match="choose from"):
+    written(f"{name}:huge")
+
+
+if __name__ == "__main__":
+  GOLDEN.mkdir(exist_ok=True)
+  for each in CONFIGS:
+    (GOLDEN / f"{each.replace(':', '_')}.json").write_text(written(each))

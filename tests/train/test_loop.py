@@ -1,0 +1,107 @@
+"""Both stages end to end at a tiny size: what a run writes, and that a resumed run equals an uninterrupted one."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from configs import dvae_lwt, far, mar
+from configs import tokenize as tokenize_config
+from nwt_jax.errors import InputError
+from nwt_jax.io.checkpoint import load_release
+from nwt_jax.train import dvae, loop, prior
+from nwt_jax.train.tokenize import tokenize
+from tests.data.conftest import dataset, folder  # noqa: F401 - fixtures
+
+
+def dvae_config(data, steps):
+  config = dvae_lwt.get_config("tiny")
+  with config.unlocked():
+    config.data.update({"path": str(data), "frames": 3, "num_threads": 0})
+    config.train.update({"steps": steps, "save_every": 2, "eval_every": 100})
+    # one critic over time, one with groups: the smallest set that has both kinds
+    config.critics = ((((2, 4, 4), 4, 1, 4),), (((1, 2, 2), 1, 1, 4), ((1, 4, 4), 2, 2, 4)))
+  return config
+
+
+@pytest.fixture(scope="module")
+def stage1(dataset, tmp_path_factory):  # noqa: F811
+  workdir = tmp_path_factory.mktemp("runs") / "dvae"
+  config = dvae_config(dataset, 4)
+  evaluation = loop.train(lambda: dvae.make_stage(config), config, workdir)
+  return workdir, evaluation
+
+
+def test_a_run_writes_what_people_look_at(stage1):
+  workdir, evaluation = stage1
+  lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+  assert [line["step"] for line in lines if "loss/gen" in line] == [1, 2, 3, 4]
+  assert {"loss/recon", "loss/gradient_penalty", "codes/used", "grad_norm/critic"} <= lines[0].keys()
+  assert list((workdir / "tensorboard").iterdir())
+  for name in ("real_above_reconstruction.png", "real_beside_reconstruction.mp4"):
+    assert (workdir / "eval" / "0000004" / name).stat().st_size > 1000
+  assert -1 <= evaluation["ssim"] <= 1
+  params, card = load_release(workdir, "dvae")
+  assert card["training"]["steps"] == 4 and card["episodes"] and "encoder" in params["params"]
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(stage1, dataset, tmp_path):  # noqa: F811
+  for steps in (2, 4):
+    config = dvae_config(dataset, steps)
+    loop.train(lambda config=config: dvae.make_stage(config), config, tmp_path / "run")
+  resumed, _ = load_release(tmp_path / "run", "dvae")
+  whole, _ = load_release(stage1[0], "dvae")
+  jax.tree.map(np.testing.assert_array_equal, resumed, whole)
+
+
+def test_a_workdir_of_another_model_is_refused(stage1, dataset):  # noqa: F811
+  config = dvae_config(dataset, 4)
+  with config.unlocked():
+    config.model.stem = 6
+  with pytest.raises(InputError, match="another `model`"):
+    loop.train(lambda: dvae.make_stage(config), config, stage1[0])
+
+
+def test_starting_from_released_weights(stage1, dataset):  # noqa: F811
+  config = dvae_config(dataset, 4)
+  config.train.init = str(stage1[0])
+  released, _ = load_release(stage1[0], "dvae")
+  jax.tree.map(np.testing.assert_array_equal, jax.device_get(dvae.make_stage(config).state.gen), released)
+  with config.unlocked():
+    config.model.stem = 6
+  with pytest.raises(InputError, match="use its config"):
+    dvae.make_stage(config)
+
+
+@pytest.fixture(scope="module")
+def tokens(stage1, dataset, tmp_path_factory):  # noqa: F811
+  path = tmp_path_factory.mktemp("tokens") / "tokens"
+  config = tokenize_config.get_config("tiny")
+  config.data.path, config.dvae = str(dataset), str(stage1[0])
+  tokenize(config, path)
+  return path
+
+
+@pytest.mark.parametrize("family", ["mar", "far"])
+def test_stage_2_trains_on_tokens_and_resumes(family, tokens, tmp_path):
+  weights = []
+  for name, stops in (("whole", (4,)), ("resumed", (2, 4))):
+    for steps in stops:
+      config = {"mar": mar, "far": far}[family].get_config("tiny")
+      config.data.update({"path": str(tokens), "num_threads": 0})
+      config.train.update({"steps": steps, "eval_every": 4})
+      evaluation = loop.train(lambda config=config: prior.make_stage(config), config, tmp_path / name)
+    weights.append(load_release(tmp_path / name, family)[0])
+  jax.tree.map(np.testing.assert_array_equal, *weights)
+  assert evaluation["loss/ce"] < 2 * np.log(4)
+  assert (tmp_path / "whole" / "eval" / "0000004" / "real_beside_sampled.mp4").stat().st_size > 1000
+  assert load_release(tmp_path / "whole", "dvae")[1]["family"] == "dvae"
+
+
+def test_tokens_of_another_grid_or_dvae_are_refused(tokens, stage1, tmp_path):
+  config = mar.get_config("tiny")
+  config.data.path = str(tokens)
+  config.model.grid = (8, 7)
+  with pytest.raises(InputError, match="4 x 3 Memcodes"):
+    prior.make_stage(config)
