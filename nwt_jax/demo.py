@@ -116,7 +116,9 @@ def strip(generated: np.ndarray, true: np.ndarray, count: int = 8) -> bytes:
   import cv2
 
   at = np.linspace(0, min(len(generated), len(true)) - 1, count).astype(int)
-  picture = np.concatenate([np.concatenate(list(frames[at]), axis=1) for frames in (generated, true)])
+  height, width = generated.shape[1:3]
+  rows = [generated[at], [cv2.resize(true[index], (width, height), interpolation=cv2.INTER_AREA) for index in at]]
+  picture = np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
   return cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
 
 

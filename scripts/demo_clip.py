@@ -14,16 +14,17 @@ from nwt_jax.io.audio import write_wav
 from nwt_jax.io.video import VideoWriter
 
 SEED = 20211108  # no data set's
+HEIGHT, WIDTH = 64, 56  # of the released models
 TEXT = "Good evening. Nobody filmed me. I was drawn by a program, and my lips follow every word that you hear."
 COMMENT = "Drawn by nwt_jax/data/talker.py: a synthetic talker with known mouth movement, not a recording."
 
 
 def main(folder: str) -> None:
-  clip = make_clip(SEED, 0, 128, 112, episode="studio", style={"panel": "left"}, text=TEXT)
+  clip = make_clip(SEED, 0, HEIGHT, WIDTH, episode="studio", style={"panel": "left"}, text=TEXT)
   out = Path(folder)
   out.mkdir(parents=True, exist_ok=True)
   write_wav(out / "demo.wav", clip.audio)
-  with VideoWriter(out / "demo.mp4", 30, 128, 112, clip.audio, comment=COMMENT) as writer:
+  with VideoWriter(out / "demo.mp4", 30, HEIGHT, WIDTH, clip.audio, comment=COMMENT) as writer:
     writer.write(clip.frames)
   truth = {"name": clip.name, "episode": clip.episode, **clip.truth}
   (out / "demo.json").write_text(json.dumps(truth) + "\n")

@@ -13,7 +13,7 @@ runs=${2:?a folder for data, runs and the sample}
 variant=${VARIANT-demo}
 python=${PYTHON:-.venv/bin/python}
 case $variant in
-  demo) size=(--height=128 --width=112) ;;
+  demo) size=(--height=64 --width=56) ;;
   tiny) size=(--height=32 --width=24) ;;
   *) size=() ;;
 esac

@@ -17,7 +17,7 @@ ORDERS = ("joint", "alternate")
 class DVAEState:
   """Everything that an update reads and writes."""
 
-  step: Array
+  step: Any
   gen: Any
   critic: Any
   opt_gen: Any

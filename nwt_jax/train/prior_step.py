@@ -15,7 +15,7 @@ from jaxtyping import Array
 class PriorState:
   """Everything that an update reads and writes."""
 
-  step: Array
+  step: Any
   prior: Any
   opt: Any
 
