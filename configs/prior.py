@@ -73,7 +73,7 @@ def shrink_to_tiny(config: ml_collections.ConfigDict) -> None:
       style_rows=(((2, 2, 2), 1, 2, 8), ((3, 2, 2), 3, 1, 8)),
     )
   )
-  config.data.update(dict(batch_size=2, frames=8))
+  config.data.update(dict(batch_size=4, frames=8))
   config.train.update(dict(steps=2, log_every=1, eval_every=2, save_every=2))
   config.eval.update(dict(clips=1, frames=12))
   config.sample.chunk_frames = 8

@@ -42,9 +42,8 @@ def start_from(directory: str, family: str, params: dict) -> dict:
   for path in sorted(wanted.keys() | got.keys(), key=str):
     shapes = [tree[path].shape if path in tree else "nothing" for tree in (wanted, got)]
     if shapes[0] != shapes[1]:
-      raise InputError(
-        f"--config.train.init={directory}: {jax.tree_util.keystr(path)} is {shapes[1]}, wanted {shapes[0]}"
-      )
+      name = jax.tree_util.keystr(path)
+      raise InputError(f"--config.train.init={directory}: {name} is {shapes[1]}, wanted {shapes[0]}; use its config")
   return jax.tree.map(lambda new, old: jax.numpy.asarray(new, old.dtype), released, params)
 
 
@@ -87,32 +86,31 @@ def train(make_stage: Callable[[], Stage], config: Any, workdir: Path) -> dict[s
       print(f"resuming {workdir} at step {first}", flush=True)
     print(f"training {config.family} to step {total} on {mesh.size} x {jax.devices()[0].device_kind}", flush=True)
     print(f"state of {parameters:.3f} M numbers; the first step compiles and takes longer", flush=True)
-    writer = MetricsWriter(workdir, total, first, jax.process_index() == 0)
-    started, evaluation, warned = time.monotonic(), {}, False
-    batches = stage.batches(first) if first < total else iter(())
-    for number in range(first + 1, total + 1):
-      state, metrics = step(state, to_devices(next(batches), mesh))
-      if number == first + 1:
-        jax.block_until_ready(metrics)
-        print(f"first step done after {format_seconds(time.monotonic() - started)}", flush=True)
-      if number % config.train.log_every == 0 or number == total:
-        flat = writer.write(number, jax.device_get(metrics), stage.show)
-        text = stage.warn(flat)
-        if text and not warned:
-          writer.warn(f"step {number}: {text}")
-        warned = bool(text)
-        _check_finite(flat, number, workdir)
-      if number % config.train.eval_every == 0 or number == total:
-        evaluation = stage.evaluate(state, workdir / "eval" / f"{number:07d}")
-        writer.write(number, {f"eval/{name}": value for name, value in evaluation.items()})
-        print("evaluation  " + "  ".join(f"{k} {v:.4g}" for k, v in sorted(evaluation.items())), flush=True)
-      if number % config.train.save_every == 0 or number == total:
-        checkpoints.save(number, state)
-        stage.export(state, workdir / "export")
+    with MetricsWriter(workdir, total, first, jax.process_index() == 0) as writer:
+      started, evaluation, warned = time.monotonic(), {}, False
+      batches = stage.batches(first) if first < total else iter(())
+      for number in range(first + 1, total + 1):
+        state, metrics = step(state, to_devices(next(batches), mesh))
+        if number == first + 1:
+          jax.block_until_ready(metrics)
+          print(f"first step done after {format_seconds(time.monotonic() - started)}", flush=True)
+        if number % config.train.log_every == 0 or number == total:
+          flat = writer.write(number, jax.device_get(metrics), stage.show)
+          text = stage.warn(flat)
+          if text and not warned:
+            writer.warn(f"step {number}: {text}")
+          warned = bool(text)
+          _check_finite(flat, number, workdir)
+        if number % config.train.eval_every == 0 or number == total:
+          evaluation = stage.evaluate(state, workdir / "eval" / f"{number:07d}")
+          writer.write(number, {f"eval/{name}": value for name, value in evaluation.items()})
+          print("evaluation  " + "  ".join(f"{k} {v:.4g}" for k, v in sorted(evaluation.items())), flush=True)
+        if number % config.train.save_every == 0 or number == total:
+          checkpoints.save(number, state)
+          stage.export(state, workdir / "export")
     if first >= total:
       print(f"{workdir} is at step {first} already; raise --config.train.steps to go on", flush=True)
       stage.export(state, workdir / "export")
-    writer.close()
   print(f"done: {workdir / 'export'} holds the model, {workdir / 'eval'} its pictures", flush=True)
   return evaluation
 

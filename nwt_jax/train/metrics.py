@@ -59,7 +59,10 @@ class MetricsWriter:
     if self._active:
       print(f"warning: {text}", file=sys.stderr, flush=True)
 
-  def close(self) -> None:
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
     """Closes both files."""
     if self._active:
       self._lines.close()
