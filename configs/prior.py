@@ -30,7 +30,7 @@ def prior_config(family: str) -> ml_collections.ConfigDict:
       ),
       data=dict(path="", batch_size=64, frames=32, seed=0, num_threads=4),  # C.2.2; path: of the tokens
       train=common.train(steps=250_000),  # C.2.2
-      # C.2.2: halves every 50,000 updates down to 1e-5. GAP: the clip holds back single bad batches only
+      # C.2.2: halves every 50,000 updates down to 1e-5. DEPARTS: a clip of the gradient's norm, for single bad batches
       optim=common.adam(1e-4, half_life=50_000, min_learning_rate=1e-5, clip=10.0),
       objective=dict(style_kl_weight=1.0),  # beta_l, C.2.2
       eval=dict(clips=8, frames=90),
@@ -48,7 +48,7 @@ def shrink_to_demo(config: ml_collections.ConfigDict) -> None:
       num_episodes=8,
       episode_dim=16,
       audio_rows=((4, 1, 128), (3, 1, 128), (3, 1, 128), (3, 1, 128), (3, 2, 128), (3, 4, 128), (3, 8, 128)),
-      tower_kernel=(1, 2, 2),
+      tower_kernel=(1, 2, 2),  # DEPARTS: Tables 5-6 have 3 x 2 x 2; one frame keeps the towers small
       style_rows=(((2, 2, 2), 1, 2, 48), ((2, 2, 2), 1, 1, 48), ((3, 2, 2), 3, 1, 48), ((3, 2, 2), 9, 1, 48)),
     )
   )

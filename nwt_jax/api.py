@@ -132,6 +132,8 @@ class NWT:
   def style_of(self, frames: np.ndarray) -> jax.Array:
     """The style of a clip: the mean of q(z_l | z) on its codes.
 
+    DEPARTS: B.2.2 samples from the posterior; its mean copies the style with no noise and needs no seed.
+
     Args: frames: uint8 [t h w 3] of the checkpoint's size; the first STYLE_FRAMES count. Returns: float32 [1 z].
     """
     codes = jnp.asarray(self.encode(frames[:STYLE_FRAMES])[None], jnp.int32)

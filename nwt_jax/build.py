@@ -13,7 +13,8 @@ from nwt_jax.models.critics import Critics
 from nwt_jax.models.dvae import DVAE
 from nwt_jax.models.far import FAR
 from nwt_jax.models.mar import MAR
-from nwt_jax.objectives.dvae import Weights
+from nwt_jax.models.memcodes import SAMPLERS
+from nwt_jax.objectives.dvae import RECONSTRUCTIONS, Weights
 
 PRIORS = {"far": FAR, "mar": MAR}
 
@@ -53,7 +54,13 @@ def prior(family: str, fields: Fields):
 
 
 def weights(fields: Fields) -> Weights:
-  """The weights of stage 1's objective."""
+  """The weights of stage 1's objective.
+
+  Raises: InputError: a name that is none of the choices.
+  """
+  for name, choices in (("reconstruction", RECONSTRUCTIONS), ("sampler", SAMPLERS)):
+    if fields[name] not in choices:
+      raise InputError(f"--config.objective.{name} is {fields[name]!r}; choose one of {', '.join(choices)}")
   return Weights(**dict(fields))
 
 

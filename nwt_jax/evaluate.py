@@ -8,7 +8,6 @@ episode's mean frame, another clip's speech, chance.
 """
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +38,11 @@ def main(_) -> None:
   from nwt_jax import api
   from nwt_jax.io import checkpoint
 
+  folder = Path(flags.FLAGS.output)
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise InputError(f"--output={folder} cannot be made ({error.strerror}); give a folder") from error
   directory = Path(flags.FLAGS.checkpoint) if flags.FLAGS.checkpoint else checkpoint.SHIPPED
   families = flags.FLAGS.families or [f for f in ("mar", "far") if has(directory, f)]
   if not families:
@@ -51,8 +55,6 @@ def main(_) -> None:
     raise InputError(f"{flags.FLAGS.data} has {len(clips)} test clips, wanted 2 or more; prepare more clips")
   baseline = data_means(flags.FLAGS.data) if flags.FLAGS.data else talker_means(first)
   metrics, pictures = measure(models, clips, baseline)
-  folder = Path(flags.FLAGS.output)
-  folder.mkdir(parents=True, exist_ok=True)
   (folder / "metrics.json").write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
   show(folder, clips, pictures, first.fps)
   print(table(metrics))
@@ -111,9 +113,10 @@ def data_means(path: str) -> dict[str, np.ndarray]:
 
   clips = Clips(path, "train")
   names, sums = clips.metadata["episodes"], {}
-  for i in np.linspace(0, len(clips) - 1, min(len(clips), BASELINE_CLIPS * len(names))).round().astype(int):
-    clip = clips[int(i)]
-    sums.setdefault(names[clip["episode"]], []).append(clip["video"].mean(axis=0))
+  for i, row in enumerate(clips.index):
+    found = sums.setdefault(names[row["episode"]], [])
+    if len(found) < BASELINE_CLIPS:
+      found.append(clips[i]["video"].mean(axis=0))
   means = {name: np.mean(frames, axis=0) for name, frames in sums.items()}
   means["mean"] = np.mean(list(means.values()), axis=0)
   return {name: mean.round().astype(np.uint8) for name, mean in means.items()}
@@ -148,11 +151,9 @@ def measure(models: dict, clips: list[dict], baseline: dict[str, np.ndarray]) ->
       note("mouth_corr_recon", correlation(clip["truth"]["opening"], mouth_opening(recon)))
   pictures["recon"] = recons
   for family, model in models.items():
-    samples, began = [], time.perf_counter()
+    samples = []
     for index, clip in enumerate(clips):
       samples.append(generate(model, clip["audio"], index, clip["episode"])[: len(clip["video"])])
-    frames = sum(len(sample) for sample in samples)
-    values[f"{family}.frames_per_second"] = [frames / (time.perf_counter() - began)]
     pictures[family] = samples
     if rulers:
       judge(family, model, clips, samples, note, correlation, best_lag, mouth_opening)
@@ -167,6 +168,7 @@ def generate(model, audio, seed: int, episode: str, style_from=None) -> np.ndarr
 
 def judge(family, model, clips, samples, note, correlation, best_lag, mouth_opening) -> None:
   """Lip sync, episode and style of sampled talker clips against the truth."""
+  from nwt_jax.data.talker import EPISODES
   from nwt_jax.measure.likeness import classify_episode, classify_style
 
   openings = [mouth_opening(sample) for sample in samples]
@@ -175,8 +177,10 @@ def judge(family, model, clips, samples, note, correlation, best_lag, mouth_open
     note(f"{family}.mouth_corr", correlation(truth, openings[index]))
     note(f"{family}.mouth_corr_shuffled", correlation(truth, openings[index - 1]))  # driven by another clip's speech
     note(f"{family}.mouth_lag_frames", best_lag(truth, openings[index]))
+    if clip["episode"] not in EPISODES:  # held out of training: shown with the mean embedding, like none of them
+      continue
     note(f"{family}.episode_accuracy", classify_episode(sample) == clip["episode"])
-    # the style of one clip, the speech and the episode of the next
+    # the style and the episode of this clip, the speech of the one before
     wanted, other = clip["truth"]["style"], clips[index - 1]
     copy = generate(model, other["audio"], index, clip["episode"], style_from=clip["video"])
     got = classify_style(copy, clip["episode"])

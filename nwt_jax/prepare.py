@@ -1,7 +1,7 @@
 """Turns raw clips of talking people into a data set for training (appendix D).
 
   python -m nwt_jax.prepare --input='videos/*.mp4' --episodes=clips.csv --output=data/mine
-  python -m nwt_jax.prepare --talker=400 --height=128 --width=112 --output=data/talker
+  python -m nwt_jax.prepare --talker=400 --height=64 --width=56 --output=data/talker
 
 Each clip becomes frames of one size at 30 a second and the log-mel spectrogram of its sound. Pictures are stretched to
 the size asked for, so crop beforehand what has another shape.

@@ -1,7 +1,6 @@
 """Stage 1 assembled: data, generator and critics, update, evaluation, export (2.1, C.1)."""
 
 import functools
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,12 +36,13 @@ def card(config: Any, metadata: dict, state: DVAEState) -> dict:
 
 
 def collapse_warning(num_codes: int):
-  """Builds metrics -> warning: fewer than two codes used on average, of `num_codes` a head."""
+  """Builds metrics -> warning: a head that uses one code only, of `num_codes`."""
 
   def warn(metrics: dict[str, float]) -> str | None:
-    if metrics["codes/used"] >= min(2.0, num_codes):
+    if metrics["codes/used_min"] >= min(2.0, num_codes):
       return None
-    return f"codebook collapse: {metrics['codes/used']:.2f} of {num_codes} codes in use a head (see model.query_init)"
+    used = " ".join(f"{value:.1f}" for name, value in metrics.items() if name.startswith("codes/perplexity_by_head"))
+    return f"codebook collapse: a head uses one of {num_codes} codes; perplexity by head {used} (see model.query_init)"
 
   return warn
 
@@ -99,7 +99,7 @@ def make_stage(config: Any) -> Stage:
   held_out = evaluation_clips(config.data.path, config.eval.clips, config.eval.frames)
 
   def evaluate(state: DVAEState, folder: Path) -> dict[str, float]:
-    pairs, ssims, started = [], [], time.monotonic()
+    pairs, ssims = [], []
     for clip in held_out:
       real = clip["video"]
       codes = encode(state.gen, real[None], config.eval.chunk_frames)
@@ -107,11 +107,9 @@ def make_stage(config: Any) -> Stage:
       recon = np.concatenate(list(decode(state.gen, codes, episodes, config.eval.chunk_frames)), axis=1)[0]
       ssims.append(float(np.mean(ssim(real, recon))))
       pairs.append((real, recon))
-    frames = sum(len(real) for real, _ in pairs)
     result = {
       "ssim": float(np.mean(ssims)),
       "ssim_min": float(np.min(ssims)),
-      "frames_per_second": frames / (time.monotonic() - started),
     }
     if jax.process_index() == 0:
       write_grid(folder / "real_above_reconstruction.png", [clip for pair in pairs[:4] for clip in pair])

@@ -10,6 +10,8 @@ from einops import repeat
 from flax import struct
 from jaxtyping import Array
 
+from nwt_jax.errors import InputError
+
 ORDERS = ("joint", "alternate")
 
 
@@ -45,9 +47,9 @@ def make_dvae_step(
     generator against the new critics.
   """
   if update_order not in ORDERS:
-    raise ValueError(f"update_order {update_order!r} is unknown; choose one of {', '.join(ORDERS)}")
+    raise InputError(f"update_order {update_order!r} is unknown; choose one of {', '.join(ORDERS)}")
   if update_order == "joint" and critic_steps != 1:
-    raise ValueError(
+    raise InputError(
       f"critic_steps is {critic_steps} with joint updates, which take one; set update_order to 'alternate'"
     )
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,17 +53,38 @@ def check_workdir(workdir: Path, config: Any) -> None:
 
   Raises: InputError: the workdir is a file, or its run has another family or model.
   """
-  if workdir.exists() and not workdir.is_dir():
-    raise InputError(f"--workdir={workdir} is a file; give a folder")
-  workdir.mkdir(parents=True, exist_ok=True)
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise InputError(f"--workdir={workdir} cannot be made ({error.strerror}); give a folder") from error
   path, now = workdir / "config.json", json.loads(config.to_json_best_effort())
   if path.exists():
     before = json.loads(path.read_text())
-    for name in ("family", "model"):
-      if before.get(name) != now.get(name):
+    for name in ("family", "model", "critics", "objective.reconstruction", "train.update_order"):
+      if _field(before, name) != _field(now, name):
         raise InputError(f"{workdir} holds a run with another `{name}`; use a new --workdir, or the config in {path}")
   if jax.process_index() == 0:
-    path.write_text(json.dumps(now, indent=1, sort_keys=True) + "\n")
+    partial = path.with_suffix(".json.partial")
+    partial.write_text(json.dumps(now, indent=1, sort_keys=True) + "\n")
+    os.replace(partial, path)
+
+
+def _field(config: dict, path: str) -> Any:
+  """A value by its dotted path; None where the config has none."""
+  for name in path.split("."):
+    config = config.get(name) if isinstance(config, dict) else None
+  return config
+
+
+def check_rhythm(config: Any) -> None:
+  """Raises: InputError: a number of steps, clips or frames that is not positive."""
+  for group, names in (
+    ("train", ("steps", "log_every", "eval_every", "save_every", "keep")),
+    ("eval", ("clips", "frames")),
+  ):
+    for name in names:
+      if config[group][name] < 1:
+        raise InputError(f"--config.{group}.{name} is {config[group][name]}, wanted 1 or more")
 
 
 def train(make_stage: Callable[[], Stage], config: Any, workdir: Path) -> dict[str, float]:
@@ -71,10 +93,11 @@ def train(make_stage: Callable[[], Stage], config: Any, workdir: Path) -> dict[s
   Writes config.json, metrics.jsonl, tensorboard/, checkpoints/, eval/STEP/ (PNG, MP4) and export/ (the release).
   Returns: the metrics of the last evaluation.
   """
-  check_workdir(workdir, config)
+  check_rhythm(config)
   mesh = make_mesh()
   check_batch_size(config.data.batch_size, mesh)
   stage = make_stage()
+  check_workdir(workdir, config)
   state = jax.device_put(stage.state, replicated(mesh))
   parameters = sum(np.prod(x.shape) for x in jax.tree.leaves(state)) / 1e6
   step = jit_step(stage.step, mesh)

@@ -91,7 +91,7 @@ def make_stage(config: Any) -> Stage:
         continue
       batch = {
         "codes": clip["codes"][None, :frames],
-        "mel": clip["mel"][None, : 4 * frames],
+        "mel": clip["mel"][None, : prior.mel_stride * frames],
         "episode": np.full((1,), clip["episode"], np.int32),
       }
       results.append(jax.device_get(evaluate_loss(state.prior, batch, jax.random.key(index))))

@@ -9,7 +9,7 @@ import pytest
 from configs import dvae_lwt, far, mar
 from configs import tokenize as tokenize_config
 from nwt_jax.errors import InputError
-from nwt_jax.io.checkpoint import load_release
+from nwt_jax.io.checkpoint import load_release, save_release
 from nwt_jax.train import dvae, loop, prior
 from nwt_jax.train.tokenize import tokenize
 from tests.data.conftest import dataset, folder  # noqa: F401 - fixtures
@@ -41,7 +41,7 @@ def test_a_run_writes_what_people_look_at(stage1):
   assert list((workdir / "tensorboard").iterdir())
   for name in ("real_above_reconstruction.png", "real_beside_reconstruction.mp4"):
     assert (workdir / "eval" / "0000004" / name).stat().st_size > 1000
-  assert -1 <= evaluation["ssim"] <= 1
+  assert evaluation["ssim"] <= 1 and lines[-1]["eval/ssim"] == pytest.approx(evaluation["ssim"])
   params, card = load_release(workdir, "dvae")
   assert card["training"]["steps"] == 4 and card["episodes"] and "encoder" in params["params"]
 
@@ -99,9 +99,30 @@ def test_stage_2_trains_on_tokens_and_resumes(family, tokens, tmp_path):
   assert load_release(tmp_path / "whole", "dvae")[1]["family"] == "dvae"
 
 
-def test_tokens_of_another_grid_or_dvae_are_refused(tokens, stage1, tmp_path):
+def test_tokens_of_another_grid_are_refused(tokens):
   config = mar.get_config("tiny")
   config.data.path = str(tokens)
   config.model.grid = (8, 7)
   with pytest.raises(InputError, match="4 x 3 Memcodes"):
     prior.make_stage(config)
+
+
+def test_tokens_of_another_dvae_are_refused(tokens, stage1, tmp_path):
+  params, card = load_release(stage1[0], "dvae")
+  params["params"]["episodes"] += 1
+  save_release(tmp_path, "dvae", params, card)
+  config = mar.get_config("tiny")
+  config.data.path, config.dvae = str(tokens), str(tmp_path)
+  with pytest.raises(InputError, match="another dVAE"):
+    prior.make_stage(config)
+
+
+@pytest.mark.parametrize(
+  "field, value, message",
+  [("train.log_every", 0, "1 or more"), ("objective.reconstruction", "pixel", "features, pixels")],
+)
+def test_bad_values_are_refused(dataset, tmp_path, field, value, message):  # noqa: F811
+  config = dvae_config(dataset, 4)
+  config.update_from_flattened_dict({field: value})
+  with pytest.raises(InputError, match=message):
+    loop.train(lambda: dvae.make_stage(config), config, tmp_path / "run")
