@@ -41,6 +41,8 @@ def scaled(critics, divisor: int):
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   words = common.variants(arg, ("mem8", "elbo", "demo", "tiny"))
+  if {"mem8", "demo"} <= words:
+    raise ValueError("config arguments mem8 and demo exclude each other; choose from one of them")
   config = ml_collections.ConfigDict()
   config.family = "dvae"
   config.model = ml_collections.ConfigDict(

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import jax
@@ -146,7 +146,7 @@ class NWT:
   def decode(self, codes: np.ndarray, episode: str | None = None, chunk_frames: int = CHUNK_FRAMES) -> np.ndarray:
     """The frames of Memcodes. Args: codes: uint8 [t i j k]. episode: as in `generate`. Returns: uint8 [t h w 3]."""
     numbers = episode_numbers(episode, self.episodes, len(codes), self.fps)
-    return np.concatenate(list(self._pixels(iter([codes]), numbers, chunk_frames)))
+    return np.concatenate(list(self._pixels([codes], numbers, chunk_frames)))
 
   @functools.cached_property
   def _style_posterior(self) -> Callable:
@@ -159,11 +159,11 @@ class NWT:
     )
 
   @functools.cached_property
-  def _decode(self) -> Callable:
-    def decode(params, codes, episode, valid):
-      return render.to_pixels(self.dvae.apply(params, codes, episode, valid, method="decode"))
-
-    return jax.jit(decode)
+  def _decoder(self) -> Callable:
+    return render.make_decoder(
+      lambda params, codes, episode, valid: self.dvae.apply(params, codes, episode, valid, method="decode"),
+      self.dvae.decoder_margins,
+    )
 
   @functools.cache  # noqa: B019 - one compiled program per chunk size, for as long as the model is in use
   def _chunk(self, frames: int) -> Callable:
@@ -190,19 +190,10 @@ class NWT:
       )
       yield np.asarray(codes[0, : min(size, total - first)], np.uint8)
 
-  def _pixels(self, codes: Iterator[np.ndarray], numbers: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Decodes codes as they come; windows overlap by the decoder's view, so that chunks leave no seam."""
-    margins, total = self.dvae.decoder_margins, len(numbers)
-    held, first = next(codes), 0  # the codes that are still needed, and the frame of the first of them
-    for start in range(0, total, size):
-      while first + len(held) < min(start + size + margins[1], total):
-        held = np.concatenate([held, next(codes)])
-      drop = max(start - margins[0] - first, 0)
-      held, first = held[drop:], first + drop
-      part, valid = render.window(held[None], start - first, size, margins)
-      faces, _ = render.window(numbers[None], start, size, margins)
-      frames = self._decode(self._dvae_params, part.astype(np.int32), faces, valid)
-      yield np.asarray(frames[0, margins[0] : margins[0] + min(size, total - start)])
+  def _pixels(self, codes: Iterable[np.ndarray], numbers: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Decodes codes [t i j k] as they come; windows overlap by the decoder's view, so that chunks leave no seam."""
+    batched = (part[None] for part in codes)
+    return (frames[0] for frames in self._decoder(self._dvae_params, batched, numbers[None], size))
 
 
 class Generation:

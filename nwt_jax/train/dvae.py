@@ -104,7 +104,7 @@ def make_stage(config: Any) -> Stage:
       real = clip["video"]
       codes = encode(state.gen, real[None], config.eval.chunk_frames)
       episodes = np.full(codes.shape[:2], clip["episode"], np.int32)
-      recon = np.concatenate(list(decode(state.gen, codes, episodes, config.eval.chunk_frames)), axis=1)[0]
+      recon = np.concatenate(list(decode(state.gen, [codes], episodes, config.eval.chunk_frames)), axis=1)[0]
       ssims.append(float(np.mean(ssim(real, recon))))
       pairs.append((real, recon))
     result = {

@@ -105,7 +105,13 @@ def train(make_stage: Callable[[], Stage], config: Any, workdir: Path) -> dict[s
   with Checkpoints(workdir / "checkpoints", config.train.keep) as checkpoints:
     first = checkpoints.latest or 0
     if first:
-      state = checkpoints.restore(state)
+      try:
+        state = checkpoints.restore(state)
+      except (ValueError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise InputError(
+          f"checkpoint {first} in {workdir} does not fit this config ({reason}); use its config"
+        ) from error
       print(f"resuming {workdir} at step {first}", flush=True)
     print(f"training {config.family} to step {total} on {mesh.size} x {jax.devices()[0].device_kind}", flush=True)
     print(f"state of {parameters:.3f} M numbers; the first step compiles and takes longer", flush=True)

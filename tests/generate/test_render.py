@@ -43,7 +43,9 @@ def test_chunked_decoding_equals_the_whole(model, chunk):
   codes = np.random.default_rng(1).integers(0, 4, (1, 11, 2, 2, 2), np.uint8)
   episode = np.array([[0] * 5 + [1] * 6], np.int32)
   whole = render.to_pixels(module.apply(params, jnp.asarray(codes, jnp.int32), jnp.asarray(episode), method="decode"))
-  parts = list(render.make_decoder(decode, module.decoder_margins)(params, codes, episode, chunk))
+  parts = list(
+    render.make_decoder(decode, module.decoder_margins)(params, [codes[:, :2], codes[:, 2:]], episode, chunk)
+  )
   got = np.concatenate(parts, axis=1)
   assert got.shape == whole.shape
   assert np.abs(got.astype(int) - np.asarray(whole).astype(int)).max() <= 1  # a value on the edge of rounding
