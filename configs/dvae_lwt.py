@@ -97,7 +97,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
 
 def _demo(config) -> None:
-  """64 x 56 frames in 8 x 7 Memcodes; two CPU cores train it in under an hour."""
+  """64 x 56 frames in 8 x 7 Memcodes, small enough to train on CPU cores."""
   config.model.update(
     {
       "stem": 8,

@@ -40,7 +40,7 @@ def prior_config(family: str) -> ml_collections.ConfigDict:
 
 
 def shrink_to_demo(config: ml_collections.ConfigDict) -> None:
-  """The shipped models' size: 64 x 56 pixels as 8 x 7 Memcodes, 8 talkers; half an hour on one CPU core."""
+  """The shipped models' size: 64 x 56 pixels as 8 x 7 Memcodes, 8 talkers; small enough to train on CPU cores."""
   config.model.update(
     dict(
       grid=(8, 7),

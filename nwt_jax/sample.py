@@ -54,7 +54,7 @@ def main(_) -> None:
   generation = model.generate(
     recording,
     seed=options.seed,
-    temperature=defaults.get("temperature") if options.temperature is None else options.temperature,
+    temperature=defaults.get("temperature", 1.0) if options.temperature is None else options.temperature,
     episode=options.episode,
     style_seed=options.style_seed,
     style_from=options.style_from,

@@ -60,7 +60,7 @@ def check_workdir(workdir: Path, config: Any) -> None:
   path, now = workdir / "config.json", json.loads(config.to_json_best_effort())
   if path.exists():
     before = json.loads(path.read_text())
-    for name in ("family", "model", "critics", "objective.reconstruction", "train.update_order"):
+    for name in ("family", "model", "critics", "objective.reconstruction"):
       if _field(before, name) != _field(now, name):
         raise InputError(f"{workdir} holds a run with another `{name}`; use a new --workdir, or the config in {path}")
   if jax.process_index() == 0:

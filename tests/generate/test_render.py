@@ -19,7 +19,7 @@ def model():
   video, episode = jnp.zeros((1, 2, 8, 8, 3)), jnp.zeros((1, 2), jnp.int32)
   params = jax.jit(module.init, static_argnums=4)(jax.random.key(0), video, episode, jax.random.key(1), "gumbel")
   # biases other than zero, queries of the usual size: padding that leaks or codes that tie would show
-  return module, jax.tree.map(lambda p: p + 0.05, params)
+  return module, jax.tree.map(lambda p: 2.0 * p + 0.05, params)
 
 
 def clip(frames):
@@ -47,6 +47,10 @@ def test_chunked_decoding_equals_the_whole(model, chunk):
     render.make_decoder(decode, module.decoder_margins)(params, [codes[:, :2], codes[:, 2:]], episode, chunk)
   )
   got = np.concatenate(parts, axis=1)
+  # a decoder that forgets the frame before, or the frames after, would be seen
+  for part, frame in ((np.s_[:, 3:], np.s_[:, 0]), (np.s_[:, :4], np.s_[:, 3])):
+    cut = module.apply(params, jnp.asarray(codes[part], jnp.int32), jnp.asarray(episode[part]), method="decode")
+    assert np.abs(np.asarray(render.to_pixels(cut))[frame].astype(int) - np.asarray(whole)[:, 3].astype(int)).max() > 1
   assert got.shape == whole.shape
   assert np.abs(got.astype(int) - np.asarray(whole).astype(int)).max() <= 1  # a value on the edge of rounding
 

@@ -74,6 +74,26 @@ def test_starting_from_released_weights(stage1, dataset):  # noqa: F811
     dvae.make_stage(config)
 
 
+def test_a_checkpoint_of_another_optimiser_is_refused(stage1, dataset):  # noqa: F811
+  config = dvae_config(dataset, 6)
+  config.optim.gen.clip = 1.0  # adds a stage to the optimiser, and so to its state
+  with pytest.raises(InputError, match="does not fit this config"):
+    loop.train(lambda: dvae.make_stage(config), config, stage1[0])
+
+
+def test_one_collapsed_head_is_a_warning():
+  warn = dvae.collapse_warning(8)
+  healthy = {"codes/used": 7.0, "codes/used_min": 2.0, "codes/perplexity_by_head/0": 5.0}
+  assert warn(healthy) is None
+  assert "codebook collapse" in warn({**healthy, "codes/used_min": 1.0})  # the other heads keep the mean high
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+  loop._check_finite({"loss/gen": 1.0}, 3, tmp_path)
+  with pytest.raises(InputError, match="loss/gen is not finite at step 3"):
+    loop._check_finite({"loss/gen": float("nan")}, 3, tmp_path)
+
+
 @pytest.fixture(scope="module")
 def tokens(stage1, dataset, tmp_path_factory):  # noqa: F811
   path = tmp_path_factory.mktemp("tokens") / "tokens"
