@@ -10,7 +10,6 @@ from nwt_jax.errors import InputError
 from nwt_jax.measure.mouth import best_lag, correlation, mouth_box, mouth_opening
 from tests.talking import moving_face
 
-
 CLIPS = [(moving_face(i), EPISODES[i], camera, posture, panel) for i, (camera, posture, panel) in enumerate((
   ("centre", "upright", "none"), ("left", "leaning", "right"), ("right", "upright", "left"),
   ("centre", "leaning", "left"), ("left", "upright", "none"), ("right", "leaning", "right"),
