@@ -16,7 +16,7 @@ import numpy as np
 
 from nwt_jax import build
 from nwt_jax.errors import InputError
-from nwt_jax.generate import chunks, far, mar, render
+from nwt_jax.generate import chunks, far, mar, render, uncached
 from nwt_jax.generate import style as styles
 from nwt_jax.io import checkpoint, sound, video
 
@@ -167,6 +167,23 @@ class NWT:
   @functools.cache  # noqa: B019 - one compiled program per chunk size, for as long as the model is in use
   def _chunk(self, frames: int) -> Callable:
     return jax.jit(chunks.make_chunk(self.prior, SAMPLERS[self.family].sample_chunk, frames))
+
+  @functools.cached_property
+  def _redraw(self) -> Callable:
+    return jax.jit(functools.partial(uncached.redraw, self.prior))
+
+  def differences(self, job: "Generation", codes: np.ndarray) -> np.ndarray:
+    """Checks a sample against the model without its caches; takes memory in proportion to the clip.
+
+    Args: job: what `generate` returned. codes: uint8 [t i j k], all that it sampled.
+    Returns: float32 [n], one number for each head symbol that comes out otherwise: how far the two best scores lie
+      apart there, in nats. Rounding explains a gap under 1e-4.
+    """
+    again, gap = self._redraw(
+      self._prior_params, jnp.asarray(codes[None], jnp.int32), job.sound.mel(0, job.frames)[None], job.style,
+      job.numbers[None], job.key[None], jnp.float32(job.temperature),
+    )  # fmt: skip
+    return np.asarray(gap[0])[np.asarray(again[0]) != codes]
 
   def _codes(self, job: "Generation") -> Iterator[np.ndarray]:
     """Samples codes [t i j k] chunk by chunk; each hears as much sound around it as its conditioning looks at."""

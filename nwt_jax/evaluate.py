@@ -157,7 +157,12 @@ def measure(models: dict, clips: list[dict], baseline: dict[str, np.ndarray]) ->
   for family, model in models.items():
     samples = []
     for index, clip in enumerate(clips):
-      samples.append(generate(model, clip["audio"], index, clip["episode"])[: len(clip["video"])])
+      job = model.generate(clip["audio"], 24_000, seed=index, episode=clip["episode"])
+      chunks = list(job)
+      samples.append(np.concatenate([chunk.frames for chunk in chunks])[: len(clip["video"])])
+      gaps = model.differences(job, np.concatenate([chunk.codes for chunk in chunks]))
+      note(f"{family}.uncached_differences", len(gaps))  # symbols; each must be a near-tie
+      note(f"{family}.uncached_largest_gap", gaps.max(initial=0.0))
     pictures[family] = samples
     if ruler:
       judge_sync(family, truths, [ruler.mouth_opening(sample) for sample in samples], note)
@@ -176,12 +181,6 @@ def choose_ruler(clips: list[dict]):
     return face
   print(f"no mouth measurements: real faces need the extra `faces`; {face.INSTALL}", flush=True)
   return None
-
-
-def generate(model, audio, seed: int, episode: str, style_from=None) -> np.ndarray:
-  """Samples a clip; frames uint8 [t h w 3]."""
-  chunks = model.generate(audio, 24_000, seed=seed, episode=episode, style_from=style_from)
-  return np.concatenate([chunk.frames for chunk in chunks])
 
 
 def judge_sync(family, truths: list[np.ndarray], openings: list[np.ndarray], note) -> None:
@@ -205,8 +204,8 @@ def judge_looks(family, model, clips, samples, note) -> None:
     note(f"{family}.episode_accuracy", classify_episode(sample) == clip["episode"])
     # the style and the episode of this clip, the speech of the one before
     wanted, other = clip["truth"]["style"], clips[index - 1]
-    copy = generate(model, other["audio"], index, clip["episode"], style_from=clip["video"])
-    got = classify_style(copy, clip["episode"])
+    copy = model.generate(other["audio"], 24_000, seed=index, episode=clip["episode"], style_from=clip["video"])
+    got = classify_style(np.concatenate([chunk.frames for chunk in copy]), clip["episode"])
     note(f"{family}.style_copy_accuracy", got == wanted)
     for name in wanted:
       note(f"{family}.style_copy_accuracy.{name}", got[name] == wanted[name])

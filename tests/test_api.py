@@ -58,6 +58,15 @@ def test_chunks_are_the_clip_sampled_whole(model, speech):
   np.testing.assert_array_equal(collect(job)[1], codes[0])
 
 
+def test_a_sample_is_what_the_model_draws_without_caches(model, speech):
+  job = model.generate(speech, RATE, seed=3, episode="ann,bob@0.5", chunk_frames=8)
+  codes = collect(job)[1]
+  assert (model.differences(job, codes) < 1e-4).all()
+  codes[20, 1, 1] = 3 - codes[20, 1, 1]
+  gaps = model.differences(job, codes)
+  assert len(gaps) and gaps.max() > 1e-2  # what was not sampled shows, by a gap that rounding does not explain
+
+
 def test_frames_are_the_decoded_codes(model, speech):
   frames, codes = collect(model.generate(speech, RATE, episode="cy", chunk_frames=8))
   decoded = model.decode(codes, "cy")
