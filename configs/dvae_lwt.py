@@ -51,6 +51,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
       "stages": ((3, 64), (4, 128), (6, 256), (3, 256)),  # Table 4a: "Res n x" read as n convolutions
       "temporal": ((4, 256), (2, 512), (2, 512)),
       "kernel": 4,
+      "patch": 1,
       "num_heads": 8,
       "num_codes": 8,
       "code_dim": 1024,
@@ -100,9 +101,11 @@ def _demo(config) -> None:
   """64 x 56 frames in 8 x 7 Memcodes, small enough to train on CPU cores."""
   config.model.update(
     {
-      "stem": 8,
-      "stages": ((1, 16), (1, 32), (1, 64)),
-      "temporal": ((2, 96), (2, 128)),
+      # DEPARTS: the outermost convolutions work on 2 x 2 blocks of pixels: narrow ones on every pixel are slow on CPU
+      "patch": 2,
+      "stem": 32,
+      "stages": ((1, 48), (1, 96)),
+      "temporal": ((2, 128), (2, 128)),
       "code_dim": 128,
       "attention_dim": 128,
       "episode_dim": 32,

@@ -1,6 +1,6 @@
 """The first thing to run: the shipped MAR speaks the shipped sentence, beside the truth that came with it.
 
-  python -m nwt_jax.demo --output=out/demo
+python -m nwt_jax.demo --output=out/demo
 """
 
 import base64

@@ -1,7 +1,7 @@
 """Speech in, video out (2.3). As it stands it speaks the shipped sentence with the shipped model:
 
-  python -m nwt_jax.sample --config=configs/mar.py
-  python -m nwt_jax.sample --config=configs/far.py --audio=speech.wav --episode=NAME --output=out/speech.mp4
+python -m nwt_jax.sample --config=configs/mar.py
+python -m nwt_jax.sample --config=configs/far.py --audio=speech.wav --episode=NAME --output=out/speech.mp4
 """
 
 from pathlib import Path

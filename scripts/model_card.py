@@ -1,4 +1,4 @@
-"""Writes the table of `nwt_jax.evaluate` into the model card: python scripts/model_card.py out/evaluation/metrics.json"""
+"""Writes a table of `nwt_jax.evaluate` into the model card: scripts/model_card.py out/evaluation/metrics.json"""
 
 import json
 import re

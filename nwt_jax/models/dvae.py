@@ -1,7 +1,7 @@
 """dVAE-Adv's generator: encoder, hard attention, decoder (Fig. 1a, Table 4a, B.1)."""
 
 import jax.numpy as jnp
-from einops import repeat
+from einops import rearrange, repeat
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -17,11 +17,13 @@ class Encoder(nn.Module):
   stages: tuple[tuple[int, int], ...]
   temporal: tuple[tuple[int, int], ...]
   kernel: int
+  patch: int
 
   @nn.compact
   def __call__(self, video: Video, valid: Valid | None = None) -> Float[Array, "b t i j d"]:
     spatial = (1, self.kernel, self.kernel)
-    x = leaky_relu(Conv(self.stem, spatial, name="stem")(video))
+    x = rearrange(video, "b t (h p) (w q) c -> b t h w (p q c)", p=self.patch, q=self.patch)
+    x = leaky_relu(Conv(self.stem, spatial, name="stem")(x))
     for index, (convs, features) in enumerate(self.stages):
       x = Residual(convs, features, self.kernel, name=f"residual{index}")(x)
       x = leaky_relu(Conv(features, spatial, stride=2, name=f"down{index}")(x))
@@ -34,6 +36,7 @@ class Decoder(nn.Module):
   stages: tuple[tuple[int, int], ...]  # as the encoder's, in the encoder's order
   temporal: tuple[tuple[int, int], ...]
   kernel: int
+  patch: int
   channels: int
 
   @nn.compact
@@ -43,7 +46,8 @@ class Decoder(nn.Module):
     for index, (convs, features) in enumerate(reversed(self.stages)):
       x = leaky_relu(UpConv(features, self.kernel, name=f"up{index}")(x))
       x = Residual(convs, features, self.kernel, name=f"residual{index}")(x)
-    return jnp.tanh(Conv(self.channels, spatial, gain=1.0, name="pixels")(x))
+    x = Conv(self.patch**2 * self.channels, spatial, gain=1.0, name="pixels")(x)
+    return jnp.tanh(rearrange(x, "b t h w (p q c) -> b t (h p) (w q) c", p=self.patch, q=self.patch))
 
 
 class DVAE(nn.Module):
@@ -53,6 +57,7 @@ class DVAE(nn.Module):
   stages: tuple[tuple[int, int], ...]  # (convolutions in the residual block, features) per halving
   temporal: tuple[tuple[int, int], ...]  # (frames in the kernel, features) per layer
   kernel: int  # in space, of all 2-D convolutions
+  patch: int  # the first and the last convolution work on blocks of so many pixels squared; 1 at the paper's size
   num_heads: int
   num_codes: int
   code_dim: int
@@ -63,15 +68,15 @@ class DVAE(nn.Module):
   channels: int = 3
 
   def setup(self):
-    self.encoder = Encoder(self.stem, self.stages, self.temporal, self.kernel)
+    self.encoder = Encoder(self.stem, self.stages, self.temporal, self.kernel, self.patch)
     self.memcodes = HardAttention(self.num_heads, self.num_codes, self.code_dim, self.attention_dim, self.query_init)
     self.episodes = self.param("episodes", nn.initializers.normal(1.0), (self.num_episodes, self.episode_dim))
-    self.decoder = Decoder(self.stages, self.temporal, self.kernel, self.channels)
+    self.decoder = Decoder(self.stages, self.temporal, self.kernel, self.patch, self.channels)
 
   @property
   def downsampling(self) -> int:
     """Pixels per latent row and column."""
-    return 2 ** len(self.stages)
+    return self.patch * 2 ** len(self.stages)
 
   @property
   def encoder_margins(self) -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """Between the stages: every clip's Memcodes, sampled once from the frozen dVAE (2.2.1)."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ import numpy as np
 
 from nwt_jax import build
 from nwt_jax.data.clips import Clips
+from nwt_jax.data.progress import Progress
 from nwt_jax.data.tokens import write_tokens
 from nwt_jax.errors import InputError
 from nwt_jax.generate.render import make_encoder
 from nwt_jax.io.checkpoint import load_release
-from nwt_jax.train.metrics import format_seconds
 
 SPLITS = ("train", "validation", "test")
 
@@ -39,11 +38,11 @@ def tokenize(config: Any, workdir: Path) -> None:
   model = build.dvae(card["model"])
   encode = make_encoder(lambda p, v, valid: model.apply(p, v, valid, method="encode"), model.encoder_margins)
   params = jax.device_put(params)
-  total, done, started = sum(len(clips) for clips in splits.values()), 0, time.monotonic()
+  total = sum(len(clips) for clips in splits.values())
+  bar = Progress("tokenize", total)
   histogram = np.zeros((model.num_heads, model.num_codes), np.int64)
 
   def examples(index: int, clips: Clips) -> Iterator[dict]:
-    nonlocal done
     split_key = jax.random.fold_in(jax.random.key(config.seed), index)
     for number in range(len(clips)):
       clip = clips[number]
@@ -51,10 +50,7 @@ def tokenize(config: Any, workdir: Path) -> None:
       codes = encode(params, clip["video"][None], config.chunk_frames, key)[0]
       for head in range(model.num_heads):
         histogram[head] += np.bincount(codes[..., head].ravel(), minlength=model.num_codes)
-      done += 1
-      if done % 50 == 0 or done == total:
-        rate = done / (time.monotonic() - started)
-        print(f"clip {done}/{total}  {rate:.3g} clips/s  {format_seconds((total - done) / rate)} left", flush=True)
+      bar.step()
       yield {
         "name": clip["name"], "episode": clip["episode"], "codes": codes, "mel": clip["mel"], "truth": clip["truth"],
       }  # fmt: skip
@@ -74,6 +70,7 @@ def tokenize(config: Any, workdir: Path) -> None:
   }
   examples_of = {split: examples(i, clips) for i, (split, clips) in enumerate(splits.items())}
   write_tokens(workdir, examples_of, facts, counts={split: len(clips) for split, clips in splits.items()})
+  bar.close()
   used = (histogram > 0).sum(axis=1)
   print(f"codes in use a head: {' '.join(map(str, used))} of {model.num_codes}", flush=True)
   print(f"done: {workdir} holds the Memcodes of {total} clips", flush=True)

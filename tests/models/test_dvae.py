@@ -40,6 +40,21 @@ def test_full_size_shapes(variant, grid):
   assert recon.shape == video.shape
 
 
+def test_blocks_of_pixels_keep_the_frame_whole():
+  """The shipped size works on 2 x 2 blocks of pixels: one halving fewer, the same grid, the same frames."""
+  model = build.dvae(dvae_lwt.get_config("demo").model)
+  assert model.patch == 2 and model.downsampling == 8
+  params = abstract_init(model, 2, 64, 56)
+  video = jax.ShapeDtypeStruct((1, 4, 64, 56, 3), jnp.float32)
+  logits = jax.eval_shape(lambda p, v: model.apply(p, v, method="encode"), params, video)
+  assert logits.shape == (1, 4, 8, 7, 8, 8)
+  codes, episode = jax.ShapeDtypeStruct((1, 4, 8, 7, 8), jnp.int32), jax.ShapeDtypeStruct((1, 4), jnp.int32)
+  recon = jax.eval_shape(lambda p, c, e: model.apply(p, c, e, method="decode"), params, codes, episode)
+  assert recon.shape == video.shape
+  with pytest.raises(ValueError, match="do not divide by 8"):
+    jax.eval_shape(lambda p, v: model.apply(p, v, method="encode"), params, jnp.zeros((1, 2, 64, 60, 3)))
+
+
 def test_look_ahead_of_the_full_model():
   model = build.dvae(dvae_lwt.get_config().model)
   assert model.encoder_margins == (1, 4) and model.decoder_margins == (1, 4)
