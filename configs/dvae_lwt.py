@@ -62,11 +62,14 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     }
   )
   config.critics = CRITICS
+  config.num_classes = 0  # of a class head on the critics (A.2); clips have no classes
   config.objective = ml_collections.ConfigDict(
     {
       "reconstruction": "features",  # eq. 7; "pixels" is the plain ELBO of eq. 4
+      "critics": "adversarial",
       "gan_weight": 5e-3,  # gamma, C.2.1
       "gp_weight": 10.0,  # lambda, C.2.1
+      "class_weight": 0.0,
       "kl_weight": 1.0,  # beta after annealing, C.2.1
       "kl_midpoint": 5_000.0,  # C.2.1
       "kl_rate": 1e-3,  # C.2.1

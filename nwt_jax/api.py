@@ -139,7 +139,15 @@ class NWT:
     return self._style_posterior(self._prior_params, codes)
 
   def encode(self, frames: np.ndarray, chunk_frames: int = CHUNK_FRAMES) -> np.ndarray:
-    """The likeliest Memcodes of a video. Args: frames: uint8 [t h w 3]. Returns: uint8 [t i j k]."""
+    """The likeliest Memcodes of a video.
+
+    Args: frames: uint8 RGB [t h w 3] of the checkpoint's size. Returns: uint8 [t i j k].
+    Raises: InputError: another type or size, or no frame.
+    """
+    if frames.dtype != np.uint8 or frames.shape[1:] != (self.height, self.width, 3) or not len(frames):
+      raise InputError(
+        f"frames are {frames.dtype} {list(frames.shape)}, wanted uint8 [t, {self.height}, {self.width}, 3] with t > 0"
+      )
     return self._encoder(self._dvae_params, frames[None], chunk_frames)[0]
 
   def decode(self, codes: np.ndarray, episode: str | None = None, chunk_frames: int = CHUNK_FRAMES) -> np.ndarray:

@@ -14,7 +14,7 @@ from nwt_jax.models.dvae import DVAE
 from nwt_jax.models.far import FAR
 from nwt_jax.models.mar import MAR
 from nwt_jax.models.memcodes import SAMPLERS
-from nwt_jax.objectives.dvae import RECONSTRUCTIONS, Weights
+from nwt_jax.objectives.dvae import CRITICS, RECONSTRUCTIONS, Weights
 
 PRIORS = {"far": FAR, "mar": MAR}
 
@@ -41,9 +41,9 @@ def dvae(fields: Fields) -> DVAE:
   return _module(DVAE, fields)
 
 
-def critics(layers) -> Critics:
-  """The critics of stage 1 from a config's `critics`."""
-  return Critics(frozen(layers))
+def critics(layers, num_classes: int) -> Critics:
+  """The critics of stage 1 from a config's `critics`; with a class head where there are classes (A.2)."""
+  return Critics(frozen(layers), num_classes)
 
 
 def prior(family: str, fields: Fields):
@@ -58,7 +58,7 @@ def weights(fields: Fields) -> Weights:
 
   Raises: InputError: a name that is none of the choices.
   """
-  for name, choices in (("reconstruction", RECONSTRUCTIONS), ("sampler", SAMPLERS)):
+  for name, choices in (("reconstruction", RECONSTRUCTIONS), ("critics", CRITICS), ("sampler", SAMPLERS)):
     if fields[name] not in choices:
       raise InputError(f"--config.objective.{name} is {fields[name]!r}; choose one of {', '.join(choices)}")
   return Weights(**dict(fields))

@@ -11,16 +11,25 @@ from nwt_jax.errors import InputError
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, for instance configs/dvae_lwt.py:demo.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, pictures, export.")
 
+_CLIPS = ("clips", "make it with python -m nwt_jax.prepare --input='clips/*.mp4' --output=DIR")
+_TOKENS = ("tokens", "make it with python -m nwt_jax.main --config=configs/tokenize.py ...")
+NEEDS = {
+  "dvae": _CLIPS,
+  "tokenize": _CLIPS,
+  "far": _TOKENS,
+  "mar": _TOKENS,
+  "digits": ("MNIST's four idx files", "download it"),
+}
+
 
 def main(_) -> None:
   """Runs the stage that the config names."""
   config, workdir = _CONFIG.value, Path(_WORKDIR.value)
+  if config.family not in NEEDS:
+    raise InputError(f"config family {config.family!r} is unknown; choose one of {', '.join(NEEDS)}")
   if not config.data.path:
-    what = "clips" if config.family in ("dvae", "tokenize") else "tokens"
-    made = "prepare --input='clips/*.mp4' --output=DIR" if what == "clips" else "main --config=configs/tokenize.py ..."
-    raise InputError(
-      f"no data: --config.data.path is empty, wanted a folder of {what}; make it with python -m nwt_jax.{made}"
-    )
+    what, source = NEEDS[config.family]
+    raise InputError(f"no data: --config.data.path is empty, wanted a folder of {what}; {source}")
   if config.family == "tokenize":
     if not config.dvae:
       raise InputError(
@@ -34,10 +43,10 @@ def main(_) -> None:
 
   if config.family == "dvae":
     from nwt_jax.train.dvae import make_stage
-  elif config.family in ("far", "mar"):
-    from nwt_jax.train.prior import make_stage
+  elif config.family == "digits":
+    from nwt_jax.train.digits import make_stage
   else:
-    raise InputError(f"config family {config.family!r} is unknown; choose dvae, tokenize, far or mar")
+    from nwt_jax.train.prior import make_stage
   train(lambda: make_stage(config), config, workdir)
 
 

@@ -1,12 +1,12 @@
 """The legend: one letter per axis, one alias per kind of array.
 
-Axes: b batch, t frames, h w pixels, i j latent rows and columns, k heads, n codes, d width, s mel steps, m mel bins,
-z style variates.
+Axes: b batch, t frames, h w pixels, c colours, i j latent rows and columns, k heads, n codes, d width, s mel steps,
+m mel bins, z style variates.
 """
 
 from jaxtyping import Array, Float, Int, UInt8
 
-Video = Float[Array, "b t h w 3"]  # in [-1, 1]
+Video = Float[Array, "b t h w c"]  # in [-1, 1]; 3 colours, 1 where pictures are grey
 Frames = UInt8[Array, "t h w 3"]  # RGB, as files hold them
 Codes = Int[Array, "b t i j k"]  # Memcodes: one symbol per head
 Logits = Float[Array, "b t i j k n"]

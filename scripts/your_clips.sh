@@ -6,7 +6,7 @@
 #
 # VARIANT  size of the models: demo (the shipped talker's; the default), tiny (to try the way), or empty: the paper's.
 # EPISODES csv with the columns clip and episode.  STEPS: training steps of each stage, instead of the config's.
-# Every step may be run again: finished ones are kept, interrupted ones go on.
+# Every step may be run again: finished ones are kept, interrupted training goes on.
 set -euo pipefail
 clips=${1:?a folder or a quoted glob of videos}
 runs=${2:?a folder for data, runs and the sample}

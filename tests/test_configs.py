@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 
 GOLDEN = Path(__file__).parent / "golden"
-CONFIGS = ["dvae_lwt", "dvae_lwt:mem8", "dvae_lwt:demo", "tokenize", "far", "far:demo", "mar", "mar:demo"]
+CONFIGS = [
+  "dvae_lwt",
+  "dvae_lwt:mem8",
+  "dvae_lwt:demo",
+  "tokenize",
+  "far",
+  "far:demo",
+  "mar",
+  "mar:demo",
+  "dvae_mnist",
+  "dvae_mnist:loss=class",
+]
 
 
 def written(name: str) -> str:
@@ -16,13 +27,17 @@ def written(name: str) -> str:
   return json.dumps(json.loads(config.to_json_best_effort()), indent=1, sort_keys=True) + "\n"
 
 
+def file_name(name: str) -> str:
+  return name.replace(":", "_").replace("=", "_") + ".json"
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_config_is_as_recorded(name):
-  path = GOLDEN / f"{name.replace(':', '_')}.json"
+  path = GOLDEN / file_name(name)
   assert written(name) == path.read_text(), "write it anew with `python -m tests.test_configs` if the change is wanted"
 
 
-@pytest.mark.parametrize("name", ["dvae_lwt", "tokenize", "far", "mar"])
+@pytest.mark.parametrize("name", ["dvae_lwt", "tokenize", "far", "mar", "dvae_mnist"])
 def test_an_unknown_argument_is_refused(name):
   with pytest.raises(ValueError, match="choose from"):
     written(f"{name}:huge")
@@ -31,4 +46,4 @@ def test_an_unknown_argument_is_refused(name):
 if __name__ == "__main__":
   GOLDEN.mkdir(exist_ok=True)
   for each in CONFIGS:
-    (GOLDEN / f"{each.replace(':', '_')}.json").write_text(written(each))
+    (GOLDEN / file_name(each)).write_text(written(each))

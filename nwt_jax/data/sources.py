@@ -115,6 +115,10 @@ def read_episodes(path, names: Iterable[str]) -> list[Entry]:
     key, episode = (row["clip"] or "").strip(), (row[column] or "").strip()
     if not key or not episode:
       raise InputError(f"{path} line {number} lacks its clip or {column}; fill it in, or delete the line")
+    if episode == "mean" or set(episode) & set(",@"):
+      raise InputError(
+        f"{path} line {number}: {episode!r} cannot name an episode: `mean`, `,` and `@` mean other things; rename it"
+      )
     if Path(key).suffix.lower() in SUFFIXES:
       key = Path(key).with_suffix("").as_posix()
     if key in table and table[key] != row:

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable, Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, UInt8
+
+from nwt_jax.types import Video
 
 
 def window(sequence: np.ndarray, start: int, frames: int, margins: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -25,7 +27,12 @@ def window(sequence: np.ndarray, start: int, frames: int, margins: tuple[int, in
   return np.pad(part, ((0, 0), pads) + ((0, 0),) * (part.ndim - 2)), valid
 
 
-def to_pixels(video: Float[Array, "b t h w 3"]) -> UInt8[Array, "b t h w 3"]:
+def from_pixels(frames: UInt8[Array, "b t h w c"]) -> Video:
+  """uint8 to [-1, 1] (D.9)."""
+  return frames.astype(jnp.float32) / 127.5 - 1.0
+
+
+def to_pixels(video: Video) -> UInt8[Array, "b t h w c"]:
   """[-1, 1] to uint8, the inverse of D.9, rounded."""
   return jnp.clip(jnp.round((video + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
 
@@ -63,7 +70,7 @@ def make_encoder(encode: Callable, margins: tuple[int, int]) -> Callable[..., np
   """
 
   def codes_of(params, video, valid, first, key):
-    logits = encode(params, video.astype(jnp.float32) / 127.5 - 1.0, valid)
+    logits = encode(params, from_pixels(video), valid)
     if key is not None:
       shape = (logits.shape[0], *logits.shape[2:])
       frames = first + jnp.arange(logits.shape[1], dtype=jnp.uint32)

@@ -18,13 +18,12 @@ _REACH = (0.115, 0.1, 0.1)  # the box around a mouth: half width, above and belo
 _COLUMN = 0.055  # half width of the columns that may hold the tallest gap, so that no hair or background does
 
 
-def mouth_opening(frames: np.ndarray, background: np.ndarray | None = None) -> np.ndarray:
+def mouth_opening(frames: np.ndarray) -> np.ndarray:
   """Measures how far the mouth is open in each frame.
 
-  Args: frames: uint8 RGB [t h w 3], one talker clip. background: not needed by this ruler; kept for those that do.
+  Args: frames: uint8 RGB [t h w 3], one talker clip.
   Returns: float64 [t], about the gap between the lips in units of 1/128 of the frame's height, plus a clip's constant.
   Raises: InputError: not a stack of RGB frames."""
-  del background
   frames = _checked(frames)
   height, width = frames.shape[1:3]
   row, column = _middle(frames)

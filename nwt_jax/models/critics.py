@@ -1,5 +1,7 @@
 """Critics: patch adversaries whose feature maps also carry the reconstruction loss (B.1.4, Table 4b)."""
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
@@ -10,14 +12,27 @@ from nwt_jax.types import Video
 Layer = tuple[tuple[int, int, int], int, int, int]  # kernel (frames, rows, columns), stride in space, groups, features
 
 
+class Judgement(NamedTuple):
+  """What critics say of clips, one entry a critic.
+
+  scores: [b]. features: every hidden feature map; the last one is the penultimate layer. classes: logits [b n] of the
+    second output layer (A.2), on the same penultimate layer; None where the critics have no such layer.
+  """
+
+  scores: tuple[Float[Array, "b"], ...]
+  features: tuple[tuple[Array, ...], ...]
+  classes: tuple[Float[Array, "b n"] | None, ...]
+
+
 class Critic(nn.Module):
   """One critic: convolutions, each map kept, then a linear score for every patch."""
 
   layers: tuple[Layer, ...]
+  num_classes: int
 
   @nn.compact
-  def __call__(self, video: Video) -> tuple[Float[Array, "b"], tuple[Array, ...]]:
-    """Returns: the mean score of each clip's patches, and every hidden feature map.
+  def __call__(self, video: Video) -> tuple[Float[Array, "b"], tuple[Array, ...], Float[Array, "b n"] | None]:
+    """Returns: the mean score of each clip's patches, every hidden feature map, and class logits.
 
     GAP: eq. 6 and 9 speak of one score D_c(x); for a patch critic it is the mean over patches and frames.
     """
@@ -25,20 +40,23 @@ class Critic(nn.Module):
     for index, (kernel, stride, groups, width) in enumerate(self.layers):
       x = leaky_relu(Conv(width, tuple(kernel), stride, groups, name=f"conv{index}")(x))
       features.append(x)
-    score = Conv(1, (1, 1, 1), gain=1.0, name="score")(x)
-    return jnp.mean(score, axis=(1, 2, 3, 4)), tuple(features)
+    score = jnp.mean(Conv(1, (1, 1, 1), gain=1.0, name="score")(x), axis=(1, 2, 3, 4))
+    if not self.num_classes:
+      return score, tuple(features), None
+    classes = jnp.mean(Conv(self.num_classes, (1, 1, 1), gain=1.0, name="classes")(x), axis=(1, 2, 3))
+    return score, tuple(features), classes
 
 
 class Critics(nn.Module):
   """The set S_c: each critic sees the same clip with strides and fields of its own."""
 
   critics: tuple[tuple[Layer, ...], ...]
+  num_classes: int  # of the second output layer of dVAE-Class (A.2); 0: none
 
   @nn.compact
-  def __call__(self, video: Video) -> tuple[tuple[Array, ...], tuple[tuple[Array, ...], ...]]:
-    """Returns: scores [b] and feature maps, one entry a critic."""
-    results = [Critic(layers, name=f"critic{index}")(video) for index, layers in enumerate(self.critics)]
-    return tuple(score for score, _ in results), tuple(features for _, features in results)
+  def __call__(self, video: Video) -> Judgement:
+    results = [Critic(layers, self.num_classes, name=f"critic{i}")(video) for i, layers in enumerate(self.critics)]
+    return Judgement(*(tuple(part) for part in zip(*results, strict=True)))
 
 
 def receptive_field(layers: tuple[Layer, ...]) -> tuple[int, int]:

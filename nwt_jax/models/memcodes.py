@@ -72,8 +72,10 @@ class HardAttention(nn.Module):
   query_init: float  # scale of the query projection at initialisation
 
   def setup(self):
-    if self.features % self.num_heads:
+    if self.num_heads < 1 or self.features % self.num_heads:
       raise ValueError(f"attention width {self.features} is no multiple of {self.num_heads} heads; change one of them")
+    if self.num_codes > 256:
+      raise ValueError(f"{self.num_codes} codes a head do not fit the byte that a code is kept in; use 256 or fewer")
     self.codebook = self.param("codebook", nn.initializers.normal(1.0), (self.num_codes, self.code_dim))
     # GAP: the paper does not give initialisations. Small queries start every head near the uniform distribution; at
     # the usual scale the logits saturate while all inputs still push them the same way, and codes are lost for good.

@@ -1,25 +1,32 @@
-"""L_gen and L_adv of dVAE-Adv for one batch (eq. 4, 8, 9; Alg. 2)."""
+"""L_gen and L_adv of dVAE-Adv, and of dVAE-Class, for one batch (eq. 4, 8, 9; Alg. 2; A.2)."""
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from nwt_jax.models.critics import Judgement
 from nwt_jax.objectives import schedules, terms
 from nwt_jax.types import Episode, Logits, Video
 
-RECONSTRUCTIONS = ("features", "pixels")
+# Where the reconstruction is compared: all feature maps of the critics (dVAE-Adv, eq. 7-8), their penultimate layers
+# alone (dVAE-Class, A.2), or pixels (plain ELBO, eq. 4), when critics are not asked.
+RECONSTRUCTIONS = ("features", "penultimate", "pixels")
+# What critics do: judge and learn (eq. 9), or only lend the features that they came with (A.2's pretrained classifier).
+CRITICS = ("adversarial", "frozen")
 
 
 @struct.dataclass
 class Weights:
   """The objective's numbers; every one is a config field."""
 
-  reconstruction: str = struct.field(pytree_node=False)  # "features": dVAE-Adv (eq. 7-8); "pixels": plain ELBO (eq. 4)
+  reconstruction: str = struct.field(pytree_node=False)  # one of RECONSTRUCTIONS
+  critics: str = struct.field(pytree_node=False)  # one of CRITICS
   gan_weight: float = struct.field(pytree_node=False)  # gamma
   gp_weight: float = struct.field(pytree_node=False)  # lambda
+  class_weight: float = struct.field(pytree_node=False)  # of the class head's cross-entropy in eq. 9 (A.2); 0: none
   kl_weight: float = struct.field(pytree_node=False)  # what beta reaches
   kl_midpoint: float = struct.field(pytree_node=False)
   kl_rate: float = struct.field(pytree_node=False)
@@ -44,7 +51,7 @@ def code_use(logits: Logits) -> dict[str, Array]:
 
 def generator_loss(
   generate: Callable[[Array], tuple[Video, Logits]],
-  critics: Callable[[Video], tuple],
+  critics: Callable[[Video], Judgement],
   video: Video,
   key: Array,
   step: Array | int,
@@ -52,7 +59,7 @@ def generator_loss(
 ) -> tuple[Float[Array, ""], Video, dict[str, Array]]:
   """Eq. 8 (or eq. 4 with `reconstruction="pixels"`, when the critics are not asked).
 
-  Args: generate: key -> (recon, logits). critics: frozen, video -> (scores, features). video: x in [-1, 1].
+  Args: generate: key -> (recon, logits). critics: without gradients to their parameters. video: x in [-1, 1].
   Returns: L_gen, the reconstruction, metrics.
   """
   recon, logits = generate(key)
@@ -64,55 +71,61 @@ def generator_loss(
   if weights.reconstruction == "pixels":
     loss = pixel + kl_term
     return loss, recon, metrics | {"loss/recon": pixel, "loss/gen": loss}
-  scores, fake = critics(recon)
-  _, real = critics(video)
-  distance, gan = terms.feature_distance(real, fake), terms.generator_score(scores)
-  loss = distance + weights.gan_weight * gan + kl_term
+  fake, real = critics(recon), critics(video)
+  layers = slice(None) if weights.reconstruction == "features" else slice(-1, None)
+  distance = terms.feature_distance([f[layers] for f in real.features], [f[layers] for f in fake.features])
+  loss = distance + kl_term
+  if weights.critics == "adversarial":
+    metrics["loss/gan"] = terms.generator_score(fake.scores)
+    loss += weights.gan_weight * metrics["loss/gan"]
   if weights.pixel_weight:
     fade = schedules.fade_out(step, weights.pixel_fade_steps)
     loss += weights.pixel_weight * fade * pixel
     metrics["weight/pixel"] = weights.pixel_weight * fade
-  return loss, recon, metrics | {"loss/recon": distance, "loss/gan": gan, "loss/gen": loss}
+  return loss, recon, metrics | {"loss/recon": distance, "loss/gen": loss}
 
 
 def critic_loss(
-  critics: Callable[[Video], tuple],
-  frozen: Callable[[Video], tuple],
+  critics: Callable[[Video], Judgement],
+  frozen: Callable[[Video], Judgement],
   video: Video,
   recon: Video,
+  label: Int[Array, "b"] | None,
   key: Array,
   weights: Weights,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
-  """Eq. 9.
+  """Eq. 9, for dVAE-Class with the cross-entropy of the real clips' classes (A.2).
 
-  Args: critics: video -> (scores, features). frozen: the same without gradients to its parameters. recon: x~.
+  Args: critics: to train. frozen: the same without gradients to their parameters. recon: x~. label: classes, where
+    the critics have a class head.
   Returns: the loss to differentiate (its penalty is the surrogate of `terms.gradient_penalty`), metrics with the true
     penalty and the true L_adv.
   """
   recon = jax.lax.stop_gradient(recon)
-  real, fake = critics(video)[0], critics(recon)[0]
-  distance = terms.wasserstein(real, fake)
+  real, fake = critics(video), critics(recon)
+  distance = terms.wasserstein(real.scores, fake.scores)
   surrogate, penalty = terms.gradient_penalty(
-    lambda x: critics(x)[0], lambda x: frozen(x)[0], terms.interpolate(key, video, recon)
+    lambda x: critics(x).scores, lambda x: frozen(x).scores, terms.interpolate(key, video, recon)
   )
-  metrics = {
-    "loss/wasserstein": distance,
-    "loss/gradient_penalty": penalty,
-    "loss/critic": distance + weights.gp_weight * penalty,
-  }
-  return distance + weights.gp_weight * surrogate, metrics
+  metrics = {"loss/wasserstein": distance, "loss/gradient_penalty": penalty}
+  others = distance
+  if weights.class_weight:
+    metrics |= {"loss/class": terms.cross_entropy(real.classes, label), "class/error": terms.error(real.classes, label)}
+    others += weights.class_weight * metrics["loss/class"]
+  metrics["loss/critic"] = others + weights.gp_weight * penalty
+  return others + weights.gp_weight * surrogate, metrics
 
 
 def make_losses(generate: Callable, critics: Callable, weights: Weights):
   """Binds the two networks.
 
-  Args: generate: (params, video, episode, key, sampler) -> (recon, logits). critics: (params, video) -> (scores,
-    features).
-  Returns: losses(gen, critic, video, episode, key, step) -> (L_gen, L_critic, metrics), such that the gradient of
-    L_gen by `gen` and of L_critic by `critic` are Algorithm 2's and the other two are zero.
+  Args: generate: (params, video, episode, key, sampler) -> (recon, logits). critics: (params, video) -> Judgement.
+  Returns: losses(gen, critic, video, episode, label, key, step) -> (L_gen, L_critic, metrics), such that the gradient
+    of L_gen by `gen` and of L_critic by `critic` are Algorithm 2's and the other two are zero. label: classes [b] for
+    critics with a class head, else None.
   """
 
-  def losses(gen, critic, video: Video, episode: Episode, key: Array, step: Array | int):
+  def losses(gen, critic, video: Video, episode: Episode, label: Int[Array, "b"] | None, key: Array, step: Array | int):
     key_sample, key_interp = jax.random.split(key)
     frozen = jax.lax.stop_gradient(critic)
     l_gen, recon, metrics = generator_loss(
@@ -123,10 +136,10 @@ def make_losses(generate: Callable, critics: Callable, weights: Weights):
       step,
       weights,
     )
-    if weights.reconstruction == "pixels":
+    if weights.reconstruction == "pixels" or weights.critics == "frozen":
       return l_gen, jnp.zeros(()), metrics
     l_critic, critic_metrics = critic_loss(
-      lambda x: critics(critic, x), lambda x: critics(frozen, x), video, recon, key_interp, weights
+      lambda x: critics(critic, x), lambda x: critics(frozen, x), video, recon, label, key_interp, weights
     )
     return l_gen, l_critic, metrics | critic_metrics
 

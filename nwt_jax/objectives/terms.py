@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from nwt_jax.objectives.schedules import Scalar
 from nwt_jax.types import Logits, Video
@@ -36,6 +36,17 @@ def generator_score(scores: Sequence[Float[Array, "b"]]) -> Float[Array, ""]:
 def wasserstein(real: Sequence[Float[Array, "b"]], fake: Sequence[Float[Array, "b"]]) -> Float[Array, ""]:
   """Eq. 9 without the penalty: D(x~) - D(x); mean over the batch, summed over critics."""
   return sum(jnp.mean(f) - jnp.mean(r) for r, f in zip(real, fake, strict=True))
+
+
+def cross_entropy(logits: Sequence[Float[Array, "b n"]], label: Int[Array, "b"]) -> Float[Array, ""]:
+  """Of the class heads (A.2), in nats; mean over the batch, summed over critics."""
+  chosen = label[:, None]
+  return -sum(jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(part), chosen, axis=-1)) for part in logits)
+
+
+def error(logits: Sequence[Float[Array, "b n"]], label: Int[Array, "b"]) -> Float[Array, ""]:
+  """Share of the batch that the class heads, their probabilities multiplied, put into a wrong class."""
+  return jnp.mean(jnp.argmax(sum(jax.nn.log_softmax(part) for part in logits), axis=-1) != label)
 
 
 def uniform_kl(logits: Logits) -> Float[Array, ""]:

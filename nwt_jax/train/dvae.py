@@ -21,6 +21,9 @@ from nwt_jax.train.dvae_step import DVAEState, init_state, make_dvae_step
 from nwt_jax.train.loop import Stage, start_from
 from nwt_jax.train.pictures import write_grid, write_pairs
 
+# Of the progress line
+SHOW = ("loss/recon", "loss/pixel", "loss/kl", "loss/gradient_penalty", "codes/used", "codes/perplexity")
+
 
 def card(config: Any, metadata: dict, state: DVAEState) -> dict:
   """The facts that travel with the weights."""
@@ -56,35 +59,51 @@ def evaluation_clips(path: str, count: int, frames: int) -> list[dict]:
   return [{**clip, "video": clip["video"][:frames]} for clip in chosen]
 
 
-def make_stage(config: Any) -> Stage:
-  """Everything the loop needs, from a config with `family = "dvae"` whose `data.path` is a prepared data set."""
-  train_clips = Clips(config.data.path, "train")
-  metadata = train_clips.metadata
-  with config.unlocked():
-    config.model.num_episodes = len(metadata["episodes"])
-  model, critics = build.dvae(config.model), build.critics(config.critics)
+def make_update(config: Any, model, size: tuple[int, int, int], critic: dict | None = None):
+  """Networks and their update, for clips or pictures.
+
+  Args: model: the generator. size: rows, columns and colours of a frame. critic: parameters for the critics instead of
+    fresh ones.
+  Returns: the state at step 0, and (state, batch) -> (state, metrics).
+  Raises: InputError: an objective that the data or the critics cannot serve.
+  """
   weights = build.weights(config.objective)
-  if metadata["height"] % model.downsampling or metadata["width"] % model.downsampling:
-    raise InputError(
-      f"frames of {metadata['height']} x {metadata['width']} do not divide by {model.downsampling}; "
-      "prepare the data with other --height and --width"
-    )
-  shape = (1, 2, metadata["height"], metadata["width"], 3)
-  video, episode = jnp.zeros(shape), jnp.zeros(shape[:2], jnp.int32)
+  if weights.critics == "frozen" and critic is None:
+    raise InputError("--config.objective.critics=frozen needs pretrained critics, which only the MNIST study has")
+  if weights.class_weight and not config.num_classes:
+    raise InputError("--config.objective.class_weight needs clips with classes, which only MNIST has; set it to 0")
+  critics = build.critics(config.critics, config.num_classes)
+  video, episode = jnp.zeros((1, 2, *size)), jnp.zeros((1, 2), jnp.int32)
 
   @functools.partial(jax.jit, compiler_options=build.QUICK_COMPILE)
   def initialise(key):
     key_gen, key_critic = jax.random.split(key)
     gen = model.init(key_gen, video, episode, key_gen, weights.sampler)
-    return gen, critics.init(key_critic, video) if weights.reconstruction == "features" else {}
+    return gen, critics.init(key_critic, video) if weights.reconstruction != "pixels" else {}
 
   tx_gen, tx_critic = build.optimiser(config.optim.gen), build.optimiser(config.optim.critic)
   losses = make_losses(model.apply, critics.apply, weights)
   step = make_dvae_step(
     losses, tx_gen, tx_critic, config.train.seed, config.train.update_order, config.train.critic_steps
   )
-  gen, critic = initialise(jax.random.key(config.train.seed))
-  gen = start_from(config.train.init, "dvae", gen)
+  gen, fresh = initialise(jax.random.key(config.train.seed))
+  gen, critic = start_from(config.train.init, "dvae", gen), fresh if critic is None else critic
+  return init_state(gen, critic, tx_gen, tx_critic), step
+
+
+def make_stage(config: Any) -> Stage:
+  """Everything the loop needs, from a config with `family = "dvae"` whose `data.path` is a prepared data set."""
+  train_clips = Clips(config.data.path, "train")
+  metadata = train_clips.metadata
+  with config.unlocked():
+    config.model.num_episodes = len(metadata["episodes"])
+  model = build.dvae(config.model)
+  if metadata["height"] % model.downsampling or metadata["width"] % model.downsampling:
+    raise InputError(
+      f"frames of {metadata['height']} x {metadata['width']} do not divide by {model.downsampling}; "
+      "prepare the data with other --height and --width"
+    )
+  state, step = make_update(config, model, (metadata["height"], metadata["width"], model.channels))
 
   def batches(first: int) -> Iterator[dict]:
     data = config.data
@@ -123,11 +142,11 @@ def make_stage(config: Any) -> Stage:
       save_release(folder, "dvae", jax.device_get(state.gen), card(config, metadata, state), config.train.export_dtype)
 
   return Stage(
-    state=init_state(gen, critic, tx_gen, tx_critic),
+    state=state,
     step=step,
     batches=batches,
     evaluate=evaluate,
     export=export,
-    show=("loss/recon", "loss/pixel", "loss/kl", "loss/gradient_penalty", "codes/used", "codes/perplexity"),
+    show=SHOW,
     warn=collapse_warning(config.model.num_codes),
   )

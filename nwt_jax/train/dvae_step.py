@@ -11,6 +11,7 @@ from flax import struct
 from jaxtyping import Array
 
 from nwt_jax.errors import InputError
+from nwt_jax.generate.render import from_pixels
 
 ORDERS = ("joint", "alternate")
 
@@ -31,10 +32,10 @@ def init_state(gen: Any, critic: Any, tx_gen: optax.GradientTransformation, tx_c
   return DVAEState(jnp.zeros((), jnp.int32), gen, critic, tx_gen.init(gen), tx_critic.init(critic))
 
 
-def prepare(batch: dict) -> tuple[Array, Array]:
-  """uint8 frames to [-1, 1] (D.9), one episode a clip to one a frame."""
-  video = batch["video"].astype(jnp.float32) / 127.5 - 1.0
-  return video, repeat(batch["episode"], "b -> b t", t=video.shape[1])
+def prepare(batch: dict) -> tuple[Array, Array, Array | None]:
+  """uint8 frames to [-1, 1] (D.9), one episode a clip to one a frame, and classes where clips have them (A.2)."""
+  video = from_pixels(batch["video"])
+  return video, repeat(batch["episode"], "b -> b t", t=video.shape[1]), batch.get("label")
 
 
 def make_dvae_step(
@@ -58,12 +59,12 @@ def make_dvae_step(
     return optax.apply_updates(params, updates), state
 
   def joint(state: DVAEState, batch: dict):
-    video, episode = prepare(batch)
+    inputs = prepare(batch)
     key = jax.random.fold_in(jax.random.key(seed), state.step)
 
     def total(gen, critic):
       # l_gen sees stopped critics and l_critic a stopped recon, so one backward pass gives Algorithm 2's gradients
-      l_gen, l_critic, metrics = losses(gen, critic, video, episode, key, state.step)
+      l_gen, l_critic, metrics = losses(gen, critic, *inputs, key, state.step)
       return l_gen + l_critic, metrics
 
     (g_gen, g_critic), metrics = jax.grad(total, argnums=(0, 1), has_aux=True)(state.gen, state.critic)
@@ -73,25 +74,25 @@ def make_dvae_step(
     return DVAEState(state.step + 1, gen, critic, opt_gen, opt_critic), metrics
 
   def alternate(state: DVAEState, batch: dict):
-    video, episode = prepare(batch)
+    inputs = prepare(batch)
     key = jax.random.fold_in(jax.random.key(seed), state.step)
     critic, opt_critic, metrics = state.critic, state.opt_critic, {}
     for turn in range(critic_steps):
 
       def critic_total(params, turn=turn):
-        _, l_critic, metrics = losses(state.gen, params, video, episode, jax.random.fold_in(key, turn), state.step)
+        _, l_critic, metrics = losses(state.gen, params, *inputs, jax.random.fold_in(key, turn), state.step)
         return l_critic, metrics
 
       g_critic, metrics = jax.grad(critic_total, has_aux=True)(critic)
       critic, opt_critic = apply(tx_critic, g_critic, opt_critic, critic)
 
     def gen_total(params):
-      l_gen, _, metrics = losses(params, critic, video, episode, key, state.step)
+      l_gen, _, metrics = losses(params, critic, *inputs, key, state.step)
       return l_gen, metrics
 
     g_gen, gen_metrics = jax.grad(gen_total, has_aux=True)(state.gen)
     gen, opt_gen = apply(tx_gen, g_gen, state.opt_gen, state.gen)
-    critic_keys = ("loss/wasserstein", "loss/gradient_penalty", "loss/critic")
+    critic_keys = ("loss/wasserstein", "loss/gradient_penalty", "loss/class", "class/error", "loss/critic")
     metrics = gen_metrics | {name: metrics[name] for name in critic_keys if name in metrics}
     metrics |= {"grad_norm/gen": optax.tree.norm(g_gen), "grad_norm/critic": optax.tree.norm(g_critic)}
     return DVAEState(state.step + 1, gen, critic, opt_gen, opt_critic), metrics

@@ -80,18 +80,18 @@ def check_rhythm(config: Any) -> None:
   """Raises: InputError: a number of steps, clips or frames that is not positive."""
   for group, names in (
     ("train", ("steps", "log_every", "eval_every", "save_every", "keep")),
-    ("eval", ("clips", "frames")),
+    ("eval", ("clips", "frames", "pictures")),
   ):
     for name in names:
-      if config[group][name] < 1:
+      if config[group].get(name, 1) < 1:
         raise InputError(f"--config.{group}.{name} is {config[group][name]}, wanted 1 or more")
 
 
-def train(make_stage: Callable[[], Stage], config: Any, workdir: Path) -> dict[str, float]:
+def train(make_stage: Callable[[], Stage], config: Any, workdir: Path) -> tuple[Any, dict[str, float]]:
   """Trains from the newest checkpoint in `workdir` (or from the start) to `config.train.steps`.
 
   Writes config.json, metrics.jsonl, tensorboard/, checkpoints/, eval/STEP/ (PNG, MP4) and export/ (the release).
-  Returns: the metrics of the last evaluation.
+  Returns: the last state, and the metrics of the last evaluation.
   """
   check_rhythm(config)
   mesh = make_mesh()
@@ -123,7 +123,8 @@ def train(make_stage: Callable[[], Stage], config: Any, workdir: Path) -> dict[s
         if number == first + 1:
           jax.block_until_ready(metrics)
           print(f"first step done after {format_seconds(time.monotonic() - started)}", flush=True)
-        if number % config.train.log_every == 0 or number == total:
+        saving = number % config.train.save_every == 0 or number == total
+        if number % config.train.log_every == 0 or saving:
           flat = writer.write(number, jax.device_get(metrics), stage.show)
           text = stage.warn(flat)
           if text and not warned:
@@ -134,14 +135,14 @@ def train(make_stage: Callable[[], Stage], config: Any, workdir: Path) -> dict[s
           evaluation = stage.evaluate(state, workdir / "eval" / f"{number:07d}")
           writer.write(number, {f"eval/{name}": value for name, value in evaluation.items()})
           print("evaluation  " + "  ".join(f"{k} {v:.4g}" for k, v in sorted(evaluation.items())), flush=True)
-        if number % config.train.save_every == 0 or number == total:
+        if saving:
           checkpoints.save(number, state)
           stage.export(state, workdir / "export")
     if first >= total:
       print(f"{workdir} is at step {first} already; raise --config.train.steps to go on", flush=True)
       stage.export(state, workdir / "export")
   print(f"done: {workdir / 'export'} holds the model, {workdir / 'eval'} its pictures", flush=True)
-  return evaluation
+  return state, evaluation
 
 
 def _check_finite(flat: dict[str, float], step: int, workdir: Path) -> None:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from einops import rearrange
 
+from nwt_jax.io.picture import write_png
 from nwt_jax.io.video import write_video
 
 
@@ -22,9 +22,7 @@ def write_grid(path: Path, rows: Sequence[np.ndarray], columns: int = 8) -> None
   for clip in rows:
     picks = clip[np.linspace(0, len(clip) - 1, columns).round().astype(int)]
     strips.append(rearrange(picks, "t h w c -> h (t w) c"))
-  path.parent.mkdir(parents=True, exist_ok=True)
-  if not cv2.imwrite(str(path), np.concatenate(strips, axis=0)[..., ::-1]):
-    raise OSError(f"cannot write {path}")
+  write_png(path, np.concatenate(strips, axis=0))
 
 
 def write_pairs(

@@ -81,14 +81,13 @@ def make_stage(config: Any) -> Stage:
       }
 
   held_out = next((t for t in (Tokens(config.data.path, "validation"), tokens) if len(t)), tokens)
+  judged = [i for i, row in enumerate(held_out.index) if row["frames"] >= config.data.frames][: config.eval.clips]
   evaluate_loss = jax.jit(lambda params, batch, key: loss(params, batch, key)[1])
 
   def evaluate(state: PriorState, folder: Path) -> dict[str, float]:
     results, frames = [], config.data.frames
-    for index in range(min(config.eval.clips, len(held_out))):
+    for index in judged:
       clip = held_out[index]
-      if len(clip["codes"]) < frames:
-        continue
       batch = {
         "codes": clip["codes"][None, :frames],
         "mel": clip["mel"][None, : prior.mel_stride * frames],

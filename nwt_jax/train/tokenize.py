@@ -30,9 +30,9 @@ def tokenize(config: Any, workdir: Path) -> None:
   params, card = load_release(config.dvae, "dvae")
   splits = {split: Clips(config.data.path, split) for split in SPLITS}
   metadata = splits["train"].metadata
-  if metadata["episodes"] != card["episodes"]:
+  if metadata["episodes"] != card.get("episodes"):
     raise InputError(
-      f"the dVAE in {config.dvae} knows {len(card['episodes'])} episodes, the data in {config.data.path} has "
+      f"the dVAE in {config.dvae} knows {len(card.get('episodes', ()))} episodes, the data in {config.data.path} has "
       f"{len(metadata['episodes'])} others; train stage 1 on this data"
     )
   model = build.dvae(card["model"])

@@ -10,7 +10,7 @@ from nwt_jax.models.critics import receptive_field
 
 
 def test_full_size_parameter_counts_and_fields():
-  critics = build.critics(dvae_lwt.get_config().critics)
+  critics = build.critics(dvae_lwt.get_config().critics, 0)
   video = jax.ShapeDtypeStruct((1, 2, 256, 224, 3), jnp.float32)
   params = jax.eval_shape(lambda v: critics.init(jax.random.key(0), v), video)["params"]
   counts = [sum(leaf.size for leaf in jax.tree.leaves(params[f"critic{i}"])) for i in range(3)]
@@ -20,9 +20,9 @@ def test_full_size_parameter_counts_and_fields():
 
 def test_scores_are_one_a_clip_and_maps_leave_the_output_out():
   config = dvae_lwt.get_config("tiny")
-  critics = build.critics(config.critics)
+  critics = build.critics(config.critics, config.num_classes)
   video = jnp.ones((2, 6, 32, 16, 3))
-  scores, features = jax.eval_shape(lambda v: critics.init_with_output(jax.random.key(0), v)[0], video)
+  scores, features, _ = jax.eval_shape(lambda v: critics.init_with_output(jax.random.key(0), v)[0], video)
   assert [score.shape for score in scores] == [(2,)] * 3
   assert [len(maps) for maps in features] == [len(layers) for layers in config.critics]
   assert features[1][1].shape == (2, 6, 16, 8, 16)
@@ -30,7 +30,7 @@ def test_scores_are_one_a_clip_and_maps_leave_the_output_out():
 
 @pytest.mark.parametrize("index, sees_time", [(0, True), (1, False)])
 def test_only_the_3d_critic_sees_neighbouring_frames(index, sees_time):
-  critics = build.critics((dvae_lwt.get_config("tiny").critics[index],))
+  critics = build.critics((dvae_lwt.get_config("tiny").critics[index],), 0)
   video = jax.random.normal(jax.random.key(0), (1, 6, 16, 16, 3))
   params = critics.init(jax.random.key(1), video)
   frame = lambda v: critics.apply(params, v)[1][0][-1][0, 2].sum()  # noqa: E731

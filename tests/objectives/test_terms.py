@@ -24,6 +24,18 @@ def test_feature_distance_is_the_mean_of_each_map_summed():
   assert terms.feature_distance(real, fake) == pytest.approx(1 + 0.5 + 2)
 
 
+def test_class_terms_against_numpy():
+  logits = [jax.random.normal(jax.random.key(i), (5, 4)) * 3 for i in range(2)]
+  label = jnp.array([0, 3, 1, 1, 2])
+  whole = [np.asarray(part, np.float64) for part in logits]
+  logp = [part - np.log(np.exp(part).sum(-1))[:, None] for part in whole]
+  expected = -sum(part[np.arange(5), label].mean() for part in logp)
+  np.testing.assert_allclose(terms.cross_entropy(logits, label), expected, rtol=1e-5)
+  np.testing.assert_allclose(terms.error(logits, label), np.mean(sum(logp).argmax(-1) != np.asarray(label)))
+  right = [20.0 * jax.nn.one_hot(label, 4)]
+  assert terms.error(right, label) == 0.0 and terms.cross_entropy(right, label) < 1e-6
+
+
 def test_wasserstein_and_generator_score():
   real, fake = [jnp.array([1.0, 3.0]), jnp.array([0.0, 1.0])], [jnp.array([0.0, 1.0]), jnp.array([2.0, 2.0])]
   assert terms.wasserstein(real, fake) == pytest.approx(0.5 - 2.0 + 2.0 - 0.5)

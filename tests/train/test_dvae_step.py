@@ -18,7 +18,7 @@ def small():
   with config.unlocked():
     config.model.update({"stages": ((1, 4),), "num_episodes": 2, "temporal": ((2, 4),)})
     config.critics = ((((1, 4, 4), 2, 1, 4), ((2, 2, 2), 1, 1, 4)), (((1, 4, 4), 2, 1, 4), ((1, 4, 4), 2, 2, 4)))
-  model, critics = build.dvae(config.model), build.critics(config.critics)
+  model, critics = build.dvae(config.model), build.critics(config.critics, config.num_classes)
   video, episode = jnp.zeros((1, 2, 8, 8, 3)), jnp.zeros((1, 2), jnp.int32)
   gen = model.init(jax.random.key(0), video, episode, jax.random.key(1), "gumbel")
   critic = critics.init(jax.random.key(2), video)
@@ -41,11 +41,11 @@ def test_the_joint_step_takes_each_loss_by_its_own_parameters(setup):
   losses, gen, critic, batch = setup
   tx = optax.sgd(0.1)
   state, metrics = jax.jit(make_dvae_step(losses, tx, tx, seed=0))(init_state(gen, critic, tx, tx), batch)
-  video, episode = prepare(batch)
+  inputs = prepare(batch)
   key = jax.random.fold_in(jax.random.key(0), 0)
 
   def gradient(which, by):
-    return jax.jit(jax.grad(lambda *p: losses(*p, video, episode, key, 0)[which], argnums=by))(gen, critic)
+    return jax.jit(jax.grad(lambda *p: losses(*p, *inputs, key, 0)[which], argnums=by))(gen, critic)
 
   g_gen, g_critic = gradient(0, 0), gradient(1, 1)
   close(state.gen, jax.tree.map(lambda p, g: p - 0.1 * g, gen, g_gen), 1e-5)
@@ -60,14 +60,14 @@ def test_alternating_updates_the_generator_against_the_new_critics(setup):
   tx = optax.sgd(0.1)
   step = jax.jit(make_dvae_step(losses, tx, tx, seed=0, update_order="alternate", critic_steps=2))
   state, _ = step(init_state(gen, critic, tx, tx), batch)
-  video, episode = prepare(batch)
+  inputs = prepare(batch)
   key, expected = jax.random.fold_in(jax.random.key(0), 0), critic
   for turn in range(2):
     noise = jax.random.fold_in(key, turn)
-    grads = jax.jit(jax.grad(lambda p, k: losses(gen, p, video, episode, k, 0)[1]))(expected, noise)
+    grads = jax.jit(jax.grad(lambda p, k: losses(gen, p, *inputs, k, 0)[1]))(expected, noise)
     expected = jax.tree.map(lambda p, g: p - 0.1 * g, expected, grads)
   close(state.critic, expected, 1e-5)
-  g_gen = jax.jit(jax.grad(lambda p: losses(p, expected, video, episode, key, 0)[0]))(gen)
+  g_gen = jax.jit(jax.grad(lambda p: losses(p, expected, *inputs, key, 0)[0]))(gen)
   close(state.gen, jax.tree.map(lambda p, g: p - 0.1 * g, gen, g_gen), 1e-5)
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("variant", ["", "mem8"])
 def test_dvae_adv_step_lowers(variant):
   config = dvae_lwt.get_config(variant)
-  model, critics = build.dvae(config.model), build.critics(config.critics)
+  model, critics = build.dvae(config.model), build.critics(config.critics, config.num_classes)
   shape = (config.data.batch_size, config.data.frames, 256, 224, 3)
   video, episode = jax.ShapeDtypeStruct((1, 2, 256, 224, 3), jnp.float32), jax.ShapeDtypeStruct((1, 2), jnp.int32)
   key = jax.random.key(0)

@@ -29,7 +29,7 @@ def dvae_config(data, steps):
 def stage1(dataset, tmp_path_factory):  # noqa: F811
   workdir = tmp_path_factory.mktemp("runs") / "dvae"
   config = dvae_config(dataset, 4)
-  evaluation = loop.train(lambda: dvae.make_stage(config), config, workdir)
+  _, evaluation = loop.train(lambda: dvae.make_stage(config), config, workdir)
   return workdir, evaluation
 
 
@@ -111,7 +111,7 @@ def test_stage_2_trains_on_tokens_and_resumes(family, tokens, tmp_path):
       config = {"mar": mar, "far": far}[family].get_config("tiny")
       config.data.update({"path": str(tokens), "num_threads": 0})
       config.train.update({"steps": steps, "eval_every": 4})
-      evaluation = loop.train(lambda config=config: prior.make_stage(config), config, tmp_path / name)
+      _, evaluation = loop.train(lambda config=config: prior.make_stage(config), config, tmp_path / name)
     weights.append(load_release(tmp_path / name, family)[0])
   jax.tree.map(np.testing.assert_array_equal, *weights)
   assert evaluation["loss/ce"] < 2 * np.log(4)
@@ -139,7 +139,7 @@ def test_tokens_of_another_dvae_are_refused(tokens, stage1, tmp_path):
 
 @pytest.mark.parametrize(
   "field, value, message",
-  [("train.log_every", 0, "1 or more"), ("objective.reconstruction", "pixel", "features, pixels")],
+  [("train.log_every", 0, "1 or more"), ("objective.reconstruction", "pixel", "features, penultimate, pixels")],
 )
 def test_bad_values_are_refused(dataset, tmp_path, field, value, message):  # noqa: F811
   config = dvae_config(dataset, 4)

@@ -1,0 +1,88 @@
+"""Appendix A: dVAE and dVAE-Adv on MNIST, one Memcode a picture (A.1, A.2).
+
+Arguments, joined with commas: heads=2 and codes=46 (without them A.2's 11 heads of 2 codes); loss=elbo (eq. 4), adv
+(eq. 8; the default), class (dVAE-Class) or frozen (the penultimate layer of a pretrained classifier); tiny.
+"""
+
+import ml_collections
+
+from configs import common
+
+LOSSES = ("adv", "elbo", "class", "frozen")
+
+# One critic; the last layer sees the whole picture. A layer is (kernel, stride, groups, features) as in dvae_lwt.py
+CRITIC = (((1, 4, 4), 2, 1, 16), ((1, 4, 4), 2, 1, 32), ((1, 4, 4), 2, 1, 64), ((1, 4, 4), 4, 1, 128))
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+  words = dict(word.partition("=")[::2] for word in arg.split(",") if word)
+  common.variants(",".join(words), ("heads", "codes", "loss", "tiny"))
+  heads, codes = (int(words.get(name, default)) for name, default in (("heads", 11), ("codes", 2)))
+  if heads < 1 or codes < 2:
+    raise ValueError(f"config arguments heads={heads},codes={codes}: choose from 1 head and 2 codes on")
+  loss = words.get("loss", "adv")
+  if loss not in LOSSES:
+    raise ValueError(f"config argument loss={loss} is unknown; choose from {', '.join(LOSSES)}")
+  config = ml_collections.ConfigDict()
+  config.family = "digits"
+  config.model = ml_collections.ConfigDict(
+    {
+      # GAP: A.1 says no more than "downsample to 1 x 1": pictures of 32 x 32 (28 with a frame of zeros), five halvings,
+      # the first of them blocks of 2 x 2 pixels
+      "patch": 2,
+      "stem": 16,
+      "stages": ((1, 16), (1, 32), (1, 64), (1, 128)),
+      "temporal": ((1, 128),),  # one frame
+      "kernel": 4,
+      "channels": 1,
+      "num_heads": heads,
+      "num_codes": codes,
+      "code_dim": 64,
+      "attention_dim": 32 * heads,
+      "query_init": 0.1,  # GAP: see models/memcodes.py
+      "num_episodes": 1,
+      "episode_dim": 1,
+    }
+  )
+  config.critics = (CRITIC,)
+  config.num_classes = 10 if loss in ("class", "frozen") else 0
+  config.objective = ml_collections.ConfigDict(
+    {
+      "reconstruction": {"adv": "features", "elbo": "pixels"}.get(loss, "penultimate"),
+      "critics": "frozen" if loss == "frozen" else "adversarial",
+      "gan_weight": 5e-3,  # gamma, C.2.1
+      "gp_weight": 10.0,  # lambda, C.2.1
+      "class_weight": 1.0 if loss == "class" else 0.0,
+      "kl_weight": 1.0,
+      "kl_midpoint": 1_000.0,
+      "kl_rate": 5e-3,
+      "pixel_weight": 0.0,
+      "pixel_fade_steps": 0,
+      "sampler": "gumbel",
+    }
+  )
+  if loss in ("adv", "class"):
+    # DEPARTS: the first updates also see a fading pixel L1: from scratch the critic runs away from a generator that
+    # still draws one picture, and the codes saturate.
+    config.objective.update({"pixel_weight": 10.0, "pixel_fade_steps": 400})
+  # DEPARTS: C.2.1's rate is 1e-4, for eight times the batch's pixels and a hundred times the updates
+  config.optim = ml_collections.ConfigDict({"gen": common.adam(1e-3), "critic": common.adam(1e-3)})
+  config.data = ml_collections.ConfigDict({"path": "", "batch_size": 128, "seed": 0, "held_out": 5_000, "test": False})
+  config.train = common.train(steps=3_000)
+  config.train.update({"log_every": 50, "eval_every": 1_000, "save_every": 1_000})
+  config.train.update_order = "joint"
+  config.train.critic_steps = 1
+  config.eval = ml_collections.ConfigDict({"pictures": 16})
+  if "tiny" in words:
+    _tiny(config)
+  config.lock()
+  return config
+
+
+def _tiny(config) -> None:
+  config.model.update({"stem": 4, "stages": ((1, 4), (1, 8), (1, 8), (1, 8)), "temporal": ((1, 8),), "code_dim": 4})
+  config.model.attention_dim = 4 * config.model.num_heads
+  config.critics = (tuple((kernel, stride, 1, 4) for kernel, stride, _, _ in CRITIC),)
+  config.data.update({"batch_size": 8, "held_out": 4})
+  config.train.update({"steps": 2, "log_every": 1, "eval_every": 2, "save_every": 2})
+  config.eval.pictures = 2

@@ -1,0 +1,255 @@
+"""The paper's study of Memcodes on MNIST: appendix A, and the ablation of B.1.5.
+
+  python -m nwt_jax.analysis.mnist --data=DIR --output=out/mnist
+  python -m nwt_jax.analysis.mnist --data=DIR --output=out/mnist --experiment=a2 --seeds=1
+
+Trains each model for each seed (a run that was cut off goes on where it was) and writes results.json and PNG figures.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from nwt_jax import program
+
+PAPER = {  # A.1, A.2
+  "a1.occupancy": 0.83,
+  "a2.dvae.nn_accuracy": 0.753,
+  "a2.dvae_adv.nn_accuracy": 0.769,
+  "a2.dvae_class.nn_accuracy": 0.947,
+  "a2.dvae_class.critic_accuracy": 0.973,
+}
+A2_MODELS = {"dvae": "loss=elbo", "dvae_adv": "loss=adv", "dvae_class": "loss=class", "dvae_frozen": "loss=frozen"}
+SAMPLERS = ("gumbel", "softmax")  # of B.1.5
+FAST_STEPS = 300
+GRADIENT_DRAWS = 64  # noise draws that the variance of a gradient is taken over
+QUERIES = 8  # rows of Figure 4
+
+
+def define_flags() -> None:
+  """Defines this program's options; in a function, so that tests can import the file beside other programs."""
+  flags.DEFINE_string("data", None, "Folder with MNIST's four idx files (.gz or not).")
+  flags.DEFINE_string("output", None, "Folder for results.json, the figures and the training runs.")
+  flags.DEFINE_enum("experiment", "all", ["all", "a1", "a2", "b15"], "Which part.")
+  flags.DEFINE_integer("seeds", 3, "Runs of each model; the table gives mean and spread.", lower_bound=1)
+  flags.DEFINE_bool("fast", False, "A few hundred steps of one seed: shows that all works, not the paper's numbers.")
+  flags.DEFINE_bool("held_out", False, "Judge on 5,000 training pictures kept apart: to choose settings by.")
+
+
+def main(_) -> None:
+  """Runs the experiments and writes what they found."""
+  options = flags.FLAGS
+  from nwt_jax.data.digits import read_digits
+
+  read_digits(options.data, "train")  # before jax: a wrong folder is answered at once
+  output = Path(options.output)
+  settings = {"data": options.data, "fast": options.fast, "held_out": options.held_out}
+  claim(output, settings)
+  study = Study(options.data, output, options.fast, not options.held_out)
+  chosen = ("a1", "a2", "b15") if options.experiment == "all" else (options.experiment,)
+  found: dict[str, list[float]] = {}
+  for seed in range(1 if options.fast else options.seeds):
+    for name in chosen:
+      for key, value in getattr(study, name)(seed).items():
+        found.setdefault(key, []).append(float(value))
+    write(output, found)
+  print(table(found))
+  print(output / "results.json")
+
+
+def claim(output: Path, settings: dict) -> None:
+  """Refuses a folder that holds results of other settings: quick and whole runs must not meet in one table."""
+  path = output / "settings.json"
+  if path.exists() and json.loads(path.read_text()) != settings:
+    raise InputError(f"{output} holds results of other settings ({path.read_text().strip()}); use a new --output")
+  output.mkdir(parents=True, exist_ok=True)
+  path.write_text(json.dumps(settings) + "\n")
+
+
+def write(output: Path, found: dict[str, list[float]]) -> None:
+  """Adds to results.json; experiments that an earlier call ran stay in it."""
+  path = output / "results.json"
+  before = json.loads(path.read_text()) if path.exists() else {}
+  results = before | {name: summary(values) for name, values in found.items()}
+  path.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+
+
+def summary(values: list[float]) -> dict:
+  """Mean and standard deviation over seeds, and the values."""
+  return {"mean": float(np.mean(values)), "std": float(np.std(values)), "seeds": len(values), "values": values}
+
+
+def table(found: dict[str, list[float]]) -> str:
+  """The results beside the paper's, for a terminal."""
+  rows = [f"{'':42s} {'mean':>8s} {'std':>8s} {'seeds':>5s} {'paper':>7s}"]
+  for name, values in sorted(found.items()):
+    s = summary(values)
+    paper = f"{PAPER[name]:7.3f}" if name in PAPER else ""
+    rows.append(f"{name:42s} {s['mean']:8.4f} {s['std']:8.4f} {s['seeds']:5d} {paper}".rstrip())
+  return "\n".join(rows)
+
+
+class Study:
+  """The experiments, each a method: seed -> name -> number; the first seed also draws the figures."""
+
+  def __init__(self, data: str, output: Path, fast: bool, test: bool):
+    self.data, self.output, self.fast, self.test = data, output, fast, test
+
+  def config(self, arg: str, seed: int, **objective) -> Any:
+    """The config of one run."""
+    try:
+      from configs import dvae_mnist
+    except ImportError as error:
+      raise InputError("no configs/dvae_mnist.py here; start from the repository's root") from error
+    config = dvae_mnist.get_config(arg)
+    with config.unlocked():
+      config.data.update({"path": self.data, "seed": seed, "test": self.test})
+      config.train.seed = seed
+      config.objective.update(objective)
+      if self.fast:
+        config.train.steps = config.train.save_every = config.train.eval_every = FAST_STEPS
+    return config
+
+  def trained(self, name: str, config: Any, critic: dict | None = None):
+    """Trains to the config's last step, or takes up a run that was. Returns: the state."""
+    from nwt_jax.train import digits, loop
+
+    workdir = self.output / "runs" / f"{name}-{config.train.seed}"
+    before = workdir / "config.json"
+    if before.exists() and json.loads(before.read_text()) != json.loads(config.to_json_best_effort()):
+      raise InputError(f"{workdir} was trained with other settings; use a new --output, or delete it")
+    print(f"\n== {workdir}", flush=True)
+    return loop.train(lambda: digits.make_stage(config, critic), config, workdir)[0]
+
+  def figure(self, seed: int, name: str, picture: np.ndarray) -> None:
+    """Writes a figure of the first seed."""
+    from nwt_jax.io.picture import write_png
+
+    if seed == 0:
+      write_png(self.output / f"{name}.png", picture)
+
+  def a1(self, seed: int) -> dict[str, float]:
+    """A.1: a space of 46 x 46, all of it drawn; how much of it training pictures occupy; edits of one of four heads."""
+    from nwt_jax.analysis import figures, permutations
+    from nwt_jax.train import digits
+
+    config = self.config("heads=2,codes=46", seed)
+    train, _ = digits.split(config)
+    gen = self.trained("a1", config).gen
+    num_codes = config.model.num_codes
+    codes = digits.make_encoder(config)(gen, train.pictures)
+    every = permutations.all_permutations(2, num_codes)[:, ::-1]  # head 0 along x, head 1 along y, as in the paper
+    self.figure(seed, "a1_all_generations", figures.tiles(digits.make_decoder(config)(gen, every), num_codes))
+    counts = permutations.occupancy_counts(codes, train.labels, num_codes)
+    self.figure(seed, "a1_occupancy", figures.occupancy_plot(counts))
+
+    four = self.config("heads=4,codes=8", seed)
+    gen = self.trained("a1_four_heads", four).gen
+    shown = np.array([np.flatnonzero(train.labels == digit)[0] for digit in range(10)])
+    codes_of_shown = digits.make_encoder(four)(gen, train.pictures[shown])
+    decode = digits.make_decoder(four)
+    rows = [train.pictures[shown, 0, :, :, 0][:, None], decode(gen, codes_of_shown)[:, None]]
+    for head in range(4):
+      edits = permutations.head_edits(codes_of_shown, head, four.model.num_codes)
+      rows += [decode(gen, part)[:, None] for part in edits]
+    sheet = np.concatenate(rows, axis=1)  # [digit, picture, reconstruction, 4 heads x 8 codes, h, w]
+    self.figure(seed, "a1_head_edits", figures.tiles(sheet.reshape(-1, *sheet.shape[2:]), sheet.shape[1]))
+    return {"a1.occupancy": permutations.occupancy(codes, num_codes)}
+
+  def a2(self, seed: int) -> dict[str, float]:
+    """A.2: digits by the nearest Memcode, for models that were told to reconstruct different things."""
+    from nwt_jax.analysis import figures, hamming
+    from nwt_jax.train import digits
+
+    config = self.config("", seed)
+    train, judged = digits.split(config)
+    results = {}
+
+    def note(name: str, queries: np.ndarray, base: np.ndarray) -> None:
+      accuracies = hamming.nearest_label_accuracy(queries, judged.labels, base, train.labels)
+      results[f"a2.{name}.nn_accuracy"], results[f"a2.{name}.nn_accuracy_random_tie"] = accuracies
+
+    random = np.random.default_rng(seed)
+    shape = (config.model.num_heads,)
+    note("random", *(random.integers(0, config.model.num_codes, (len(d.labels), *shape)) for d in (judged, train)))
+    results["a2.pixel.nn_accuracy"] = pixel_accuracy(judged, train)
+    for name, arg in A2_MODELS.items():
+      config, critic = self.config(arg, seed), None
+      if name == "dvae_frozen":
+        critic = digits.train_classifier(config, train, config.train.steps)
+        results["a2.dvae_frozen.critic_accuracy"] = digits.make_classifier_test(config)(critic, judged)
+      state = self.trained(f"a2_{name}", config, critic)
+      encode = digits.make_encoder(config)
+      base, queries = encode(state.gen, train.pictures), encode(state.gen, judged.pictures)
+      note(name, queries, base)
+      results[f"a2.{name}.permutations"] = len(np.unique(base, axis=0))
+      if name == "dvae_class":
+        results["a2.dvae_class.critic_accuracy"] = digits.make_classifier_test(config)(state.critic, judged)
+      found = hamming.nearest(queries[:QUERIES], base, 10)
+      sheet = np.concatenate([judged.pictures[:QUERIES, None], train.pictures[found]], axis=1)[:, :, 0, :, :, 0]
+      self.figure(seed, f"a2_{name}_neighbours", figures.tiles(sheet.reshape(-1, *sheet.shape[2:]), 11))
+    return results
+
+  def b15(self, seed: int) -> dict[str, float]:
+    """B.1.5: the straight-through gradient with the noise inside the softmax, against the one without.
+
+    Both gradients are looked at in both trained models, so that the networks do not differ between the two numbers.
+    """
+    results, noise = {}, {sampler: [] for sampler in SAMPLERS}
+    for sampler in SAMPLERS:
+      config = self.config("loss=elbo", seed, sampler=sampler)
+      state = self.trained(f"b15_{sampler}", config)
+      for other in SAMPLERS:
+        config.objective.sampler = other
+        variance, loss = gradient_noise(config, state)
+        noise[other].append(variance)
+        if other == sampler:
+          results[f"b15.{sampler}.loss"] = loss
+    return results | {f"b15.{sampler}.gradient_variance": np.mean(found) for sampler, found in noise.items()}
+
+
+def gradient_noise(config: Any, state) -> tuple[float, float]:
+  """How much the encoder's gradient changes with the sampler's noise, on one fixed batch.
+
+  Returns: the variance over draws, summed over the encoder's parameters; and the mean loss.
+  """
+  import jax
+  import jax.numpy as jnp
+
+  from nwt_jax import build
+  from nwt_jax.objectives.dvae import make_losses
+  from nwt_jax.train import digits
+  from nwt_jax.train.dvae_step import prepare
+
+  model = build.dvae(config.model)
+  losses = make_losses(model.apply, None, build.weights(config.objective))
+  _, judged = digits.split(config)
+  batch = next(digits.digit_batches(judged, min(config.data.batch_size, len(judged.labels)), seed=0))
+  inputs = prepare({name: jnp.asarray(value) for name, value in batch.items()})
+
+  @jax.jit
+  def gradient(key):
+    loss = lambda gen: losses(gen, {}, *inputs, key, state.step)[0]
+    value, grads = jax.value_and_grad(loss)(state.gen)
+    return value, jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(grads["params"]["encoder"])])
+
+  values, draws = zip(*(gradient(jax.random.key(i)) for i in range(GRADIENT_DRAWS)), strict=True)
+  return float(np.asarray(draws, np.float64).var(axis=0, ddof=1).sum()), float(np.mean(values))
+
+
+def pixel_accuracy(judged, train) -> float:
+  """The nearest neighbour by Euclidean distance of raw pixels: what no model at all does."""
+  flat = lambda d: d.pictures.reshape(len(d.labels), -1).astype(np.float32) / 255.0
+  queries, base = flat(judged), flat(train)
+  norms = (base**2).sum(axis=1)
+  parts = np.array_split(queries, -(-len(queries) // 500))
+  picks = [np.argmin(norms - 2.0 * part @ base.T, axis=1) for part in parts]
+  return float(np.mean(train.labels[np.concatenate(picks)] == judged.labels))
+
+
+if __name__ == "__main__":
+  define_flags()
+  program.run(main, "data", "output")

@@ -1,0 +1,85 @@
+"""One head of a Memcode at a time: what it draws in video (Fig. 3b).
+
+  python -m nwt_jax.analysis.video --output=out/edits
+  python -m nwt_jax.analysis.video --checkpoint=DIR --input=clip.mp4 --row=4 --column=3 --output=out/edits
+
+Encodes a clip, sets one head to each of its codes in turn and decodes. Writes edits_one.png (one Memcode changed) and
+edits_neighbours.png (2 x 2 of them): a row for each head, the frame, its reconstruction, and a picture for each code.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from nwt_jax import program
+from nwt_jax.errors import InputError
+
+AROUND = 8  # frames decoded before and after the one that is shown, for the temporal layers
+
+
+def define_flags() -> None:
+  """Defines this program's options; in a function, so that tests can import the file beside other programs."""
+  flags.DEFINE_string("checkpoint", None, "Released weights or a training workdir; without: the shipped talker.")
+  flags.DEFINE_enum("family", "mar", ["mar", "far"], "Which prior's checkpoint it is; its dVAE is looked at.")
+  flags.DEFINE_string("input", None, "A video; without: the shipped clip of the talker.")
+  flags.DEFINE_string("episode", None, "The episode to decode with; without: the shipped clip's, or the first.")
+  flags.DEFINE_integer("frame", 0, "Frame to show, counted from 0 at 30 a second.", lower_bound=0)
+  flags.DEFINE_integer("row", None, "Row of the Memcode from 0 at the top; without: below the middle.", lower_bound=0)
+  flags.DEFINE_integer("column", None, "Its column from 0 at the left; without: the middle.", lower_bound=0)
+  flags.DEFINE_string("output", None, "Folder for the figures.")
+
+
+def main(_) -> None:
+  """Encodes, edits, decodes, draws."""
+  options = flags.FLAGS
+  import json
+
+  from nwt_jax.api import NWT
+  from nwt_jax.io.checkpoint import SHIPPED
+  from nwt_jax.io.picture import write_png
+  from nwt_jax.io.video import read_video
+
+  model = NWT.from_checkpoint(options.checkpoint, options.family)
+  video = read_video(options.input or SHIPPED / "demo.mp4", model.fps, model.height, model.width)
+  episode = options.episode
+  if options.input is None and episode is None:
+    name = json.loads((SHIPPED / "demo.json").read_text())["episode"]
+    episode = name if name in model.episodes else None
+  if options.frame >= len(video):
+    raise InputError(f"--frame={options.frame} of a video with {len(video)} frames; they count from 0")
+  rows, columns = model.prior.grid
+  row = rows * 5 // 8 if options.row is None else options.row
+  column = columns // 2 if options.column is None else options.column
+  if row >= rows or column >= columns:
+    raise InputError(f"--row={row} --column={column} is outside the {rows} x {columns} Memcodes of a frame")
+  folder = Path(options.output)
+  for name, size in (("one", 1), ("neighbours", 2)):
+    path = folder / f"edits_{name}.png"
+    write_png(path, sheet(model, video, episode, options.frame, (row, column), size))
+    print(path)
+
+
+def sheet(model, video: np.ndarray, episode: str | None, frame: int, place: tuple[int, int], size: int) -> np.ndarray:
+  """A row for each head: the frame, its reconstruction, and the head set to each code.
+
+  Args: model: an NWT. video: uint8 [t h w 3]. place: row and column of the first Memcode to change. size: of the square
+    that is changed at once. Returns: uint8 RGB.
+  """
+  from nwt_jax.analysis import figures, permutations
+
+  first = max(frame - AROUND, 0)
+  around = video[first : frame + AROUND + 1]
+  codes = model.encode(around)
+  draw = lambda edited: model.decode(edited, episode)[frame - first]
+  places = np.s_[:, place[0] : place[0] + size, place[1] : place[1] + size]
+  recon, pictures = draw(codes), []
+  for head in range(codes.shape[-1]):
+    edits = permutations.head_edits(codes, head, model.prior.num_codes, places)
+    pictures += [video[frame], recon, *map(draw, edits)]
+  return figures.tiles(np.stack(pictures), 2 + model.prior.num_codes)
+
+
+if __name__ == "__main__":
+  define_flags()
+  program.run(main, "output")

@@ -1,0 +1,79 @@
+"""MNIST as the models take it: 32 x 32 grey pictures of one frame, from its idx files (appendix A)."""
+
+import gzip
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from nwt_jax.errors import InputError
+
+SIZE = 32  # pixels: the files' 28 with a frame of zeros, so that five halvings give one place
+FILES = {"train": "train", "test": "t10k"}
+
+
+class Digits(NamedTuple):
+  """pictures: uint8 [n 1 32 32 1], one frame and one colour each. labels: int32 [n]."""
+
+  pictures: np.ndarray
+  labels: np.ndarray
+
+
+def read_digits(path: str | Path, split: str) -> Digits:
+  """Reads a split of MNIST.
+
+  Args: path: folder with train-images-idx3-ubyte and its three fellows, .gz or not. split: "train" (60,000)
+    or "test" (10,000).
+  Raises: InputError: files that are missing or damaged.
+  """
+  pictures = read_idx(_find(Path(path), f"{FILES[split]}-images-idx3-ubyte"), 3)
+  labels = read_idx(_find(Path(path), f"{FILES[split]}-labels-idx1-ubyte"), 1)
+  if len(pictures) != len(labels) or pictures.shape[1:] != (28, 28):
+    raise InputError(f"{path}: pictures {pictures.shape} and labels {labels.shape} of {split} do not belong together")
+  return Digits(framed(pictures), labels.astype(np.int32))
+
+
+def framed(pictures: np.ndarray) -> np.ndarray:
+  """uint8 [n 28 28] to [n 1 32 32 1]."""
+  return np.pad(pictures, ((0, 0), (2, 2), (2, 2)))[:, None, :, :, None]
+
+
+def _find(folder: Path, name: str) -> Path:
+  for path in (folder / f"{name}.gz", folder / name):
+    if path.is_file():
+      return path
+  raise InputError(f"{folder} has no {name}.gz; give the folder with MNIST's four idx files")
+
+
+def read_idx(path: Path, axes: int) -> np.ndarray:
+  """An idx file of bytes with so many axes. Raises: InputError: it is none, or is cut short."""
+  try:
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+      data = file.read()
+    magic, *shape = struct.unpack(f">{1 + axes}I", data[: 4 * (1 + axes)])
+    if magic != 0x0800 + axes:
+      raise ValueError(f"its first bytes are {data[:4].hex()}, wanted {0x0800 + axes:08x}")
+    return np.frombuffer(data, np.uint8, offset=4 * (1 + axes)).reshape(shape)
+  except (OSError, EOFError, zlib.error, struct.error, ValueError) as error:
+    raise InputError(f"{path} is no whole idx file ({error}); download it again") from error
+
+
+def digit_batches(digits: Digits, batch_size: int, seed: int, start_step: int = 0) -> Iterator[dict[str, np.ndarray]]:
+  """Endless shuffled batches; batch number n is a function of the pictures, batch_size and seed.
+
+  Yields: "video" uint8 [b 1 32 32 1], "episode" int32 [b] (0), "label" int32 [b].
+  """
+  import grain  # here, because grain imports jax where jax is installed, and nothing else in data/ does
+
+  if not 1 <= batch_size <= len(digits.labels):
+    raise InputError(f"a batch of {batch_size} from {len(digits.labels)} pictures; change --config.data.batch_size")
+  plan = grain.MapDataset.range(len(digits.labels)).seed(seed).shuffle().repeat()
+  for picks in plan.batch(batch_size, drop_remainder=True)[start_step:]:
+    yield {
+      "video": digits.pictures[picks],
+      "episode": np.zeros(batch_size, np.int32),
+      "label": digits.labels[picks],
+    }

@@ -1,0 +1,16 @@
+"""PNG files."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+
+def write_png(path: Path, picture: np.ndarray) -> None:
+  """Writes uint8 [h w] or RGB [h w 3]; makes the folder.
+
+  Raises: OSError: the file cannot be written.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
+  if not cv2.imwrite(str(path), picture if picture.ndim == 2 else picture[..., ::-1]):
+    raise OSError(f"cannot write {path}")

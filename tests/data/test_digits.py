@@ -1,0 +1,52 @@
+"""MNIST's files: what is read, what is refused, and batches as a function of the step."""
+
+import numpy as np
+import pytest
+
+from nwt_jax.data.digits import digit_batches, read_digits
+from nwt_jax.errors import InputError
+from tests.digits import drawn, folder, write_idx
+
+
+def test_pictures_are_framed_with_zeros(tmp_path):
+  digits = read_digits(folder(tmp_path), "train")
+  pictures, labels = drawn(40, seed=40)
+  assert digits.pictures.shape == (40, 1, 32, 32, 1)
+  np.testing.assert_array_equal(digits.pictures[:, 0, 2:-2, 2:-2, 0], pictures)
+  assert digits.pictures.sum() == pictures.sum()
+  np.testing.assert_array_equal(digits.labels, labels)
+  assert len(read_digits(tmp_path, "test").labels) == 12
+
+
+def test_bad_files_are_refused_in_a_line(tmp_path):
+  with pytest.raises(InputError, match="has no train-images-idx3-ubyte.gz; give"):
+    read_digits(tmp_path, "train")
+  root = folder(tmp_path / "cut")
+  whole = (root / "t10k-labels-idx1-ubyte").read_bytes()
+  (root / "t10k-labels-idx1-ubyte").write_bytes(whole[:-3])
+  with pytest.raises(InputError, match="no whole idx file"):
+    read_digits(root, "test")
+  (root / "t10k-labels-idx1-ubyte").write_bytes(b"\x89PNG" + whole)
+  with pytest.raises(InputError, match="wanted 00000801"):
+    read_digits(root, "test")
+  zipped = bytearray((root / "t10k-images-idx3-ubyte.gz").read_bytes())
+  zipped[len(zipped) // 2] ^= 0xFF
+  (root / "t10k-images-idx3-ubyte.gz").write_bytes(zipped)
+  with pytest.raises(InputError, match="no whole idx file"):
+    read_digits(root, "test")
+  root = folder(tmp_path / "other")
+  write_idx(root / "t10k-labels-idx1-ubyte", np.zeros(3))
+  with pytest.raises(InputError, match="do not belong together"):
+    read_digits(root, "test")
+
+
+def test_a_batch_is_a_function_of_its_number(tmp_path):
+  digits = read_digits(folder(tmp_path), "train")
+  whole, late = digit_batches(digits, 16, seed=3), digit_batches(digits, 16, seed=3, start_step=2)
+  first = [next(whole) for _ in range(5)]
+  np.testing.assert_array_equal(first[2]["video"], next(late)["video"])
+  np.testing.assert_array_equal(first[3]["label"], next(late)["label"])
+  seen = np.concatenate([batch["label"] for batch in first])[:40]  # one epoch: every picture once
+  np.testing.assert_array_equal(np.sort(seen), np.sort(digits.labels))
+  with pytest.raises(InputError, match="batch of 41"):
+    next(digit_batches(digits, 41, seed=0))
