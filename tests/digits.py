@@ -1,7 +1,6 @@
-"""Digits to test with: MNIST's training set where NWT_DATA has it, else numerals drawn by OpenCV."""
+"""Digits to test with: numerals drawn by OpenCV, in MNIST's files."""
 
 import gzip
-import os
 import struct
 from pathlib import Path
 
@@ -40,9 +39,3 @@ def folder(root: Path, train: int = 40, test: int = 12) -> Path:
     write_idx(root / f"{name}-images-idx3-ubyte.gz", pictures)
     write_idx(root / f"{name}-labels-idx1-ubyte", labels)
   return root
-
-
-def real_or_drawn(root: Path) -> Path:
-  """The folder of real MNIST where there is one, else of 6,000 drawn numerals."""
-  real = Path(os.environ.get("NWT_DATA", "/nowhere")) / "mnist"
-  return real if real.is_dir() else folder(root, 6_000, 500)
