@@ -25,7 +25,7 @@ episodes=(${EPISODES:+"--episodes=$EPISODES"})
 "$python" -m nwt_jax.main --config="configs/dvae_lwt.py$suffix" --workdir="$runs/dvae" \
   --config.data.path="$runs/clips" ${steps[@]+"${steps[@]}"}
 if [ ! -e "$runs/tokens/metadata.json" ]; then
-  "$python" -m nwt_jax.main --config=configs/tokenize.py --workdir="$runs/tokens" \
+  "$python" -m nwt_jax.main --config="configs/tokenize.py$suffix" --workdir="$runs/tokens" \
     --config.data.path="$runs/clips" --config.dvae="$runs/dvae"
 fi
 "$python" -m nwt_jax.main --config="configs/mar.py$suffix" --workdir="$runs/mar" \
