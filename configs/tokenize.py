@@ -15,8 +15,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.dvae = ""  # a release of stage 1, or its workdir
   config.sampler = "gumbel"  # footnote 2: sampling "yielded more dynamic results" than "argmax"
   if "demo" in words:
-    # DEPARTS: a small dVAE's samples differ from its likeliest codes in a fifth of the symbols, new in every frame: a
-    # small prior then spends its updates on noise, and its samples melt. See the model card for the measurement.
+    # DEPARTS: a small dVAE is unsure of many symbols, and sampling draws these anew in every frame: a small prior then
+    # spends its updates on noise, and its samples melt. See the model card for the measurement.
     config.sampler = "argmax"
   config.seed = 0
   config.chunk_frames = 6 if "tiny" in words else 30

@@ -102,6 +102,14 @@ def test_encode_in_chunks_is_encode_at_once(model):
   np.testing.assert_array_equal(model.encode(frames, chunk_frames=4), model.encode(frames, chunk_frames=13))
 
 
+@pytest.mark.parametrize(
+  "shape, kind", [((2, 32, 24, 3), np.float32), ((2, 64, 48, 3), np.uint8), ((0, 32, 24, 3), np.uint8)]
+)
+def test_frames_that_are_none_are_refused(model, shape, kind):
+  with pytest.raises(InputError, match=r"wanted uint8 \[t, 32, 24, 3\]"):
+    model.encode(np.zeros(shape, kind))
+
+
 def test_written_video_has_the_frames_and_the_sound(model, speech, tmp_path):
   kept = []
   written = model.generate(speech, RATE, chunk_frames=8).write(tmp_path / "new" / "out.mp4", on_chunk=kept.append)

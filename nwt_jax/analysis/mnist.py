@@ -35,9 +35,7 @@ def define_flags() -> None:
   flags.DEFINE_string("output", None, "Folder for results.json, the figures and the training runs.")
   flags.DEFINE_enum("experiment", "all", ["all", "a1", "a2", "b15"], "Which part.")
   flags.DEFINE_integer("seeds", 3, "Runs of each model; the table gives mean and spread.", lower_bound=1)
-  flags.DEFINE_bool(
-    "fast", False, "Two steps of tiny networks, one seed: shows that all works, no more."
-  )
+  flags.DEFINE_bool("fast", False, "Two steps of tiny networks, one seed: shows that all works, no more.")
   flags.DEFINE_bool("held_out", False, "Judge on 5,000 training pictures kept apart: to choose settings by.")
 
 

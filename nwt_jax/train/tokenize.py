@@ -41,8 +41,10 @@ def tokenize(config: Any, workdir: Path) -> None:
   total = sum(len(clips) for clips in splits.values())
   bar = Progress("tokenize", total)
   histogram = np.zeros((model.num_heads, model.num_codes), np.int64)
+  changes = np.zeros(2, np.int64)  # symbols that differ from the frame before, and all that could
 
   def examples(index: int, clips: Clips) -> Iterator[dict]:
+    nonlocal changes
     split_key = jax.random.fold_in(jax.random.key(config.seed), index)
     for number in range(len(clips)):
       clip = clips[number]
@@ -50,6 +52,7 @@ def tokenize(config: Any, workdir: Path) -> None:
       codes = encode(params, clip["video"][None], config.chunk_frames, key)[0]
       for head in range(model.num_heads):
         histogram[head] += np.bincount(codes[..., head].ravel(), minlength=model.num_codes)
+      changes += np.count_nonzero(codes[1:] != codes[:-1]), codes[1:].size
       bar.step()
       yield {
         "name": clip["name"], "episode": clip["episode"], "codes": codes, "mel": clip["mel"], "truth": clip["truth"],
@@ -73,4 +76,6 @@ def tokenize(config: Any, workdir: Path) -> None:
   bar.close()
   used = (histogram > 0).sum(axis=1)
   print(f"codes in use a head: {' '.join(map(str, used))} of {model.num_codes}", flush=True)
+  if changes[1]:
+    print(f"symbols that differ from the frame before: {changes[0] / changes[1]:.1%}", flush=True)
   print(f"done: {workdir} holds the Memcodes of {total} clips", flush=True)

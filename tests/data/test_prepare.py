@@ -202,6 +202,9 @@ def test_files_get_names(tmp_path):
     ("clip,episode\nm0,a\n", "5 of 6 clips"),
     ("clip,episode\nm0,a\nm0,b\n", "a second time"),
     ("clip,episode\nm0,\n", "line 2 lacks"),
+    ('clip,episode\nm0,"Smith, John"\n', "cannot name an episode"),
+    ("clip,episode\nm0,a@home\n", "cannot name an episode"),
+    ("clip,episode\nm0,mean\n", "cannot name an episode"),
     ("", "empty"),
   ],
 )

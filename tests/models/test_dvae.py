@@ -55,6 +55,22 @@ def test_blocks_of_pixels_keep_the_frame_whole():
     jax.eval_shape(lambda p, v: model.apply(p, v, method="encode"), params, jnp.zeros((1, 2, 64, 60, 3)))
 
 
+def test_blocks_of_pixels_stay_where_they_are():
+  """What lies low and right in the frame does so in the grid, and back."""
+  config = dvae_lwt.get_config("tiny")
+  config.model.update({"patch": 2, "stages": ((1, 8), (1, 8)), "temporal": ((1, 8),)})
+  model, key = build.dvae(config.model), jax.random.key(0)
+  video, episode = jax.random.normal(key, (1, 1, 64, 48, 3)), jnp.zeros((1, 1), jnp.int32)
+  params = jax.jit(lambda: model.init(key, video, episode, key, "gumbel"))()
+  encode = jax.jit(lambda v: model.apply(params, v, method="encode"))
+  moved = jnp.abs(encode(video) - encode(video.at[:, :, 40:48, 32:40].add(1.0))).max(axis=(0, 1, 4, 5)) > 0
+  assert moved.shape == (8, 6) and moved[5, 4] and not moved[0].any()
+  codes = jnp.zeros((1, 1, 8, 6, 2), jnp.int32)
+  decode = jax.jit(lambda c: model.apply(params, c, episode, method="decode"))
+  drawn = jnp.abs(decode(codes) - decode(codes.at[:, :, -1, -1].set(1))).max(axis=(0, 1, 4)) > 0
+  assert drawn[-8:, -8:].all() and not drawn[:16].any()
+
+
 def test_look_ahead_of_the_full_model():
   model = build.dvae(dvae_lwt.get_config().model)
   assert model.encoder_margins == (1, 4) and model.decoder_margins == (1, 4)

@@ -88,6 +88,12 @@ def test_hamming_is_the_share_of_differing_heads():
   assert memcodes.hamming(jnp.array([1, 2, 3, 4]), jnp.array([1, 0, 3, 0])) == 0.5
 
 
+def test_more_codes_than_a_byte_holds_are_refused():
+  layer = memcodes.HardAttention(num_heads=1, num_codes=257, code_dim=2, features=2, query_init=1.0)
+  with pytest.raises(ValueError, match="256 or fewer"):
+    layer.init(jax.random.key(0), jnp.zeros((1, 1, 1, 1, 2)), None, "argmax")
+
+
 def test_an_unknown_sampler_or_a_missing_key_is_refused():
   with pytest.raises(ValueError, match="choose one of gumbel"):
     memcodes.sample_onehot(jnp.zeros((1, 2)), None, "gumble")

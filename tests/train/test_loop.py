@@ -1,8 +1,10 @@
 """Both stages end to end at a tiny size: what a run writes, and that a resumed run equals an uninterrupted one."""
 
+import itertools
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -92,6 +94,26 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
   loop._check_finite({"loss/gen": 1.0}, 3, tmp_path)
   with pytest.raises(InputError, match="loss/gen is not finite at step 3"):
     loop._check_finite({"loss/gen": float("nan")}, 3, tmp_path)
+
+
+def test_a_state_that_is_not_finite_is_never_saved(tmp_path):
+  config = dvae_lwt.get_config("tiny")
+  with config.unlocked():
+    config.data.batch_size = jax.device_count()
+    config.train.update({"steps": 6, "log_every": 5, "save_every": 2, "eval_every": 100})
+
+  def step(state, batch):
+    state = {"step": state["step"] + 1.0}
+    return state, {"loss/gen": jnp.where(state["step"] > 3, jnp.nan, state["step"])}
+
+  batch = {"x": np.zeros((jax.device_count(), 1), np.float32)}
+  stage = loop.Stage(
+    state={"step": jnp.zeros(())}, step=step, batches=lambda first: itertools.repeat(batch), warn=lambda metrics: None,
+    evaluate=lambda *_: {}, export=lambda *_: None, show=("loss/gen",),
+  )  # fmt: skip
+  with pytest.raises(InputError, match="loss/gen is not finite at step 4"):
+    loop.train(lambda: stage, config, tmp_path / "run")
+  assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir()) == ["2"]
 
 
 @pytest.fixture(scope="module")
