@@ -32,7 +32,10 @@ def prior_config(family: str) -> ml_collections.ConfigDict:
       train=common.train(steps=250_000),  # C.2.2
       # C.2.2: halves every 50,000 updates down to 1e-5. DEPARTS: a clip of the gradient's norm, for single bad batches
       optim=common.adam(1e-4, half_life=50_000, min_learning_rate=1e-5, clip=10.0),
-      objective=dict(style_kl_weight=1.0),  # beta_l, C.2.2
+      objective=dict(
+        style_kl_weight=1.0,  # beta_l, C.2.2
+        place_power=0.0,  # 0: all places weigh alike; DEPARTS above 0, see objectives.prior.place_weights
+      ),
       eval=dict(clips=8, frames=90),
       sample=dict(temperature=1.0, chunk_frames=32, checkpoint=""),
     )
@@ -54,8 +57,9 @@ def shrink_to_demo(config: ml_collections.ConfigDict) -> None:
   )
   config.data.update(dict(batch_size=8))
   config.train.update(dict(steps=2_000, log_every=20, eval_every=500, save_every=100, export_dtype="float16"))
-  config.optim.update(dict(learning_rate=1e-3, half_life=600, warmup=50))
-  config.eval.update(dict(clips=4))
+  config.optim.update(dict(learning_rate=1e-3, half_life=2_000, warmup=200))
+  config.objective.update(dict(place_power=1.0))
+  config.eval.update(dict(clips=16))
 
 
 def shrink_to_tiny(config: ml_collections.ConfigDict) -> None:

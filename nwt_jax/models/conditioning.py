@@ -109,13 +109,19 @@ class StyleEncoder(nn.Module):
 class ConcatLinear(nn.Module):
   """The linear projection of (activations, audio, style, episode) before a residual block (B.2.3, B.3).
 
-  concat(x, c) @ W = x @ Wx + c @ Wc, so what needs no activations is computed outside the decoding loop."""
+  concat(x, c) @ W = x @ Wx + c @ Wc, so what needs no activations is computed outside the decoding loop.
+  GAP: audio's share of W starts at zero. Drawn like the rest, speech enters the decoder as noise; small priors learn in
+  their first updates to suppress it (from 0.86 to 0.10 in standard deviation over time) before they learn to use it."""
 
   widths: tuple[int, int, int, int]  # activations, audio, style, episode
   features: int
 
   def setup(self):
-    self.kernel = self.param("kernel", nn.initializers.lecun_uniform(), (sum(self.widths), self.features))
+    def start(key, shape, dtype=jnp.float32):
+      x, audio, _, _ = self.widths
+      return nn.initializers.lecun_uniform()(key, shape, dtype).at[x : x + audio].set(0)
+
+    self.kernel = self.param("kernel", start, (sum(self.widths), self.features))
     self.bias = self.param("bias", nn.initializers.zeros, (self.features,))
 
   def condition(

@@ -18,18 +18,35 @@ def style_kl(mean: Style, log_std: Style) -> Float[Array, " b"]:
   return 0.5 * jnp.sum(jnp.square(mean) + jnp.exp(2 * log_std) - 1 - 2 * log_std, axis=-1)
 
 
+def place_weights(change_rate: Float[Array, "i j"], power: float) -> Float[Array, "i j"]:
+  """Weights of the places of a frame, of mean 1: how often a place's symbols change from frame to frame, to a power.
+
+  DEPARTS: the paper weighs all places alike, which power 0 does. Each place keeps its optimum under any weights, as
+  its cross-entropy is only scaled; places that move get a larger share of the gradient than a still background."""
+  weights = jnp.maximum(change_rate, 1e-3) ** power
+  return weights / jnp.mean(weights)
+
+
 def prior_loss(
-  logits: Logits, codes: Codes, mean: Style, log_std: Style, style_kl_weight: float
+  logits: Logits,
+  codes: Codes,
+  mean: Style,
+  log_std: Style,
+  style_kl_weight: float,
+  weights: Float[Array, "i j"] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
   """Negative ELBO of each clip divided by its number of head symbols, averaged over the batch.
 
   (sum of cross-entropies + style_kl_weight * KL) / (t i j k), so that beta_l = 1 of C.2.2 keeps the ratio that the two
   terms have in the ELBO. GAP: the paper does not write the reductions.
 
-  Args: logits: of a forward with a style drawn from its posterior. mean, log_std: the posterior's.
+  Args: logits: of a forward with a style drawn from its posterior. mean, log_std: the posterior's. weights: of the
+    places in the loss (`place_weights`); None weighs them alike. The metrics are always unweighted.
   Returns: the loss, and metrics: loss/total and loss/ce in nats a symbol, loss/style_kl in nats a clip, accuracy."""
-  ce = jnp.mean(cross_entropy(logits, codes))
+  each = cross_entropy(logits, codes)
+  ce = jnp.mean(each)
   kl = jnp.mean(style_kl(mean, log_std))
-  loss = ce + style_kl_weight * kl / codes[0].size
+  weighted = ce if weights is None else jnp.einsum("btijk,ij->", each, weights) / each.size
+  loss = weighted + style_kl_weight * kl / codes[0].size
   accuracy = jnp.mean((jnp.argmax(logits, axis=-1) == codes).astype(logits.dtype))
   return loss, {"loss/total": loss, "loss/ce": ce, "loss/style_kl": kl, "accuracy": accuracy}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from nwt_jax import api, build
@@ -14,10 +15,12 @@ from nwt_jax.data.clips import Clips
 from nwt_jax.data.tokens import Tokens
 from nwt_jax.errors import InputError
 from nwt_jax.io.checkpoint import load_card, save_release
-from nwt_jax.objectives.prior import prior_loss
+from nwt_jax.objectives.prior import place_weights, prior_loss
 from nwt_jax.train.loop import Stage, start_from
 from nwt_jax.train.pictures import write_grid, write_pairs
 from nwt_jax.train.prior_step import PriorState, init_state, make_prior_loss, make_prior_step
+
+CLIPS_FOR_WEIGHTS = 200  # training clips in which the places' rate of change is measured
 
 
 def card(config: Any, metadata: dict, state: PriorState) -> dict:
@@ -47,6 +50,20 @@ def _check(config: Any, metadata: dict) -> None:
     raise InputError(f"tokens in {config.data.path} come from another dVAE than {config.dvae}; run tokenize again")
 
 
+def objective_options(objective: Any, tokens: Tokens) -> dict:
+  """What `prior_loss` takes, from a config's `objective`; weights of the places are measured in the training tokens."""
+  options = objective.to_dict()
+  power = options.pop("place_power")
+  if power:
+    changes, count = np.zeros((tokens.metadata["height"], tokens.metadata["width"])), 0
+    for index in range(min(len(tokens), CLIPS_FOR_WEIGHTS)):
+      codes = tokens[index]["codes"]
+      changes += (codes[1:] != codes[:-1]).sum(axis=(0, 3))
+      count += (len(codes) - 1) * codes.shape[-1]
+    options["weights"] = place_weights(jnp.asarray(changes / max(count, 1), jnp.float32), power)
+  return options
+
+
 def make_stage(config: Any) -> Stage:
   """Everything the loop needs, from a config of family "far" or "mar".
 
@@ -60,7 +77,7 @@ def make_stage(config: Any) -> Stage:
   _check(config, metadata)
   prior = build.prior(config.family, config.model)
   tx = build.optimiser(config.optim)
-  objective = functools.partial(prior_loss, **config.objective.to_dict())
+  objective = functools.partial(prior_loss, **objective_options(config.objective, tokens))
   loss = make_prior_loss(prior, objective)
 
   initialise = jax.jit(lambda key: build.init_prior(prior, key), compiler_options=build.QUICK_COMPILE)
@@ -85,6 +102,8 @@ def make_stage(config: Any) -> Stage:
   evaluate_loss = jax.jit(lambda params, batch, key: loss(params, batch, key)[1])
 
   def evaluate(state: PriorState, folder: Path) -> dict[str, float]:
+    """Losses on held-out clips, and speech_gain: by how many nats a frame a clip's own speech predicts its Memcodes
+    better than the same speech moved by half a window; 0 where a prior has not learned when the lips move."""
     results, frames = [], config.data.frames
     for index in judged:
       clip = held_out[index]
@@ -93,7 +112,13 @@ def make_stage(config: Any) -> Stage:
         "mel": clip["mel"][None, : prior.mel_stride * frames],
         "episode": np.full((1,), clip["episode"], np.int32),
       }
-      results.append(jax.device_get(evaluate_loss(state.prior, batch, jax.random.key(index))))
+      key = jax.random.key(index)
+      own, moved = (
+        jax.device_get(evaluate_loss(state.prior, {**batch, "mel": np.roll(batch["mel"], shift, axis=1)}, key))
+        for shift in (0, batch["mel"].shape[1] // 2)
+      )
+      gain = (moved["loss/ce"] - own["loss/ce"]) * batch["codes"][0, 0].size
+      results.append({**own, "speech_gain": gain})
     metrics = {
       name: float(np.mean([r[name] for r in results]))
       for name in (results[0] if results else {})

@@ -71,6 +71,23 @@ def test_concat_linear_projects_the_concatenation():
   np.testing.assert_allclose(module.apply(variables, x, condition), wanted, rtol=1e-5, atol=1e-5)
 
 
+def test_audio_starts_silent_and_can_be_learned():
+  draw = np.random.default_rng(0)
+  shapes = ((1, 1, 1, 1, 3), (1, 1, 1, 1, 2), (1, 1, 1, 1, 4), (1, 1, 5))
+  x, audio, style, episode = (jnp.asarray(draw.standard_normal(shape), jnp.float32) for shape in shapes)
+  module = ConcatLinear((3, 2, 4, 5), 6)
+
+  def project(variables, audio):
+    return module.apply(variables, x, module.apply(variables, audio, style, episode, method="condition"))
+
+  variables = module.init(jax.random.key(0), x, jnp.zeros((1, 1, 1, 1, 6)))
+  np.testing.assert_array_equal(project(variables, audio), project(variables, 0 * audio))
+  slopes = jax.grad(lambda v: project(v, audio).sum())(variables)["params"]["kernel"]
+  starts_at_zero = np.all(np.asarray(variables["params"]["kernel"]) == 0, axis=1)
+  np.testing.assert_array_equal(np.flatnonzero(starts_at_zero), [3, 4])
+  assert np.all(slopes[3:5] != 0)
+
+
 def test_episode_minus_one_is_the_mean_of_the_table():
   table = jnp.asarray(np.random.default_rng(0).standard_normal((5, 3)), jnp.float32)
   told = EpisodeEmbedding(5, 3).apply({"params": {"table": table}}, jnp.array([[2, -1, 0]]))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nwt_jax.objectives.prior import cross_entropy, prior_loss, style_kl
+from nwt_jax.objectives.prior import cross_entropy, place_weights, prior_loss, style_kl
 from tests import priors
 
 
@@ -39,6 +39,23 @@ def test_loss_is_the_negative_elbo_of_a_clip_per_head_symbol():
   np.testing.assert_allclose(loss, per_clip.mean() / (3 * 2 * 2 * 4), rtol=1e-6)
   assert set(metrics) == {"loss/total", "loss/ce", "loss/style_kl", "accuracy"}
   np.testing.assert_allclose(metrics["accuracy"], np.mean(logits.argmax(-1) == codes), rtol=1e-6)
+
+
+def test_places_weigh_by_their_rate_of_change():
+  rate = jnp.array([[0.01, 0.02], [0.01, 0.16]])
+  np.testing.assert_allclose(place_weights(rate, 1.0), [[0.2, 0.4], [0.2, 3.2]], rtol=1e-5)
+  np.testing.assert_allclose(place_weights(rate, 0.5).mean(), 1.0, rtol=1e-6)
+  np.testing.assert_array_equal(place_weights(rate, 0.0), np.ones((2, 2)))
+  assert np.all(np.isfinite(place_weights(jnp.zeros((2, 2)), 1.0)))  # a still video
+
+  draw = np.random.default_rng(0)
+  codes = jnp.asarray(draw.integers(0, 5, (2, 3, 2, 2, 4)), jnp.int32)
+  logits, still = jnp.asarray(draw.standard_normal((*codes.shape, 5)), jnp.float32), jnp.zeros((2, 6))
+  weighted, metrics = prior_loss(logits, codes, still, still, 1.0, place_weights(rate, 1.0))
+  plain, same = prior_loss(logits, codes, still, still, 1.0)
+  by_place = np.asarray(cross_entropy(logits, codes)).mean(axis=(0, 1, 4))
+  np.testing.assert_allclose(weighted, (by_place * [[0.2, 0.4], [0.2, 3.2]]).mean(), rtol=1e-5)
+  assert metrics["loss/ce"] == same["loss/ce"] == plain  # metrics compare across weights
 
 
 @pytest.mark.parametrize("family", ["far", "mar"])

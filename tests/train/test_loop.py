@@ -10,10 +10,12 @@ import pytest
 
 from configs import dvae_lwt, far, mar
 from configs import tokenize as tokenize_config
+from nwt_jax.data.tokens import Tokens
 from nwt_jax.errors import InputError
 from nwt_jax.io.checkpoint import load_release, save_release
 from nwt_jax.train import dvae, loop, prior
 from nwt_jax.train.tokenize import tokenize
+from tests import priors
 from tests.data.conftest import dataset, folder  # noqa: F401 - fixtures
 
 
@@ -139,6 +141,33 @@ def test_stage_2_trains_on_tokens_and_resumes(family, tokens, tmp_path):
   assert evaluation["loss/ce"] < 2 * np.log(4)
   assert (tmp_path / "whole" / "eval" / "0000004" / "real_beside_sampled.mp4").stat().st_size > 1000
   assert load_release(tmp_path / "whole", "dvae")[1]["family"] == "dvae"
+
+
+def test_speech_gain_is_zero_for_a_prior_that_cannot_hear(tokens, tmp_path):
+  config = far.get_config("tiny")
+  config.data.update({"path": str(tokens), "num_threads": 0})
+  stage = prior.make_stage(config)
+
+  def gain(params):
+    return stage.evaluate(stage.state.replace(prior=params), tmp_path / "run" / "eval" / "0")["speech_gain"]
+
+  params = priors.parameters(priors.model("far", num_episodes=config.model.num_episodes))
+  silence = jax.tree.map(np.zeros_like, params["params"]["audio_upsampler"])
+  deaf = {"params": {**params["params"], "audio_upsampler": silence}}
+  assert gain(deaf) == 0
+  assert abs(gain(params)) > 1e-3
+  assert gain(stage.state.prior) == 0  # a new prior has yet to learn to listen
+
+
+def test_weights_of_places_come_from_the_training_tokens(tokens):
+  data = Tokens(tokens, "train")
+  objective = far.get_config("tiny").objective
+  assert prior.objective_options(objective, data) == {"style_kl_weight": 1.0}
+  with objective.unlocked():
+    objective.place_power = 1.0
+  codes = [data[i]["codes"] for i in range(len(data))]
+  moving = np.concatenate([c[1:] != c[:-1] for c in codes]).mean(axis=(0, 3))
+  np.testing.assert_allclose(prior.objective_options(objective, data)["weights"], moving / moving.mean(), rtol=1e-4)
 
 
 def test_tokens_of_another_grid_are_refused(tokens):
