@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nwt_jax import build
+from nwt_jax.data.splits import MEAN
 from nwt_jax.errors import InputError
 from nwt_jax.generate import chunks, far, mar, render, uncached
 from nwt_jax.generate import style as styles
@@ -24,7 +25,6 @@ SAMPLERS = {"far": far, "mar": mar}
 CHUNK_FRAMES = 32  # frames sampled, and frames decoded, at once: more is faster on large devices, and takes more memory
 STYLE_FRAMES = 96  # GAP: frames of a style clip that are looked at; the posterior averages over them
 STYLE_DRAW = 2**32 - 1  # a frame number that no clip reaches, so that style and noise of one seed are independent
-MEAN = "mean"  # names the mean of the episode embeddings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 from absl import flags
 
 from nwt_jax import program
+from nwt_jax.data.splits import MEAN
 from nwt_jax.errors import InputError
 
 TEST_SEED = 1_000_003  # of the talker: no training set is drawn from it
@@ -80,7 +81,7 @@ def talker_clips(count: int, model) -> list[dict]:
   clips = [make_clip(TEST_SEED, i, model.height, model.width) for i in range(count)]
   known = {name: name for name in model.episodes}
   return [
-    {"video": c.frames, "audio": c.audio, "episode": known.get(c.episode, "mean"), "truth": c.truth} for c in clips
+    {"video": c.frames, "audio": c.audio, "episode": known.get(c.episode, MEAN), "truth": c.truth} for c in clips
   ]
 
 
@@ -95,7 +96,7 @@ def talker_means(model) -> dict[str, np.ndarray]:
     name: np.mean([still(name, style, model.height, model.width) for style in styles], axis=0)
     for name in model.episodes
   }
-  means["mean"] = np.mean(list(means.values()), axis=0)
+  means[MEAN] = np.mean(list(means.values()), axis=0)
   return {name: mean.round().astype(np.uint8) for name, mean in means.items()}
 
 
@@ -107,9 +108,8 @@ def data_clips(path: str, model) -> list[dict]:
   size = (clips.metadata["height"], clips.metadata["width"])
   if size != (model.height, model.width):
     raise InputError(f"{path} holds frames of {size[0]} x {size[1]}, the model makes {model.height} x {model.width}")
-  names = clips.metadata["episodes"]
   chosen = (clips[i] for i in range(min(len(clips), flags.FLAGS.clips)))
-  return [{**c, "episode": names[c["episode"]] if c["episode"] >= 0 else "mean"} for c in chosen]
+  return [{**clip, "episode": clips.episode_name(clip["episode"])} for clip in chosen]
 
 
 def data_means(path: str) -> dict[str, np.ndarray]:
@@ -123,7 +123,7 @@ def data_means(path: str) -> dict[str, np.ndarray]:
     if len(found) < BASELINE_CLIPS:
       found.append(clips[i]["video"].mean(axis=0))
   means = {name: np.mean(frames, axis=0) for name, frames in sums.items()}
-  means["mean"] = np.mean(list(means.values()), axis=0)
+  means[MEAN] = np.mean(list(means.values()), axis=0)
   return {name: mean.round().astype(np.uint8) for name, mean in means.items()}
 
 
@@ -135,7 +135,7 @@ def measure(models: dict, clips: list[dict], baseline: dict[str, np.ndarray]) ->
   Returns: name -> {mean, std, count, ...}, and for each family (and "recon") the generated clips.
   """
   from nwt_jax.measure.mouth import correlation
-  from nwt_jax.measure.similarity import ssim
+  from nwt_jax.measure.similarity import psnr, ssim
 
   first, values, pictures = next(iter(models.values())), {}, {}
   note = lambda name, value: values.setdefault(name, []).append(float(value))
@@ -145,6 +145,7 @@ def measure(models: dict, clips: list[dict], baseline: dict[str, np.ndarray]) ->
     recon = first.decode(first.encode(video), clip["episode"])
     recons.append(recon)
     note("ssim", ssim(video, recon).mean())
+    note("psnr", psnr(video, recon).mean())
     still = np.broadcast_to(baseline[clip["episode"]], video.shape)
     note("ssim_episode_mean_frame", ssim(video, still).mean())
     if ruler:

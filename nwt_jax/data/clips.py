@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from nwt_jax.data import builder
-from nwt_jax.data.splits import SPLITS
+from nwt_jax.data.splits import MEAN, SPLITS
 from nwt_jax.errors import InputError
 from nwt_jax.io.audio import MEL_FRAMES, from_int16
 
@@ -48,8 +48,8 @@ class Records:
     return self._records[i % len(self)]
 
   def episode_name(self, episode: int) -> str:
-    """The name of an episode's number; "held out" for -1."""
-    return self.metadata["episodes"][episode] if episode >= 0 else "held out"
+    """The name of an episode's number; `MEAN` for -1, an episode held out of training."""
+    return self.metadata["episodes"][episode] if episode >= 0 else MEAN
 
   def check_window(self, i, start, length):
     """Raises ValueError where a window leaves its clip."""

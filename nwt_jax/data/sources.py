@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from nwt_jax.data.splits import Entry
+from nwt_jax.data.splits import MEAN, Entry
 from nwt_jax.errors import InputError
 from nwt_jax.io import audio as sound
 from nwt_jax.io import ffmpeg, video
@@ -115,7 +115,7 @@ def read_episodes(path, names: Iterable[str]) -> list[Entry]:
     key, episode = (row["clip"] or "").strip(), (row[column] or "").strip()
     if not key or not episode:
       raise InputError(f"{path} line {number} lacks its clip or {column}; fill it in, or delete the line")
-    if episode == "mean" or set(episode) & set(",@"):
+    if episode == MEAN or set(episode) & set(",@"):
       raise InputError(
         f"{path} line {number}: {episode!r} cannot name an episode: `mean`, `,` and `@` mean other things; rename it"
       )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from nwt_jax.errors import InputError
 
+MEAN = "mean"  # names, where an episode is wanted, the mean of all episodes
 SPLITS = ("train", "validation", "test")
 SHARES = {"validation": 0.05, "test": 0.05}  # PAPER: D.10; training takes the rest
 

@@ -34,10 +34,9 @@ def ssim(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def psnr(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-  """Peak signal-to-noise ratio of each pair of frames, in dB; infinite where they are equal.
+  """Peak signal-to-noise ratio of each pair of frames, in dB; 100, as many programs write, where they are equal.
 
   Args: first, second: uint8 [t h w 3] of one shape. Returns: float64 [t].
   """
   error = ((first.astype(np.float64) - second.astype(np.float64)) ** 2).mean(axis=(1, 2, 3))
-  with np.errstate(divide="ignore"):
-    return 10 * np.log10(RANGE**2 / error)
+  return 10 * np.log10(RANGE**2 / np.maximum(error, RANGE**2 * 1e-10))

@@ -163,7 +163,7 @@ def _pictures(config: Any, folder: Path) -> None:
     clip = clips[index]
     real = clip["video"][: config.eval.frames]
     audio = clip["audio"][: round(len(real) * metadata["sample_rate"] / metadata["fps"])]
-    episode = metadata["episodes"][clip["episode"]] if clip["episode"] >= 0 else api.MEAN
+    episode = clips.episode_name(clip["episode"])
     chunks = model.generate(audio, rate=metadata["sample_rate"], seed=index, episode=episode)
     pairs.append((real, np.concatenate([chunk.frames for chunk in chunks])[: len(real)]))
     audios.append(audio)
