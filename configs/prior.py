@@ -35,6 +35,7 @@ def prior_config(family: str) -> ml_collections.ConfigDict:
       objective=dict(
         style_kl_weight=1.0,  # beta_l, C.2.2
         place_power=0.0,  # 0: all places weigh alike; DEPARTS above 0, see objectives.prior.place_weights
+        own_errors=0.0,  # 0: predicts from true Memcodes; DEPARTS above 0, see train.prior_step.with_own_errors
       ),
       eval=dict(clips=8, frames=90),
       sample=dict(temperature=1.0, chunk_frames=32, checkpoint=""),

@@ -92,10 +92,12 @@ class Prior(nn.Module):
     return condition
 
   def reconstruct(
-    self, codes: Codes, mel: Mel, episode: Episode, noise: Style, valid=None
+    self, codes: Codes, mel: Mel, episode: Episode, noise: Style, valid=None, history: Codes | None = None
   ) -> tuple[Logits, Style, Style]:
     """The training forward, with style drawn from the posterior; touches every parameter, so `init` calls it.
 
-    Args: noise: standard normal [b z]. Returns: logits [b t i j k n], and the posterior's mean and log std [b z]."""
+    Args: noise: standard normal [b z]. history: what predictions are made from, where it is not `codes` themselves.
+    Returns: logits [b t i j k n], and the posterior's mean and log std [b z]."""
     mean, log_std = self.style_posterior(codes, valid)
-    return self(codes, mel, mean + jnp.exp(log_std) * noise, episode, valid), mean, log_std
+    style = mean + jnp.exp(log_std) * noise
+    return self(codes if history is None else history, mel, style, episode, valid), mean, log_std

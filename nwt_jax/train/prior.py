@@ -52,8 +52,7 @@ def _check(config: Any, metadata: dict) -> None:
 
 def objective_options(objective: Any, tokens: Tokens) -> dict:
   """What `prior_loss` takes, from a config's `objective`; weights of the places are measured in the training tokens."""
-  options = objective.to_dict()
-  power = options.pop("place_power")
+  options, power = {"style_kl_weight": objective.style_kl_weight}, objective.place_power
   if power:
     changes, count = np.zeros((tokens.metadata["height"], tokens.metadata["width"])), 0
     for index in range(min(len(tokens), CLIPS_FOR_WEIGHTS)):
@@ -78,7 +77,7 @@ def make_stage(config: Any) -> Stage:
   prior = build.prior(config.family, config.model)
   tx = build.optimiser(config.optim)
   objective = functools.partial(prior_loss, **objective_options(config.objective, tokens))
-  loss = make_prior_loss(prior, objective)
+  loss = make_prior_loss(prior, objective, config.objective.own_errors)
 
   initialise = jax.jit(lambda key: build.init_prior(prior, key), compiler_options=build.QUICK_COMPILE)
   params = initialise(jax.random.key(config.train.seed))
@@ -99,7 +98,8 @@ def make_stage(config: Any) -> Stage:
 
   held_out = next((t for t in (Tokens(config.data.path, "validation"), tokens) if len(t)), tokens)
   judged = [i for i, row in enumerate(held_out.index) if row["frames"] >= config.data.frames][: config.eval.clips]
-  evaluate_loss = jax.jit(lambda params, batch, key: loss(params, batch, key)[1])
+  judge = make_prior_loss(prior, objective, own_errors=0)
+  evaluate_loss = jax.jit(lambda params, batch, key: judge(params, batch, key)[1])
 
   def evaluate(state: PriorState, folder: Path) -> dict[str, float]:
     """Losses on held-out clips, and speech_gain: by how many nats a frame a clip's own speech predicts its Memcodes

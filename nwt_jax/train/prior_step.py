@@ -1,5 +1,6 @@
 """One update of stage 2: cross-entropy of the Memcodes given speech, style and episode (2.2.1, B.2.2)."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,8 @@ import optax
 from einops import repeat
 from flax import struct
 from jaxtyping import Array
+
+from nwt_jax.types import Codes, Logits
 
 
 @struct.dataclass
@@ -25,14 +28,40 @@ def init_state(params: Any, tx: optax.GradientTransformation) -> PriorState:
   return PriorState(jnp.zeros((), jnp.int32), params, tx.init(params))
 
 
-def make_prior_loss(prior, objective: Callable) -> Callable:
-  """Binds a FAR or MAR module: loss(params, batch, key) -> (loss, metrics), style drawn from its posterior."""
+def with_own_errors(codes: Codes, guesses: Logits, key: Array, share: float) -> Codes:
+  """Clips as a prior's own samples may look: some symbols are its guesses, the same ones from frame to frame.
+
+  Args: guesses: logits of a prior that sees no history, as at the start of a clip. share: of the clips to change.
+  Returns: codes in which, in such a clip, a random share of the heads is guessed up to a random frame, or to its end.
+  """
+  clips, frames = codes.shape[:2]
+  changed, rate, until, head, draw = jax.random.split(key, 5)
+  each = lambda key: jax.random.uniform(key, (clips, 1, 1, 1, 1))
+  one_draw = jax.random.gumbel(draw, (clips, 1, *guesses.shape[2:]))  # what is wrong stays wrong, as copies do
+  wrong = jax.random.uniform(head, (clips, 1, *codes.shape[2:])) < jnp.where(each(changed) < share, each(rate), 0)
+  early = jnp.arange(frames).reshape(1, frames, 1, 1, 1) < 1.5 * frames * each(until)
+  return jnp.where(wrong & early, jnp.argmax(guesses + one_draw, axis=-1), codes)
+
+
+def make_prior_loss(prior, objective: Callable, own_errors: float) -> Callable:
+  """Binds a FAR or MAR module: loss(params, batch, key) -> (loss, metrics), style drawn from its posterior.
+
+  Args: own_errors: share of the clips whose history holds the prior's own guesses (`with_own_errors`). DEPARTS: the
+    paper's priors see true Memcodes alone. A small one that has learned to carry frames over then never repairs what
+    it sampled wrong at the start of a clip."""
 
   def loss(params, batch: dict, key: Array):
     codes = batch["codes"].astype(jnp.int32)
     episode = repeat(batch["episode"], "b -> b t", t=codes.shape[1])
     noise = jax.random.normal(key, (codes.shape[0], prior.style_dim))
-    logits, mean, log_std = prior.apply(params, codes, batch["mel"], episode, noise, method="reconstruct")
+    forward = functools.partial(
+      prior.apply, codes=codes, mel=batch["mel"], episode=episode, noise=noise, method="reconstruct"
+    )
+    history = None
+    if own_errors:
+      guesses = forward(jax.lax.stop_gradient(params), history=jnp.full_like(codes, prior.num_codes))[0]
+      history = with_own_errors(codes, guesses, jax.random.fold_in(key, 1), own_errors)
+    logits, mean, log_std = forward(params, history=history)
     return objective(logits, codes, mean, log_std)
 
   return loss

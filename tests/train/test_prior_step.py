@@ -1,0 +1,57 @@
+"""The prior's update: what its history is made of, and that its targets stay true."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nwt_jax.objectives.prior import prior_loss
+from nwt_jax.train.prior_step import make_prior_loss, with_own_errors
+from tests import priors
+
+
+def test_errors_are_guesses_that_last_to_a_frame_in_a_share_of_the_clips():
+  draw = np.random.default_rng(0)
+  clips, frames = 400, 12
+  codes = jnp.asarray(draw.integers(0, 3, (clips, frames, 2, 2, 2)), jnp.int32)
+  guesses = jnp.zeros((*codes.shape, 8)).at[..., 7].set(1e4)  # symbol 7, which no clip has
+  for share in (0.0, 0.4, 1.0):
+    got = np.asarray(with_own_errors(codes, guesses, jax.random.key(1), share))
+    wrong = got == 7
+    np.testing.assert_array_equal(got[~wrong], np.asarray(codes)[~wrong])
+    changed = wrong.any(axis=(1, 2, 3, 4))
+    assert abs(changed.mean() - share) < 0.15  # a clip whose rate is near 0 may have no error
+    assert not (wrong[:, 1:] & ~wrong[:, :-1]).any()  # errors begin with the clip and may end once
+    if share:
+      to_the_end = wrong[changed][:, -1].any(axis=(1, 2, 3))
+      assert 0.2 < to_the_end.mean() < 0.5
+      assert 0.3 < wrong[changed][:, 0].mean() < 0.7
+
+
+def test_errors_are_drawn_once_a_clip_from_the_guesses():
+  codes = jnp.full((3_000, 5, 1, 1, 1), 3)
+  guesses = jnp.log(jnp.broadcast_to(jnp.array([0.7, 0.3, 0.0, 0.0]), (*codes.shape, 4)))
+  got = np.asarray(with_own_errors(codes, guesses, jax.random.key(0), 1.0))[..., 0, 0, 0]
+  first = got[:, 0][got[:, 0] < 3]
+  assert set(first) == {0, 1} and abs(np.mean(first) - 0.3) < 0.05
+  for clip in got:
+    assert len(set(clip[clip < 3])) <= 1
+
+
+@pytest.mark.parametrize("family", ["far", "mar"])
+def test_own_errors_change_the_history_and_not_the_targets(family):
+  module = priors.model(family)
+  params, inputs = priors.parameters(module), priors.batch(module, 4)
+  batch = {**inputs, "episode": inputs["episode"][:, 0]}
+
+  def objective(logits, codes, mean, log_std):
+    return prior_loss(logits, codes, mean, log_std, 1.0)[0], {"codes": codes, "mean": mean}
+
+  def slopes(share):
+    loss = make_prior_loss(module, objective, share)
+    return priors.jit(jax.grad(loss, has_aux=True))(params, batch, jax.random.key(2))
+
+  (plain, clean), (erring, told) = slopes(0.0), slopes(1.0)
+  np.testing.assert_array_equal(told["codes"], inputs["codes"])
+  np.testing.assert_allclose(told["mean"], clean["mean"], rtol=1e-5, atol=1e-6)  # the style is of the true clip
+  assert any(jax.tree.leaves(jax.tree.map(lambda a, b: not np.allclose(a, b), plain, erring)))
