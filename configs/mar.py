@@ -1,19 +1,19 @@
 """MAR, the Memcode-level prior (paper 2.2.2, Table 6, C.2.2).
 
-Arguments: kernel6 (the reading that meets Table 3), demo (the shipped model: the talker in 8 x 7 Memcodes), tiny
-(seconds long, for tests).
+Arguments: kernel6 (the reading that meets Table 3), demo (the shipped model: the talker in 8 x 7 Memcodes), repair
+(after demo: the second part of its training), tiny (seconds long, for tests).
 """
 
 import ml_collections
 
 from configs import common
-from configs.prior import prior_config, shrink_to_demo, shrink_to_tiny
+from configs.prior import prior_config, repair, shrink_to_demo, shrink_to_tiny
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-  words = common.variants(arg, ("kernel6", "demo", "tiny"))
+  words = common.variants(arg, ("kernel6", "demo", "tiny", "repair"))
   config = paper()
-  for variant in (kernel6, demo, tiny):
+  for variant in (kernel6, demo, repair, tiny):
     if variant.__name__ in words:
       variant(config)
   return config.lock()

@@ -1,6 +1,7 @@
 """What FAR and MAR share: data, optimiser, objective and the sizes that Tables 5 and 6 have in common (C.2.2)."""
 
 import ml_collections
+from ml_collections import config_dict
 
 from configs import common
 
@@ -38,7 +39,7 @@ def prior_config(family: str) -> ml_collections.ConfigDict:
         own_errors=0.0,  # 0: predicts from true Memcodes; DEPARTS above 0, see train.prior_step.with_own_errors
       ),
       eval=dict(clips=8, frames=90),
-      sample=dict(temperature=1.0, chunk_frames=32, checkpoint=""),
+      sample=dict(temperature=config_dict.placeholder(float), chunk_frames=32, checkpoint=""),  # None: the checkpoint's
     )
   )
 
@@ -57,10 +58,18 @@ def shrink_to_demo(config: ml_collections.ConfigDict) -> None:
     )
   )
   config.data.update(dict(batch_size=8))
-  config.train.update(dict(steps=2_000, log_every=20, eval_every=500, save_every=100, export_dtype="float16"))
-  config.optim.update(dict(learning_rate=1e-3, half_life=2_000, warmup=200))
+  config.train.update(dict(steps=3_000, log_every=20, eval_every=500, save_every=100, export_dtype="float16"))
+  config.optim.update(dict(learning_rate=1e-3, half_life=3_000, warmup=200))
   config.objective.update(dict(place_power=1.0))
   config.eval.update(dict(clips=16))
+
+
+def repair(config: ml_collections.ConfigDict) -> None:
+  """The second part of a small prior's training, in the workdir of the first: it meets its own errors.
+
+  Before, samples keep whatever is wrong in their first frame, and lips follow the speech only where a face is whole."""
+  config.objective.update(dict(place_power=0.5, own_errors=0.6, style_kl_weight=5.0))
+  config.train.steps = 8_000
 
 
 def shrink_to_tiny(config: ml_collections.ConfigDict) -> None:

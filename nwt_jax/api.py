@@ -82,7 +82,7 @@ class NWT:
     rate: int | None = None,
     *,
     seed: int = 0,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     episode: str | None = None,
     style_seed: int | None = None,
     style_from: str | Path | np.ndarray | None = None,
@@ -95,7 +95,7 @@ class NWT:
       audio: a sound file of any length and rate, a Sound, or an array [samples] or [samples channels] with its `rate`.
       rate: samples per second of an array.
       seed: of the noise; the same seed gives the same video, for any `chunk_frames`.
-      temperature: of sampling; 0 takes the likeliest code.
+      temperature: of sampling; 0 takes the likeliest code; None: what the checkpoint's card advises, or 1.
       episode: a name of `self.episodes`, or changes on the way: "A,B@2.5,A@5.0" (seconds); "mean": the mean embedding;
         None: the checkpoint's first.
       style_seed: draws the style from its prior; None: `seed`.
@@ -113,6 +113,8 @@ class NWT:
       raise InputError("sound given as an array needs its rate: generate(samples, rate)")
     else:
       recording = sound.from_array(audio, rate)
+    if temperature is None:
+      temperature = self.card.get("temperature", 1.0)
     if not (math.isfinite(temperature) and temperature >= 0):
       raise InputError(f"temperature {temperature} is not a finite number from 0 on; give 1, or 0 for the likeliest")
     if chunk_frames < 1:

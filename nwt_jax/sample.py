@@ -23,7 +23,7 @@ def define_flags() -> None:
   flags.DEFINE_string("output", "out/sample.mp4", "Video to write.")
   seed = {"lower_bound": 0, "upper_bound": 2**32 - 1}
   flags.DEFINE_integer("seed", 0, "Seed of the noise; the same seed gives the same video.", **seed)
-  flags.DEFINE_float("temperature", None, "0 takes the likeliest codes; without: the config's, or 1.")
+  flags.DEFINE_float("temperature", None, "0 takes the likeliest codes; without: the config's, or the checkpoint's.")
   flags.DEFINE_string("episode", None, "Appearance: NAME, or with changes (in s) A,B@2.5,A@5.0; without: the first.")
   flags.DEFINE_integer("style_seed", None, "Seed of the style; without: --seed.", **seed)
   flags.DEFINE_string("style_from", None, "Video whose style is copied.")
@@ -54,7 +54,7 @@ def main(_) -> None:
   generation = model.generate(
     recording,
     seed=options.seed,
-    temperature=defaults.get("temperature", 1.0) if options.temperature is None else options.temperature,
+    temperature=defaults.get("temperature") if options.temperature is None else options.temperature,
     episode=options.episode,
     style_seed=options.style_seed,
     style_from=options.style_from,

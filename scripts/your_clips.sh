@@ -5,7 +5,8 @@
 #   EPISODES=clips.csv VARIANT=demo scripts/your_clips.sh 'videos/*.mp4' runs/mine
 #
 # VARIANT  size of the models: demo (the shipped talker's; the default), tiny (to try the way), or empty: the paper's.
-# EPISODES csv with the columns clip and episode.  STEPS: training steps of each stage, instead of the config's.
+# EPISODES csv with the columns clip and episode.  STEPS: training steps of each stage, instead of the config's; MAR
+# has two parts of so many.
 # Every step may be run again: finished ones are kept, interrupted training goes on.
 set -euo pipefail
 clips=${1:?a folder or a quoted glob of videos}
@@ -28,7 +29,10 @@ if [ ! -e "$runs/tokens/metadata.json" ]; then
   "$python" -m nwt_jax.main --config="configs/tokenize.py$suffix" --workdir="$runs/tokens" \
     --config.data.path="$runs/clips" --config.dvae="$runs/dvae"
 fi
-"$python" -m nwt_jax.main --config="configs/mar.py$suffix" --workdir="$runs/mar" \
-  --config.data.path="$runs/tokens" --config.dvae="$runs/dvae" ${steps[@]+"${steps[@]}"}
+mar=("$python" -m nwt_jax.main --workdir="$runs/mar" --config.data.path="$runs/tokens" --config.dvae="$runs/dvae")
+"${mar[@]}" --config="configs/mar.py$suffix" ${steps[@]+"${steps[@]}"}
+if [ -n "$variant" ]; then # small priors train in two parts, see configs/prior.py
+  "${mar[@]}" --config="configs/mar.py$suffix,repair" ${STEPS:+"--config.train.steps=$((2 * STEPS))"}
+fi
 "$python" -m nwt_jax.sample --config=configs/mar.py --checkpoint="$runs/mar" --output="$runs/sample.mp4" \
   ${AUDIO:+"--audio=$AUDIO"}

@@ -132,7 +132,7 @@ def test_stage_2_trains_on_tokens_and_resumes(family, tokens, tmp_path):
   weights = []
   for name, stops in (("whole", (4,)), ("resumed", (2, 4))):
     for steps in stops:
-      config = {"mar": mar, "far": far}[family].get_config("tiny")
+      config = {"mar": mar, "far": far}[family].get_config("tiny,repair")
       config.data.update({"path": str(tokens), "num_threads": 0})
       config.train.update({"steps": steps, "eval_every": 4})
       _, evaluation = loop.train(lambda config=config: prior.make_stage(config), config, tmp_path / name)
