@@ -133,12 +133,16 @@ class NWT:
   def style_of(self, frames: np.ndarray) -> jax.Array:
     """The style of a clip: the mean of q(z_l | z) on its codes.
 
-    DEPARTS: B.2.2 samples from the posterior; its mean copies the style with no noise and needs no seed.
+    DEPARTS: B.2.2 samples from the posterior; its mean copies the style with no noise and needs no seed. GAP: longer
+    clips than those of training are cut into such, and their means averaged: the encoder pads, so that the posterior of
+    a longer clip lies farther out.
 
     Args: frames: uint8 [t h w 3] of the checkpoint's size; the first STYLE_FRAMES count. Returns: float32 [1 z].
     """
-    codes = jnp.asarray(self.encode(frames[:STYLE_FRAMES])[None], jnp.int32)
-    return self._style_posterior(self._prior_params, codes)
+    codes = jnp.asarray(self.encode(frames[:STYLE_FRAMES]), jnp.int32)
+    length = min(self.card.get("frames", STYLE_FRAMES), len(codes))
+    windows = codes[: len(codes) // length * length].reshape(-1, length, *codes.shape[1:])
+    return jnp.mean(self._style_posterior(self._prior_params, windows), axis=0, keepdims=True)
 
   def encode(self, frames: np.ndarray, chunk_frames: int = CHUNK_FRAMES) -> np.ndarray:
     """The likeliest Memcodes of a video.

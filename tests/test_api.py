@@ -5,6 +5,7 @@ import re
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -95,6 +96,18 @@ def test_style_is_copied_from_a_video(model, speech, tmp_path):
   video.write_video(tmp_path / "clip.mp4", frames)
   copied = model.generate(speech, RATE, style_from=tmp_path / "clip.mp4").style
   np.testing.assert_allclose(copied, model.style_of(video.read_video(tmp_path / "clip.mp4", 30, 32, 24)), atol=1e-6)
+
+
+def test_the_style_of_a_long_clip_is_the_mean_over_windows_as_long_as_those_of_training(model, monkeypatch):
+  frames = np.random.default_rng(1).integers(0, 255, (11, 32, 24, 3), np.uint8)
+  codes = jnp.asarray(model.encode(frames), jnp.int32)
+  posterior = lambda part: model.prior.apply(model._prior_params, part[None], method="style_posterior")[0]
+  monkeypatch.setitem(model.card, "frames", 4)
+  wanted = (posterior(codes[:4]) + posterior(codes[4:8])) / 2
+  np.testing.assert_allclose(model.style_of(frames), wanted, rtol=1e-4, atol=1e-5)
+  assert not np.allclose(model.style_of(frames), posterior(codes), atol=1e-3)  # which padding sets apart
+  short = jnp.asarray(model.encode(frames[:3]), jnp.int32)
+  np.testing.assert_allclose(model.style_of(frames[:3]), posterior(short), rtol=1e-4, atol=1e-5)
 
 
 def test_encode_in_chunks_is_encode_at_once(model):

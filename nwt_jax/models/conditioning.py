@@ -110,8 +110,8 @@ class ConcatLinear(nn.Module):
   """The linear projection of (activations, audio, style, episode) before a residual block (B.2.3, B.3).
 
   concat(x, c) @ W = x @ Wx + c @ Wc, so what needs no activations is computed outside the decoding loop.
-  GAP: audio's share of W starts at zero. Drawn like the rest, speech enters the decoder as noise; small priors learn in
-  their first updates to suppress it (from 0.86 to 0.10 in standard deviation over time) before they learn to use it."""
+  GAP: audio's share of W starts at zero. Drawn like the rest, speech enters the decoder as noise, which small priors
+  learn to suppress in their first updates, before they could learn to use it."""
 
   widths: tuple[int, int, int, int]  # activations, audio, style, episode
   features: int

@@ -31,6 +31,7 @@ def card(config: Any, metadata: dict, state: PriorState) -> dict:
     "episodes": metadata["episodes"],
     "video": dict(metadata["video"]),
     "audio": {"sample_rate": metadata["sample_rate"]},
+    "frames": config.data.frames,
     "data": {"fingerprint": metadata["fingerprint"], "clips_fingerprint": metadata["clips_fingerprint"]},
     "training": {"steps": int(state.step), "config": config.to_json_best_effort()},
     "temperature": 1.0 if config.sample.temperature is None else config.sample.temperature,
