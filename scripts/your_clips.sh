@@ -29,10 +29,13 @@ if [ ! -e "$runs/tokens/metadata.json" ]; then
   "$python" -m nwt_jax.main --config="configs/tokenize.py$suffix" --workdir="$runs/tokens" \
     --config.data.path="$runs/clips" --config.dvae="$runs/dvae"
 fi
-mar=("$python" -m nwt_jax.main --workdir="$runs/mar" --config.data.path="$runs/tokens" --config.dvae="$runs/dvae")
-"${mar[@]}" --config="configs/mar.py$suffix" ${steps[@]+"${steps[@]}"}
+mar() { # SUFFIX OVERRIDES...
+  "$python" -m nwt_jax.main --config="configs/mar.py$1" --workdir="$runs/mar" \
+    --config.data.path="$runs/tokens" --config.dvae="$runs/dvae" "${@:2}"
+}
+mar "$suffix" ${steps[@]+"${steps[@]}"}
 if [ -n "$variant" ]; then # small priors train in two parts, see configs/prior.py
-  "${mar[@]}" --config="configs/mar.py$suffix,repair" ${STEPS:+"--config.train.steps=$((2 * STEPS))"}
+  mar "$suffix,repair" ${STEPS:+"--config.train.steps=$((2 * STEPS))"}
 fi
 "$python" -m nwt_jax.sample --config=configs/mar.py --checkpoint="$runs/mar" --output="$runs/sample.mp4" \
   ${AUDIO:+"--audio=$AUDIO"}
