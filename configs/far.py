@@ -53,8 +53,8 @@ def kernel6(config: ml_collections.ConfigDict) -> None:
 def demo(config: ml_collections.ConfigDict) -> None:
   """What the package ships: 23 frames of receptive field.
 
-  DEPARTS: the decoder stays at the grid of the Memcodes. Through half the grid, as in Table 5, a narrow network takes
-  thousands of updates to learn to carry a frame over to the next, and listens only after that."""
+  DEPARTS: the decoder stays at the grid of the Memcodes. Through half the grid, as in Table 5, a narrow network is
+  slow to learn to carry a frame over to the next, and listens only after that."""
   shrink_to_demo(config)
   config.model.update(
     dict(

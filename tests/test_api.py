@@ -91,6 +91,13 @@ def test_temperature_zero_needs_no_seed(model, speech):
   np.testing.assert_array_equal(one, two)
 
 
+def test_the_temperature_is_the_cards_unless_one_is_given(model, speech, monkeypatch):
+  assert model.generate(speech, RATE).temperature == 1.0  # a card with no advice, or the paper's
+  monkeypatch.setitem(model.card, "temperature", 0.25)
+  assert model.generate(speech, RATE).temperature == 0.25
+  assert model.generate(speech, RATE, temperature=0).temperature == 0
+
+
 def test_style_is_copied_from_a_video(model, speech, tmp_path):
   frames = np.random.default_rng(1).integers(0, 255, (9, 32, 24, 3), np.uint8)
   video.write_video(tmp_path / "clip.mp4", frames)

@@ -139,6 +139,8 @@ def test_stage_2_trains_on_tokens_and_resumes(family, tokens, tmp_path):
     weights.append(load_release(tmp_path / name, family)[0])
   jax.tree.map(np.testing.assert_array_equal, *weights)
   assert evaluation["loss/ce"] < 2 * np.log(4)
+  card = load_release(tmp_path / "whole", family)[1]
+  assert card["frames"] == 8 and card["temperature"] == 1.0
   assert (tmp_path / "whole" / "eval" / "0000004" / "real_beside_sampled.mp4").stat().st_size > 1000
   assert load_release(tmp_path / "whole", "dvae")[1]["family"] == "dvae"
 
