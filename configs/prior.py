@@ -39,7 +39,12 @@ def prior_config(family: str) -> ml_collections.ConfigDict:
         own_errors=0.0,  # 0: predicts from true Memcodes; DEPARTS above 0, see train.prior_step.with_own_errors
       ),
       eval=dict(clips=8, frames=90),
-      sample=dict(temperature=config_dict.placeholder(float), chunk_frames=32, checkpoint=""),  # None: the checkpoint's
+      sample=dict(
+        temperature=config_dict.placeholder(float),  # None: the checkpoint's
+        chunk_frames=32,
+        checkpoint="",
+        style_clips=0,  # 0: styles are drawn from N(0, I), B.2.2; above 0: from so many training clips' posteriors
+      ),
     )
   )
 
@@ -54,7 +59,8 @@ def shrink_to_demo(config: ml_collections.ConfigDict) -> None:
       episode_dim=16,
       audio_rows=((4, 1, 128), (3, 1, 128), (3, 1, 128), (3, 1, 128), (3, 2, 128), (3, 4, 128), (3, 8, 128)),
       tower_kernel=(1, 2, 2),  # DEPARTS: Tables 5-6 have 3 x 2 x 2; one frame keeps the towers small
-      style_rows=(((2, 2, 2), 1, 2, 48), ((2, 2, 2), 1, 1, 48), ((3, 2, 2), 3, 1, 48), ((3, 2, 2), 9, 1, 48)),
+      # DEPARTS: Tables 5-6 stride in space once. Twice, a narrow encoder keeps where in the picture it saw what
+      style_rows=(((1, 2, 2), 1, 2, 128), ((1, 2, 2), 1, 2, 128), ((3, 2, 2), 3, 1, 128)),
     )
   )
   config.data.update(dict(batch_size=8))
@@ -63,6 +69,7 @@ def shrink_to_demo(config: ml_collections.ConfigDict) -> None:
   config.objective.update(dict(place_power=1.0))
   config.eval.update(dict(clips=16))
   config.sample.temperature = 0.7  # GAP: the paper names none; at 1 more of a small model's errors show
+  config.sample.style_clips = 512  # DEPARTS: see generate.style.draw
 
 
 def repair(config: ml_collections.ConfigDict) -> None:

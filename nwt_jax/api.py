@@ -98,7 +98,7 @@ class NWT:
       temperature: of sampling; 0 takes the likeliest code; None: what the checkpoint's card advises, or 1.
       episode: a name of `self.episodes`, or changes on the way: "A,B@2.5,A@5.0" (seconds); "mean": the mean embedding;
         None: the checkpoint's first.
-      style_seed: draws the style from its prior; None: `seed`.
+      style_seed: draws the style (`generate.style.draw`); None: `seed`.
       style_from: takes the style of this video (a file, or frames uint8 [t h w 3] of the checkpoint's size) instead.
       style: changes single variates afterwards: "3=+2.0" or "3=+2.0,5=-1.0".
       chunk_frames: frames sampled at once.
@@ -126,7 +126,7 @@ class NWT:
       variates = self.style_of(clip)
     else:
       key = jax.random.fold_in(jax.random.key(seed if style_seed is None else style_seed), STYLE_DRAW)
-      variates = styles.sample(self.prior, key[None])
+      variates = styles.draw(self.prior, self._prior_params, key, int(numbers[0]))
     variates = styles.edit(variates, style) if style else variates
     return Generation(self, recording, numbers, variates, jax.random.key(seed), float(temperature), chunk_frames)
 

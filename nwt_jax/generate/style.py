@@ -4,7 +4,8 @@ import re
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+import numpy as np
+from jaxtyping import Array, Int, Key
 
 from nwt_jax.errors import InputError
 from nwt_jax.models.prior import Prior
@@ -14,6 +15,30 @@ from nwt_jax.types import Codes, Style
 def sample(model: Prior, keys: Key[Array, " b"]) -> Style:
   """Style sampling: one draw from N(0, I) for each key."""
   return jax.vmap(lambda key: jax.random.normal(key, (model.style_dim,)))(keys)
+
+
+def draw(model: Prior, variables: dict, key: Key[Array, ""], episode: int) -> Style:
+  """Style sampling from what training met: the posterior of a random training clip of the episode.
+
+  DEPARTS: B.2.2 draws from N(0, I) (`sample`), and so does this for a release without a collection "styles" (`bank`).
+  A small prior's posteriors fill little of N(0, I), and what lies between them draws nobody. Fitting the density of
+  latents after training is known from Ghosh et al., "From variational to deterministic autoencoders" (2020).
+
+  Args: episode: its number; one that no clip of the bank has takes any clip. Returns: [1 z]."""
+  if "styles" not in variables:
+    return sample(model, key[None])
+  pick, noise = jax.random.split(key)
+  styles = variables["styles"]
+  same = np.flatnonzero(np.asarray(styles["episode"]) == episode)
+  clips = same if same.size else np.arange(len(styles["episode"]))
+  clip = clips[int(jax.random.randint(pick, (), 0, len(clips)))]
+  return (styles["mean"][clip] + jnp.exp(styles["log_std"][clip]) * sample(model, noise[None])[0])[None]
+
+
+def bank(model: Prior, variables: dict, codes: Codes, episode: Int[Array, " b"]) -> dict:
+  """The collection "styles" that `draw` draws from. Args: codes: windows of training clips [b t i j k]."""
+  mean, log_std = model.apply(variables, codes, method="style_posterior")
+  return {"mean": mean, "log_std": log_std, "episode": episode}
 
 
 def copy(model: Prior, params, codes: Codes, keys: Key[Array, " b"] | None = None) -> Style:

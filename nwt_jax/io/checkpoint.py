@@ -47,8 +47,9 @@ def save_release(
 ) -> None:
   """Writes DIR/{family}.safetensors and DIR/{family}.json, each atomically.
 
-  Args: params: nested dict of arrays. card: JSON-able facts about the model; `family` and `sha256` are added. dtype:
-    storage type of floating-point arrays. dvae: for a prior: the release whose dVAE it was trained on; copied along.
+  Args: params: the variables, nested dicts of arrays; the card counts those in "params". card: JSON-able facts about
+    the model; `family` and `sha256` are added. dtype: storage type of floating-point arrays. dvae: for a prior: the
+    release whose dVAE it was trained on; copied along.
   """
   directory = Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
@@ -61,7 +62,8 @@ def save_release(
   safetensors.numpy.save_file(flat, partial)
   sha256 = file_sha256(partial)
   os.replace(partial, weights)
-  card = {**card, "family": family, "sha256": sha256, "parameters": int(sum(value.size for value in flat.values()))}
+  count = sum(value.size for name, value in flat.items() if name.startswith("params/"))
+  card = {**card, "family": family, "sha256": sha256, "parameters": int(count)}
   if dvae is not None:
     source = find_release(dvae, "dvae")
     for suffix in (".safetensors", ".json"):

@@ -34,18 +34,26 @@ class Stage:
 def start_from(directory: str, family: str, params: dict) -> dict:
   """The released weights in `directory` instead of fresh ones; `params` themselves when it is empty.
 
-  Raises: InputError: an array of another shape, or one too many or too few.
+  Arrays that the release lacks, or has in another shape, start fresh, and are named: other episodes need other
+  embeddings, for instance.
+  Raises: InputError: more than half of the parameters would start fresh.
   """
   if not directory:
     return params
-  released, _ = load_release(directory, family)
-  wanted, got = (dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (params, released))
-  for path in sorted(wanted.keys() | got.keys(), key=str):
-    shapes = [tree[path].shape if path in tree else "nothing" for tree in (wanted, got)]
-    if shapes[0] != shapes[1]:
-      name = jax.tree_util.keystr(path)
-      raise InputError(f"--config.train.init={directory}: {name} is {shapes[1]}, wanted {shapes[0]}; use its config")
-  return jax.tree.map(lambda new, old: jax.numpy.asarray(new, old.dtype), released, params)
+  released = dict(jax.tree_util.tree_leaves_with_path(load_release(directory, family)[0]))
+  fits = lambda path, old: path in released and released[path].shape == old.shape
+  leaves = jax.tree_util.tree_leaves_with_path(params)
+  fresh = [(jax.tree_util.keystr(path, simple=True, separator="/"), old) for path, old in leaves if not fits(path, old)]
+  if 2 * sum(old.size for _, old in fresh) > sum(old.size for _, old in leaves):
+    name, old = fresh[0]
+    raise InputError(
+      f"--config.train.init={directory}: {len(fresh)} of {len(leaves)} arrays do not fit, for instance {name} "
+      f"{list(old.shape)}; use the config that it was trained with"
+    )
+  if fresh:
+    print(f"not in {directory}, and fresh: {', '.join(name for name, _ in fresh)}", flush=True)
+  pick = lambda path, old: jax.numpy.asarray(released[path], old.dtype) if fits(path, old) else old
+  return jax.tree_util.tree_map_with_path(pick, params)
 
 
 def check_workdir(workdir: Path, config: Any) -> None:

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from nwt_jax import api, build
-from nwt_jax.data.batches import token_batches
+from nwt_jax.data.batches import long_enough, token_batches
 from nwt_jax.data.clips import Clips
 from nwt_jax.data.tokens import Tokens
 from nwt_jax.errors import InputError
+from nwt_jax.generate import style
 from nwt_jax.io.checkpoint import load_card, save_release
 from nwt_jax.objectives.prior import place_weights, prior_loss
 from nwt_jax.train.loop import Stage, start_from
@@ -63,6 +64,13 @@ def objective_options(objective: Any, tokens: Tokens) -> dict:
       count += (len(codes) - 1) * codes.shape[-1]
     options["weights"] = place_weights(jnp.asarray(changes / max(count, 1), jnp.float32), power)
   return options
+
+
+def first_windows(tokens: Tokens, count: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
+  """The first frames of up to `count` clips that are long enough. Returns: codes [b t i j k], episode [b]."""
+  chosen = long_enough(tokens, frames)[:count]
+  windows = [tokens.window(clip, 0, frames) for clip in chosen]
+  return np.stack([w["codes"] for w in windows]).astype(np.int32), np.array([w["episode"] for w in windows], np.int32)
 
 
 def make_stage(config: Any) -> Stage:
@@ -131,12 +139,17 @@ def make_stage(config: Any) -> Stage:
       _pictures(config, folder)
     return metrics
 
+  make_bank = jax.jit(functools.partial(style.bank, prior))
+  style_windows = functools.cache(lambda: first_windows(tokens, config.sample.style_clips, config.data.frames))
+
   def export(state: PriorState, folder: Path) -> None:
     if jax.process_index() == 0:
+      variables = dict(jax.device_get(state.prior))
+      if config.sample.style_clips:
+        variables["styles"] = jax.device_get(make_bank(variables, *style_windows()))
       save_release(
-        folder, config.family, jax.device_get(state.prior), card(config, metadata, state), config.train.export_dtype,
-        dvae=config.dvae,
-      )  # fmt: skip
+        folder, config.family, variables, card(config, metadata, state), config.train.export_dtype, dvae=config.dvae
+      )
 
   return Stage(
     state=init_state(params, tx),

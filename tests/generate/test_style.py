@@ -30,6 +30,29 @@ def test_a_copy_is_the_posteriors_mean_or_a_draw_from_it():
   np.testing.assert_allclose((drawn - mean) / np.exp(log_std), style.sample(module, keys), rtol=1e-4, atol=1e-5)
 
 
+def test_a_drawn_style_is_the_posterior_of_a_training_clip_of_the_episode():
+  module = priors.model("mar")
+  mean = jnp.arange(3.0)[:, None] * 10 + jnp.zeros((3, module.style_dim))
+  log_std = jnp.full_like(mean, np.log(0.5)).at[2].set(-4.0)
+  variables = {"styles": {"mean": mean, "log_std": log_std, "episode": jnp.array([4, 4, 6])}}
+
+  def drawn(episode):
+    return np.concatenate([style.draw(module, variables, jax.random.key(n), episode) for n in range(80)])
+
+  of_4 = drawn(4)
+  first = of_4.mean(axis=1) < 5
+  assert 0.3 < first.mean() < 0.7  # either clip
+  np.testing.assert_allclose(of_4[first].mean(), 0, atol=0.1)
+  np.testing.assert_allclose(of_4[first].std(), 0.5, atol=0.1)
+  np.testing.assert_allclose(drawn(6), 20, atol=0.1)
+  assert {round(mean / 10) for mean in drawn(5).mean(axis=1)} == {0, 1, 2}  # no clip of this episode: any clip
+
+
+def test_without_a_bank_styles_are_standard_normal():
+  module, key = priors.model("mar"), jax.random.key(3)
+  np.testing.assert_array_equal(style.draw(module, {"params": {}}, key, 0), style.sample(module, key[None]))
+
+
 def test_single_variates_or_all_are_set_by_hand():
   start = jnp.zeros((2, 4))
   np.testing.assert_array_equal(style.edit(start, "3=+2.0"), [[0, 0, 0, 2]] * 2)

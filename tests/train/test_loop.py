@@ -73,9 +73,23 @@ def test_starting_from_released_weights(stage1, dataset):  # noqa: F811
   released, _ = load_release(stage1[0], "dvae")
   jax.tree.map(np.testing.assert_array_equal, jax.device_get(dvae.make_stage(config).state.gen), released)
   with config.unlocked():
-    config.model.stem = 6
-  with pytest.raises(InputError, match="use its config"):
+    config.model.update({"stem": 6, "stages": ((1, 6), (1, 10))})
+  with pytest.raises(InputError, match="arrays do not fit, for instance params/.*; use the config"):
     dvae.make_stage(config)
+
+
+def test_what_a_release_lacks_starts_fresh_and_is_named(stage1, dataset, tmp_path, capsys):  # noqa: F811
+  params, card = load_release(stage1[0], "dvae")
+  inside = params["params"]
+  save_release(tmp_path, "dvae", {"params": {**inside, "episodes": np.zeros((99, 3))}}, card)
+  config = dvae_config(dataset, 4)
+  fresh = jax.device_get(dvae.make_stage(config).state.gen)
+  config.train.init = str(tmp_path)
+  got = jax.device_get(dvae.make_stage(config).state.gen)
+  assert capsys.readouterr().out == f"not in {tmp_path}, and fresh: params/episodes\n"
+  np.testing.assert_array_equal(got["params"]["episodes"], fresh["params"]["episodes"])
+  assert (inside["episodes"] != fresh["params"]["episodes"]).any()
+  jax.tree.map(np.testing.assert_array_equal, got, {"params": {**inside, "episodes": fresh["params"]["episodes"]}})
 
 
 def test_a_checkpoint_of_another_optimiser_is_refused(stage1, dataset):  # noqa: F811
@@ -135,12 +149,20 @@ def test_stage_2_trains_on_tokens_and_resumes(family, tokens, tmp_path):
       config = {"mar": mar, "far": far}[family].get_config("tiny,repair")
       config.data.update({"path": str(tokens), "num_threads": 0})
       config.train.update({"steps": steps, "eval_every": 4})
+      config.sample.style_clips = 2
       _, evaluation = loop.train(lambda config=config: prior.make_stage(config), config, tmp_path / name)
     weights.append(load_release(tmp_path / name, family)[0])
   jax.tree.map(np.testing.assert_array_equal, *weights)
   assert evaluation["loss/ce"] < 2 * np.log(4)
   card = load_release(tmp_path / "whole", family)[1]
   assert card["frames"] == 8 and card["temperature"] == 1.0
+  variables, data = weights[0], Tokens(tokens, "train")
+  assert card["parameters"] == sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+  mean = prior.build.prior(family, card["model"]).apply(
+    jax.tree.map(jnp.asarray, variables), jnp.asarray(data[1]["codes"][None, :8], jnp.int32), method="style_posterior"
+  )[0]
+  np.testing.assert_allclose(variables["styles"]["mean"][1:], mean, rtol=1e-4, atol=1e-5)
+  assert list(variables["styles"]["episode"]) == [data[0]["episode"], data[1]["episode"]]
   assert (tmp_path / "whole" / "eval" / "0000004" / "real_beside_sampled.mp4").stat().st_size > 1000
   assert load_release(tmp_path / "whole", "dvae")[1]["family"] == "dvae"
 
