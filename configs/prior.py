@@ -35,7 +35,8 @@ def prior_config(family: str) -> ml_collections.ConfigDict:
       optim=common.adam(1e-4, half_life=50_000, min_learning_rate=1e-5, clip=10.0),
       objective=dict(
         style_kl_weight=1.0,  # beta_l, C.2.2
-        place_power=0.0,  # 0: all places weigh alike; DEPARTS above 0, see objectives.prior.place_weights
+        place_power=0.0,  # 0: all places weigh alike; DEPARTS above 0, see objectives.prior.loss_weights
+        first_frame=1.0,  # weight of a window's first frame; DEPARTS above 1, see there
         own_errors=0.0,  # 0: predicts from true Memcodes; DEPARTS above 0, see train.prior_step.with_own_errors
       ),
       eval=dict(clips=8, frames=90),
@@ -76,7 +77,7 @@ def repair(config: ml_collections.ConfigDict) -> None:
   """The second part of a small prior's training, in the workdir of the first: it meets its own errors.
 
   Before, samples keep whatever is wrong in their first frame, and lips follow the speech only where a face is whole."""
-  config.objective.update(dict(place_power=0.5, own_errors=0.6, style_kl_weight=5.0))
+  config.objective.update(dict(place_power=0.5, first_frame=10.0, own_errors=0.6, style_kl_weight=2.0))
   config.train.steps = 8_000
 
 

@@ -18,12 +18,18 @@ def style_kl(mean: Style, log_std: Style) -> Float[Array, " b"]:
   return 0.5 * jnp.sum(jnp.square(mean) + jnp.exp(2 * log_std) - 1 - 2 * log_std, axis=-1)
 
 
-def place_weights(change_rate: Float[Array, "i j"], power: float) -> Float[Array, "i j"]:
-  """Weights of the places of a frame, of mean 1: how often a place's symbols change from frame to frame, to a power.
+def loss_weights(change_rate: Float[Array, "i j"], power: float, first: float, frames: int) -> Float[Array, "t i j"]:
+  """Weights of the places of each frame of a window, of mean 1.
 
-  DEPARTS: the paper weighs all places alike, which power 0 does. Each place keeps its optimum under any weights, as
-  its cross-entropy is only scaled; places that move get a larger share of the gradient than a still background."""
-  weights = jnp.maximum(change_rate, 1e-3) ** power
+  DEPARTS: the paper weighs all alike, which power 0 and first 1 do. Each place keeps its optimum under any weights, as
+  its cross-entropy is only scaled. Places that move get a larger share of the gradient than a still background. So may
+  the first frame: what it shows comes from the style alone, and later frames copy it.
+
+  Args: change_rate: how often a place's symbols change from frame to frame; weights go with its `power`. first: weight
+    of the first frame's places, which weigh alike, in units of the later ones' mean. frames: of the window."""
+  later = jnp.maximum(change_rate, 1e-3) ** power
+  later = jnp.broadcast_to(later / jnp.mean(later), (frames - 1, *change_rate.shape))
+  weights = jnp.concatenate([jnp.full((1, *change_rate.shape), first), later])
   return weights / jnp.mean(weights)
 
 
@@ -33,7 +39,7 @@ def prior_loss(
   mean: Style,
   log_std: Style,
   style_kl_weight: float,
-  weights: Float[Array, "i j"] | None = None,
+  weights: Float[Array, "t i j"] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
   """Negative ELBO of each clip divided by its number of head symbols, averaged over the batch.
 
@@ -41,12 +47,14 @@ def prior_loss(
   terms have in the ELBO. GAP: the paper does not write the reductions.
 
   Args: logits: of a forward with a style drawn from its posterior. mean, log_std: the posterior's. weights: of the
-    places in the loss (`place_weights`); None weighs them alike. The metrics are always unweighted.
-  Returns: the loss, and metrics: loss/total and loss/ce in nats a symbol, loss/style_kl in nats a clip, accuracy."""
+    places in the loss (`loss_weights`); None weighs them alike. The metrics are always unweighted.
+  Returns: the loss, and metrics: loss/total, loss/ce and loss/ce_first (of the first frames) in nats a symbol,
+    loss/style_kl in nats a clip, accuracy."""
   each = cross_entropy(logits, codes)
   ce = jnp.mean(each)
   kl = jnp.mean(style_kl(mean, log_std))
-  weighted = ce if weights is None else jnp.einsum("btijk,ij->", each, weights) / each.size
+  weighted = ce if weights is None else jnp.einsum("btijk,tij->", each, weights) / each.size
   loss = weighted + style_kl_weight * kl / codes[0].size
   accuracy = jnp.mean((jnp.argmax(logits, axis=-1) == codes).astype(logits.dtype))
-  return loss, {"loss/total": loss, "loss/ce": ce, "loss/style_kl": kl, "accuracy": accuracy}
+  first = jnp.mean(each[:, 0])
+  return loss, {"loss/total": loss, "loss/ce": ce, "loss/ce_first": first, "loss/style_kl": kl, "accuracy": accuracy}

@@ -16,7 +16,7 @@ from nwt_jax.data.tokens import Tokens
 from nwt_jax.errors import InputError
 from nwt_jax.generate import style
 from nwt_jax.io.checkpoint import load_card, save_release
-from nwt_jax.objectives.prior import place_weights, prior_loss
+from nwt_jax.objectives.prior import loss_weights, prior_loss
 from nwt_jax.train.loop import Stage, start_from
 from nwt_jax.train.pictures import write_grid, write_pairs
 from nwt_jax.train.prior_step import PriorState, init_state, make_prior_loss, make_prior_step
@@ -53,16 +53,16 @@ def _check(config: Any, metadata: dict) -> None:
     raise InputError(f"tokens in {config.data.path} come from another dVAE than {config.dvae}; run tokenize again")
 
 
-def objective_options(objective: Any, tokens: Tokens) -> dict:
+def objective_options(objective: Any, tokens: Tokens, frames: int) -> dict:
   """What `prior_loss` takes, from a config's `objective`; weights of the places are measured in the training tokens."""
-  options, power = {"style_kl_weight": objective.style_kl_weight}, objective.place_power
-  if power:
+  options, power, first = {"style_kl_weight": objective.style_kl_weight}, objective.place_power, objective.first_frame
+  if power or first != 1:
     changes, count = np.zeros((tokens.metadata["height"], tokens.metadata["width"])), 0
     for index in range(min(len(tokens), CLIPS_FOR_WEIGHTS)):
       codes = tokens[index]["codes"]
       changes += (codes[1:] != codes[:-1]).sum(axis=(0, 3))
       count += (len(codes) - 1) * codes.shape[-1]
-    options["weights"] = place_weights(jnp.asarray(changes / max(count, 1), jnp.float32), power)
+    options["weights"] = loss_weights(jnp.asarray(changes / max(count, 1), jnp.float32), power, first, frames)
   return options
 
 
@@ -86,7 +86,7 @@ def make_stage(config: Any) -> Stage:
   _check(config, metadata)
   prior = build.prior(config.family, config.model)
   tx = build.optimiser(config.optim)
-  objective = functools.partial(prior_loss, **objective_options(config.objective, tokens))
+  objective = functools.partial(prior_loss, **objective_options(config.objective, tokens, config.data.frames))
   loss = make_prior_loss(prior, objective, config.objective.own_errors)
 
   initialise = jax.jit(lambda key: build.init_prior(prior, key), compiler_options=build.QUICK_COMPILE)
@@ -157,7 +157,7 @@ def make_stage(config: Any) -> Stage:
     batches=batches,
     evaluate=evaluate,
     export=export,
-    show=("loss/ce", "loss/style_kl", "accuracy", "grad_norm/prior"),
+    show=("loss/ce", "loss/ce_first", "loss/style_kl", "accuracy", "grad_norm/prior"),
     warn=lambda metrics: None,
   )
 

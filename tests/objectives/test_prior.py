@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nwt_jax.objectives.prior import cross_entropy, place_weights, prior_loss, style_kl
+from nwt_jax.objectives.prior import cross_entropy, loss_weights, prior_loss, style_kl
 from tests import priors
 
 
@@ -37,25 +37,28 @@ def test_loss_is_the_negative_elbo_of_a_clip_per_head_symbol():
   loss, metrics = prior_loss(logits, codes, mean, log_std, style_kl_weight=0.5)
   per_clip = np.asarray(cross_entropy(logits, codes)).sum((1, 2, 3, 4)) + 0.5 * np.asarray(style_kl(mean, log_std))
   np.testing.assert_allclose(loss, per_clip.mean() / (3 * 2 * 2 * 4), rtol=1e-6)
-  assert set(metrics) == {"loss/total", "loss/ce", "loss/style_kl", "accuracy"}
+  assert set(metrics) == {"loss/total", "loss/ce", "loss/ce_first", "loss/style_kl", "accuracy"}
   np.testing.assert_allclose(metrics["accuracy"], np.mean(logits.argmax(-1) == codes), rtol=1e-6)
 
 
-def test_places_weigh_by_their_rate_of_change():
+def test_places_weigh_by_their_rate_of_change_and_first_frames_by_their_own_weight():
   rate = jnp.array([[0.01, 0.02], [0.01, 0.16]])
-  np.testing.assert_allclose(place_weights(rate, 1.0), [[0.2, 0.4], [0.2, 3.2]], rtol=1e-5)
-  np.testing.assert_allclose(place_weights(rate, 0.5).mean(), 1.0, rtol=1e-6)
-  np.testing.assert_array_equal(place_weights(rate, 0.0), np.ones((2, 2)))
-  assert np.all(np.isfinite(place_weights(jnp.zeros((2, 2)), 1.0)))  # a still video
+  later = np.array([[0.2, 0.4], [0.2, 3.2]])
+  wanted = np.stack([np.full((2, 2), 4.0), later, later]) / 2.0  # 4, 1 and 1 on average
+  np.testing.assert_allclose(loss_weights(rate, 1.0, 4.0, 3), wanted, rtol=1e-5)
+  np.testing.assert_allclose(loss_weights(rate, 0.5, 3.0, 8).mean(), 1.0, rtol=1e-6)
+  np.testing.assert_array_equal(loss_weights(rate, 0.0, 1.0, 3), np.ones((3, 2, 2)))
+  assert np.all(np.isfinite(loss_weights(jnp.zeros((2, 2)), 1.0, 1.0, 3)))  # a still video
 
   draw = np.random.default_rng(0)
   codes = jnp.asarray(draw.integers(0, 5, (2, 3, 2, 2, 4)), jnp.int32)
   logits, still = jnp.asarray(draw.standard_normal((*codes.shape, 5)), jnp.float32), jnp.zeros((2, 6))
-  weighted, metrics = prior_loss(logits, codes, still, still, 1.0, place_weights(rate, 1.0))
+  weighted, metrics = prior_loss(logits, codes, still, still, 1.0, loss_weights(rate, 1.0, 4.0, 3))
   plain, same = prior_loss(logits, codes, still, still, 1.0)
-  by_place = np.asarray(cross_entropy(logits, codes)).mean(axis=(0, 1, 4))
-  np.testing.assert_allclose(weighted, (by_place * [[0.2, 0.4], [0.2, 3.2]]).mean(), rtol=1e-5)
+  each = np.asarray(cross_entropy(logits, codes))
+  np.testing.assert_allclose(weighted, (each.mean(axis=(0, 4)) * wanted).mean(), rtol=1e-5)
   assert metrics["loss/ce"] == same["loss/ce"] == plain  # metrics compare across weights
+  np.testing.assert_allclose(metrics["loss/ce_first"], each[:, 0].mean(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("family", ["far", "mar"])

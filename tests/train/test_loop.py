@@ -186,12 +186,13 @@ def test_speech_gain_is_zero_for_a_prior_that_cannot_hear(tokens, tmp_path):
 def test_weights_of_places_come_from_the_training_tokens(tokens):
   data = Tokens(tokens, "train")
   objective = far.get_config("tiny").objective
-  assert prior.objective_options(objective, data) == {"style_kl_weight": 1.0}
-  with objective.unlocked():
-    objective.place_power = 1.0
+  assert prior.objective_options(objective, data, 8) == {"style_kl_weight": 1.0}
   codes = [data[i]["codes"] for i in range(len(data))]
   moving = np.concatenate([c[1:] != c[:-1] for c in codes]).mean(axis=(0, 3))
-  np.testing.assert_allclose(prior.objective_options(objective, data)["weights"], moving / moving.mean(), rtol=1e-4)
+  with objective.unlocked():
+    objective.update({"place_power": 1.0, "first_frame": 2.0})
+  weights = prior.objective_options(objective, data, 8)["weights"]
+  np.testing.assert_allclose(weights[1:] / weights[:1], np.tile(moving / moving.mean() / 2, (7, 1, 1)), rtol=1e-4)
 
 
 def test_tokens_of_another_grid_are_refused(tokens):
