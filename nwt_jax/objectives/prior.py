@@ -23,7 +23,7 @@ def loss_weights(change_rate: Float[Array, "i j"], power: float, first: float, f
 
   DEPARTS: the paper weighs all alike, which power 0 and first 1 do. Each place keeps its optimum under any weights, as
   its cross-entropy is only scaled. Places that move get a larger share of the gradient than a still background. So may
-  the first frame: what it shows comes from the style alone, and later frames copy it.
+  the first frame: what it shows comes from style and episode, and later frames copy it.
 
   Args: change_rate: how often a place's symbols change from frame to frame; weights go with its `power`. first: weight
     of the first frame's places, which weigh alike, in units of the later ones' mean. frames: of the window."""
