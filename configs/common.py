@@ -23,6 +23,7 @@ def adam(learning_rate: float, **fields) -> ConfigDict:
 
 
 def train(steps: int) -> ConfigDict:
-  """Steps, seeds and rhythms; the rhythms are ours. `init`: a release whose weights a new run starts from."""
+  """Steps, seeds and rhythms; the rhythms are ours. `init`: a release whose weights a new run starts from, but for the
+  modules that `fresh` names."""
   rhythm = {"log_every": 100, "eval_every": 5_000, "save_every": 1_000, "keep": 3}
-  return ConfigDict({"steps": steps, "seed": 0, **rhythm, "init": "", "export_dtype": "float32"})
+  return ConfigDict({"steps": steps, "seed": 0, **rhythm, "init": "", "fresh": "", "export_dtype": "float32"})

@@ -15,7 +15,7 @@ from nwt_jax.io.video import VideoWriter
 
 SEED = 20211108  # no data set's
 HEIGHT, WIDTH = 64, 56  # of the released models
-TEXT = "Good evening. Nobody filmed me. I was drawn by a program, and my lips follow every word that you hear."
+TEXT = "Hello. I was drawn, and my lips follow every word."
 COMMENT = "Drawn by nwt_jax/data/talker.py: a synthetic talker with known mouth movement, not a recording."
 
 

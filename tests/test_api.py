@@ -98,6 +98,16 @@ def test_the_temperature_is_the_cards_unless_one_is_given(model, speech, monkeyp
   assert model.generate(speech, RATE, temperature=0).temperature == 0
 
 
+def test_a_style_is_drawn_from_the_bank_for_the_first_episode(model, speech, monkeypatch):
+  mean = jnp.array([[1.0], [2.0], [3.0]]) * jnp.ones((3, model.prior.style_dim))
+  styles = {"mean": mean, "log_std": jnp.full_like(mean, -20.0), "episode": jnp.arange(3)}
+  monkeypatch.setattr(model, "_prior_params", {**model._prior_params, "styles": styles})
+  number = model.episodes.index("bob")
+  job = model.generate(speech, RATE, seed=1, episode="bob,ann@0.5")
+  np.testing.assert_allclose(job.style, mean[number][None], atol=1e-6)
+  assert collect(job)[1].shape[0] == 31  # a collection that the model does not know does not disturb it
+
+
 def test_style_is_copied_from_a_video(model, speech, tmp_path):
   frames = np.random.default_rng(1).integers(0, 255, (9, 32, 24, 3), np.uint8)
   video.write_video(tmp_path / "clip.mp4", frames)

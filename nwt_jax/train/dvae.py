@@ -87,7 +87,7 @@ def make_update(config: Any, model, size: tuple[int, int, int], critic: dict | N
     losses, tx_gen, tx_critic, config.train.seed, config.train.update_order, config.train.critic_steps
   )
   gen, fresh = initialise(jax.random.key(config.train.seed))
-  gen, critic = start_from(config.train.init, "dvae", gen), fresh if critic is None else critic
+  gen, critic = start_from(config.train, "dvae", gen), fresh if critic is None else critic
   return init_state(gen, critic, tx_gen, tx_critic), step
 
 

@@ -31,29 +31,31 @@ class Stage:
   warn: Callable[[dict], str | None]  # metrics -> a warning
 
 
-def start_from(directory: str, family: str, params: dict) -> dict:
-  """The released weights in `directory` instead of fresh ones; `params` themselves when it is empty.
+def start_from(options: Any, family: str, params: dict) -> dict:
+  """The released weights that `options.init` names instead of fresh ones; `params` themselves when it is empty.
 
-  Arrays that the release lacks, or has in another shape, start fresh, and are named: other episodes need other
-  embeddings, for instance.
-  Raises: InputError: more than half of the parameters would start fresh.
+  Args: options: a config's `train`. `fresh` names the modules, joined by commas, that start fresh all the same, as the
+    embedding of other episodes must.
+  Raises: InputError: elsewhere, an array of another shape, or one too many or too few; a module that is not there.
   """
-  if not directory:
+  if not options.init:
     return params
-  released = dict(jax.tree_util.tree_leaves_with_path(load_release(directory, family)[0]))
-  fits = lambda path, old: path in released and released[path].shape == old.shape
-  leaves = jax.tree_util.tree_leaves_with_path(params)
-  fresh = [(jax.tree_util.keystr(path, simple=True, separator="/"), old) for path, old in leaves if not fits(path, old)]
-  if 2 * sum(old.size for _, old in fresh) > sum(old.size for _, old in leaves):
-    name, old = fresh[0]
-    raise InputError(
-      f"--config.train.init={directory}: {len(fresh)} of {len(leaves)} arrays do not fit, for instance {name} "
-      f"{list(old.shape)}; use the config that it was trained with"
-    )
-  if fresh:
-    print(f"not in {directory}, and fresh: {', '.join(name for name, _ in fresh)}", flush=True)
-  pick = lambda path, old: jax.numpy.asarray(released[path], old.dtype) if fits(path, old) else old
-  return jax.tree_util.tree_map_with_path(pick, params)
+  released = load_release(options.init, family)[0]["params"]
+  fresh = [name for name in options.fresh.split(",") if name]
+  for name in fresh:
+    if name not in params["params"]:
+      raise InputError(f"--config.train.fresh: no module {name!r}; choose from {', '.join(sorted(params['params']))}")
+  merged = {**released, **{name: params["params"][name] for name in fresh}}
+  wanted, got = (dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (params["params"], merged))
+  for path in sorted(wanted.keys() | got.keys(), key=str):
+    shapes = [tree[path].shape if path in tree else "nothing" for tree in (wanted, got)]
+    if shapes[0] != shapes[1]:
+      name = jax.tree_util.keystr(path, simple=True, separator="/")
+      raise InputError(
+        f"--config.train.init={options.init}: {name} is {shapes[1]}, wanted {shapes[0]}; use its config, or let this "
+        f"module start fresh with --config.train.fresh={name.split('/')[0]}"
+      )
+  return {"params": jax.tree.map(lambda new, old: jax.numpy.asarray(new, old.dtype), merged, params["params"])}
 
 
 def check_workdir(workdir: Path, config: Any) -> None:

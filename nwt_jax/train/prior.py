@@ -91,7 +91,7 @@ def make_stage(config: Any) -> Stage:
 
   initialise = jax.jit(lambda key: build.init_prior(prior, key), compiler_options=build.QUICK_COMPILE)
   params = initialise(jax.random.key(config.train.seed))
-  params = start_from(config.train.init, config.family, params)
+  params = start_from(config.train, config.family, params)
 
   def batches(first: int) -> Iterator[dict]:
     data = config.data
