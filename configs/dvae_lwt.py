@@ -73,6 +73,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
       "kl_weight": 1.0,  # beta after annealing, C.2.1
       "kl_midpoint": 5_000.0,  # C.2.1
       "kl_rate": 1e-3,  # C.2.1
+      "pixel_power": 1,  # Laplace, as eq. 7
       "pixel_weight": 0.0,
       "pixel_fade_steps": 0,
       "sampler": "gumbel",  # Alg. 1; "softmax" is the alternative of B.1.5

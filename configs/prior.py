@@ -38,6 +38,7 @@ def prior_config(family: str) -> ml_collections.ConfigDict:
         place_power=0.0,  # 0: all places weigh alike; DEPARTS above 0, see objectives.prior.loss_weights
         first_frame=1.0,  # weight of a window's first frame; DEPARTS above 1, see there
         own_errors=0.0,  # 0: predicts from true Memcodes; DEPARTS above 0, see train.prior_step.with_own_errors
+        hidden_first=0.0,  # 0: all history is there; DEPARTS above 0, see train.prior_step.make_prior_loss
       ),
       eval=dict(clips=8, frames=90),
       sample=dict(

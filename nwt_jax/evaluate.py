@@ -80,9 +80,7 @@ def talker_clips(count: int, model) -> list[dict]:
     raise InputError("this checkpoint was not trained on the talker; give the clips to measure it on with --data")
   clips = [make_clip(TEST_SEED, i, model.height, model.width) for i in range(count)]
   known = {name: name for name in model.episodes}
-  return [
-    {"video": c.frames, "audio": c.audio, "episode": known.get(c.episode, MEAN), "truth": c.truth} for c in clips
-  ]
+  return [{"video": c.frames, "audio": c.audio, "episode": known.get(c.episode, MEAN), "truth": c.truth} for c in clips]
 
 
 def talker_means(model) -> dict[str, np.ndarray]:

@@ -129,6 +129,13 @@ class Study:
     if seed == 0:
       write_png(self.output / f"{name}.png", picture)
 
+  def digits_figure(self, seed: int, name: str, pictures: np.ndarray, columns: int) -> None:
+    """Digits of the models' range [... h w] in rows of `columns`."""
+    from nwt_jax.analysis import figures
+    from nwt_jax.data.digits import unframed
+
+    self.figure(seed, name, figures.tiles(unframed(pictures.reshape(-1, *pictures.shape[-2:])), columns))
+
   def a1(self, seed: int) -> dict[str, float]:
     """A.1: a space of 46 x 46, all of it drawn; how much of it training pictures occupy; edits of one of four heads."""
     from nwt_jax.analysis import figures, permutations
@@ -140,7 +147,7 @@ class Study:
     num_codes = config.model.num_codes
     codes = digits.make_encoder(config)(gen, train.pictures)
     every = permutations.all_permutations(2, num_codes)[:, ::-1]  # head 0 along x, head 1 along y, as in the paper
-    self.figure(seed, "a1_all_generations", figures.tiles(digits.make_decoder(config)(gen, every), num_codes))
+    self.digits_figure(seed, "a1_all_generations", digits.make_decoder(config)(gen, every), num_codes)
     counts = permutations.occupancy_counts(codes, train.labels, num_codes)
     self.figure(seed, "a1_occupancy", figures.occupancy_plot(counts))
 
@@ -154,12 +161,12 @@ class Study:
       edits = permutations.head_edits(codes_of_shown, head, four.model.num_codes)
       rows += [decode(gen, part)[:, None] for part in edits]
     sheet = np.concatenate(rows, axis=1)  # [digit, picture, reconstruction, 4 heads x 8 codes, h, w]
-    self.figure(seed, "a1_head_edits", figures.tiles(sheet.reshape(-1, *sheet.shape[2:]), sheet.shape[1]))
+    self.digits_figure(seed, "a1_head_edits", sheet, sheet.shape[1])
     return {"a1.occupancy": permutations.occupancy(codes, num_codes)}
 
   def a2(self, seed: int) -> dict[str, float]:
     """A.2: digits by the nearest Memcode, for models that were told to reconstruct different things."""
-    from nwt_jax.analysis import figures, hamming
+    from nwt_jax.analysis import hamming
     from nwt_jax.train import digits
 
     config = self.config("", seed)
@@ -188,7 +195,7 @@ class Study:
         results["a2.dvae_class.critic_accuracy"] = digits.make_classifier_test(config)(state.critic, judged)
       found = hamming.nearest(queries[:QUERIES], base, 10)
       sheet = np.concatenate([judged.pictures[:QUERIES, None], train.pictures[found]], axis=1)[:, :, 0, :, :, 0]
-      self.figure(seed, f"a2_{name}_neighbours", figures.tiles(sheet.reshape(-1, *sheet.shape[2:]), 11))
+      self.digits_figure(seed, f"a2_{name}_neighbours", sheet, 11)
     return results
 
   def b15(self, seed: int) -> dict[str, float]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from nwt_jax.errors import InputError
 
-SIZE = 32  # pixels: the files' 28 with a frame of zeros, so that five halvings give one place
+SIZE = 32  # pixels: the files' 28 in a frame of background, so that five halvings give one place
+BACKGROUND = 128  # the byte that models see as 0
 FILES = {"train": "train", "test": "t10k"}
 
 
@@ -37,8 +38,17 @@ def read_digits(path: str | Path, split: str) -> Digits:
 
 
 def framed(pictures: np.ndarray) -> np.ndarray:
-  """uint8 [n 28 28] to [n 1 32 32 1]."""
-  return np.pad(pictures, ((0, 0), (2, 2), (2, 2)))[:, None, :, :, None]
+  """uint8 [n 28 28] to [n 1 32 32 1] of bytes 128 (background) to 255 (ink), which models see as 0 to 1.
+
+  GAP: MNIST's range is not given. With the background at -1, where tanh ends, a generator that has learned to draw
+  nothing but background has no gradient left, and an encoder sees one large constant.
+  """
+  return np.pad(BACKGROUND + pictures // 2, ((0, 0), (2, 2), (2, 2)), constant_values=BACKGROUND)[:, None, :, :, None]
+
+
+def unframed(pictures: np.ndarray) -> np.ndarray:
+  """Bytes of that range, of any shape, to 0 to 254, for people to look at."""
+  return 2 * (np.maximum(pictures, BACKGROUND) - BACKGROUND)
 
 
 def _find(folder: Path, name: str) -> Path:

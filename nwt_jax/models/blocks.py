@@ -56,6 +56,9 @@ def conv2d(x: Maps, kernel: Float[Array, "y x c o"], stride: int = 1, groups: in
 
 
 def _dense(x: Maps, kernel: Float[Array, "y x c o"]) -> NewMaps:
+  if any(size < 2 * taps - 1 for size, taps in zip(x.shape[2:4], kernel.shape[:2], strict=True)):
+    # An output smaller than the kernel: there the gradient by the kernel takes a CPU up to ten times as long as this.
+    return _grouped(x[..., None, :], kernel[:, :, None])
   batch = x.shape[0]
   flat = rearrange(x, "b t h w c -> (b t) h w c")
   out = jax.lax.conv_general_dilated(flat, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -102,7 +105,8 @@ class Conv(nn.Module):
 class Residual(nn.Module):
   """Table 4's "Res n x": n convolutions, one shortcut around all of them, 1 x 1 where the width changes (B.1.1).
 
-  GAP: the paper does not say where activations stand; here after each convolution, the last one after the sum.
+  GAP: the paper does not say where activations stand; here after each convolution, the last one after the sum. With 0
+  convolutions there is no block.
   """
 
   convs: int
@@ -111,6 +115,8 @@ class Residual(nn.Module):
 
   @nn.compact
   def __call__(self, x: Maps) -> NewMaps:
+    if not self.convs:
+      return x
     shortcut = x if x.shape[-1] == self.features else Conv(self.features, (1, 1, 1), gain=1.0, name="shortcut")(x)
     for index in range(self.convs):
       x = leaky_relu(x) if index else x

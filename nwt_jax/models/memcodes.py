@@ -70,6 +70,7 @@ class HardAttention(nn.Module):
   code_dim: int
   features: int
   query_init: float  # scale of the query projection at initialisation
+  normalise: bool = False  # DEPARTS when set: queries and keys of mean 0 and variance 1, so that no logit runs away
 
   def setup(self):
     if self.num_heads < 1 or self.features % self.num_heads:
@@ -83,12 +84,14 @@ class HardAttention(nn.Module):
     self.query = nn.Dense(self.features, kernel_init=small)
     self.key = nn.Dense(self.features)
     self.value = nn.Dense(self.features)
+    self.norm = nn.LayerNorm(use_bias=False, use_scale=False) if self.normalise else lambda x: x
 
   def logits(self, x: Float[Array, "b t i j d"]) -> Logits:
     """Scaled dot products of queries with the keys: chi of eq. 3, before noise and softmax."""
     query = rearrange(self.query(x), "b t i j (k d) -> b t i j k d", k=self.num_heads)
     keys = rearrange(self.key(self.codebook), "n (k d) -> n k d", k=self.num_heads)
-    return jnp.einsum("btijkd,nkd->btijkn", query, keys) / jnp.sqrt(self.features / self.num_heads)
+    products = jnp.einsum("btijkd,nkd->btijkn", self.norm(query), self.norm(keys))
+    return products / jnp.sqrt(self.features / self.num_heads)
 
   def attend(self, onehot: Float[Array, "b t i j k n"]) -> Float[Array, "b t i j d"]:
     """e_alpha V of eq. 2, heads concatenated."""

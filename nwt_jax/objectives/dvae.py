@@ -30,7 +30,8 @@ class Weights:
   kl_weight: float = struct.field(pytree_node=False)  # what beta reaches
   kl_midpoint: float = struct.field(pytree_node=False)
   kl_rate: float = struct.field(pytree_node=False)
-  pixel_weight: float = struct.field(pytree_node=False)  # of a pixel L1 that fades out, beside the features'
+  pixel_power: int = struct.field(pytree_node=False)  # of the pixels' distance: 1 or 2
+  pixel_weight: float = struct.field(pytree_node=False)  # of a pixel distance that fades out, beside the features'
   pixel_fade_steps: int = struct.field(pytree_node=False)
   sampler: str = struct.field(pytree_node=False)
 
@@ -65,7 +66,7 @@ def generator_loss(
   recon, logits = generate(key)
   beta = weights.kl_weight * schedules.logistic(step, weights.kl_midpoint, weights.kl_rate)
   kl = terms.uniform_kl(logits)
-  pixel = terms.pixel_distance(video, recon)
+  pixel = terms.pixel_distance(video, recon, weights.pixel_power)
   metrics = {"loss/kl": kl, "loss/pixel": pixel, "weight/kl": beta, **code_use(logits)}
   kl_term = terms.beta_norm(beta, video.shape, logits.shape) * kl
   if weights.reconstruction == "pixels":

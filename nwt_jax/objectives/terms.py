@@ -23,9 +23,13 @@ def feature_distance(real: Sequence[Sequence[Array]], fake: Sequence[Sequence[Ar
   )
 
 
-def pixel_distance(video: Video, recon: Video) -> Float[Array, ""]:
-  """Eq. 4's first term under a Laplace distribution: mean L1 over all pixels and the batch."""
-  return jnp.mean(jnp.abs(video - recon))
+def pixel_distance(video: Video, recon: Video, power: int) -> Float[Array, ""]:
+  """Eq. 4's first term: mean over all pixels and the batch of the difference's power.
+
+  GAP: the paper does not name eq. 4's distribution. Power 1 is Laplace, as in eq. 7, power 2 a Gaussian. Constants and
+  scales are left out.
+  """
+  return jnp.mean(jnp.abs(video - recon) ** power)
 
 
 def generator_score(scores: Sequence[Float[Array, "b"]]) -> Float[Array, ""]:

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from nwt_jax import build
-from nwt_jax.data.digits import SIZE, Digits, digit_batches, read_digits
+from nwt_jax.data.digits import SIZE, Digits, digit_batches, read_digits, unframed
 from nwt_jax.errors import InputError
 from nwt_jax.generate.render import from_pixels, to_pixels
 from nwt_jax.io.checkpoint import save_release
@@ -84,7 +84,7 @@ def make_stage(config: Any, critic: dict | None = None) -> Stage:
     codes = encode(state.gen, held_out.pictures)
     recon = decode(state.gen, codes)
     real = held_out.pictures[:, 0, :, :, 0]
-    rows = [part[: config.eval.pictures, :, :, None].repeat(3, axis=-1) for part in (real, recon)]
+    rows = [unframed(part[: config.eval.pictures, :, :, None]).repeat(3, axis=-1) for part in (real, recon)]
     write_grid(folder / "real_above_reconstruction.png", rows, columns=config.eval.pictures)
     result = {
       "pixel_l1": float(np.mean(np.abs(real.astype(np.float32) - recon.astype(np.float32))) / 127.5),

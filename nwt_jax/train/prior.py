@@ -87,7 +87,7 @@ def make_stage(config: Any) -> Stage:
   prior = build.prior(config.family, config.model)
   tx = build.optimiser(config.optim)
   objective = functools.partial(prior_loss, **objective_options(config.objective, tokens, config.data.frames))
-  loss = make_prior_loss(prior, objective, config.objective.own_errors)
+  loss = make_prior_loss(prior, objective, config.objective.own_errors, config.objective.hidden_first)
 
   initialise = jax.jit(lambda key: build.init_prior(prior, key), compiler_options=build.QUICK_COMPILE)
   params = initialise(jax.random.key(config.train.seed))
@@ -108,7 +108,7 @@ def make_stage(config: Any) -> Stage:
 
   held_out = next((t for t in (Tokens(config.data.path, "validation"), tokens) if len(t)), tokens)
   judged = [i for i, row in enumerate(held_out.index) if row["frames"] >= config.data.frames][: config.eval.clips]
-  judge = make_prior_loss(prior, objective, own_errors=0)
+  judge = make_prior_loss(prior, objective, own_errors=0, hidden_first=0)
   evaluate_loss = jax.jit(lambda params, batch, key: judge(params, batch, key)[1])
 
   def evaluate(state: PriorState, folder: Path) -> dict[str, float]:

@@ -43,12 +43,21 @@ def with_own_errors(codes: Codes, guesses: Logits, key: Array, share: float) -> 
   return jnp.where(wrong & early, jnp.argmax(guesses + one_draw, axis=-1), codes)
 
 
-def make_prior_loss(prior, objective: Callable, own_errors: float) -> Callable:
+def without_first(history: Codes, empty: int, key: Array, share: float) -> Codes:
+  """Hides the first frame of a share of the clips: its symbols become code `empty`, the one of no Memcode.
+
+  Args: history: [b t i j k]. share: of the clips. Known as word dropout (Bowman et al. 2016, arXiv 1511.06349)."""
+  hidden = jax.random.uniform(key, (history.shape[0], 1, 1, 1)) < share
+  return history.at[:, 0].set(jnp.where(hidden, empty, history[:, 0]))
+
+
+def make_prior_loss(prior, objective: Callable, own_errors: float, hidden_first: float) -> Callable:
   """Binds a FAR or MAR module: loss(params, batch, key) -> (loss, metrics), style drawn from its posterior.
 
   Args: own_errors: share of the clips whose history holds the prior's own guesses (`with_own_errors`). DEPARTS: the
     paper's priors see true Memcodes alone. A small one that has learned to carry frames over then never repairs what
-    it sampled wrong at the start of a clip."""
+    it sampled wrong at the start of a clip. hidden_first: share of the clips whose first frame is not in the history
+    (`without_first`). DEPARTS: a MAR that reads a first frame's Memcodes one after another needs no style for them."""
 
   def loss(params, batch: dict, key: Array):
     codes = batch["codes"].astype(jnp.int32)
@@ -61,6 +70,9 @@ def make_prior_loss(prior, objective: Callable, own_errors: float) -> Callable:
     if own_errors:
       guesses = forward(jax.lax.stop_gradient(params), history=jnp.full_like(codes, prior.num_codes))[0]
       history = with_own_errors(codes, guesses, jax.random.fold_in(key, 1), own_errors)
+    if hidden_first:
+      history = codes if history is None else history
+      history = without_first(history, prior.num_codes, jax.random.fold_in(key, 2), hidden_first)
     logits, mean, log_std = forward(params, history=history)
     return objective(logits, codes, mean, log_std)
 

@@ -8,23 +8,25 @@ import pytest
 from nwt_jax.models import blocks
 
 
+@pytest.mark.parametrize("height, width", [(8, 16), (4, 4)])  # larger and smaller than what the kernel takes
 @pytest.mark.parametrize(
   "kernel, stride, groups", [(4, 1, 1), (2, 1, 1), (4, 2, 1), (4, 4, 1), (8, 4, 2), (4, 2, 4), (2, 1, 4)]
 )
-def test_conv2d_equals_native(kernel, stride, groups):
-  x = jax.random.normal(jax.random.key(0), (2, 2, 8, 16, 4))
+def test_conv2d_equals_native(kernel, stride, groups, height, width):
+  x = jax.random.normal(jax.random.key(0), (2, 2, height, width, 4))
   weights = jax.random.normal(jax.random.key(1), (kernel, kernel, 4 // groups, 8))
   native = jax.lax.conv_general_dilated(
-    x.reshape(4, 8, 16, 4), weights, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    x.reshape(4, height, width, 4), weights, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"),
     feature_group_count=groups,
   )  # fmt: skip
   ours = blocks.conv2d(x, weights, stride, groups)
   np.testing.assert_allclose(ours.reshape(native.shape), native, atol=1e-4)
 
 
+@pytest.mark.parametrize("height, width", [(5, 4), (1, 1), (2, 3)])
 @pytest.mark.parametrize("kernel", [2, 3, 4])
-def test_upconv_equals_repetition_and_convolution(kernel):
-  x = jax.random.normal(jax.random.key(0), (1, 2, 5, 4, 3))
+def test_upconv_equals_repetition_and_convolution(kernel, height, width):
+  x = jax.random.normal(jax.random.key(0), (1, 2, height, width, 3))
   module = blocks.UpConv(6, kernel)
   params = module.init(jax.random.key(1), x)
   repeated = jnp.repeat(jnp.repeat(x, 2, axis=2), 2, axis=3)

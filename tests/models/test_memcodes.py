@@ -46,9 +46,11 @@ def test_gumbel_noise_is_finite_and_has_its_mean():
   np.testing.assert_allclose(noise.mean(), np.euler_gamma, atol=0.01)
 
 
-@pytest.fixture(scope="module")
-def layer():
-  module = memcodes.HardAttention(num_heads=2, num_codes=4, code_dim=6, features=8, query_init=1.0)
+@pytest.fixture(scope="module", params=[False, True])
+def layer(request):
+  module = memcodes.HardAttention(
+    num_heads=2, num_codes=4, code_dim=6, features=8, query_init=1.0, normalise=request.param
+  )
   x = jax.random.normal(jax.random.key(0), (1, 2, 3, 2, 5))
   return module, module.init(jax.random.key(1), x, None, "argmax"), x
 
@@ -62,8 +64,9 @@ def test_hard_attention_against_numpy(layer):
   values = p["codebook"] @ p["value"]["kernel"] + p["value"]["bias"]
   for head in range(2):
     part = slice(4 * head, 4 * head + 4)
-    chi = query[..., part] @ keys[:, part].T / np.sqrt(4)
-    np.testing.assert_allclose(logits[..., head, :], chi, atol=1e-5)
+    normal = lambda v: (v - v.mean(-1, keepdims=True)) / v.std(-1, keepdims=True) if module.normalise else v
+    chi = normal(query[..., part]) @ normal(keys[:, part]).T / np.sqrt(4)
+    np.testing.assert_allclose(logits[..., head, :], chi, atol=1e-4)
     np.testing.assert_allclose(out[..., part], values[chi.argmax(-1)][..., part], atol=1e-5)
   np.testing.assert_array_equal(onehot.sum(-1), 1.0)
 

@@ -24,6 +24,11 @@ def test_feature_distance_is_the_mean_of_each_map_summed():
   assert terms.feature_distance(real, fake) == pytest.approx(1 + 0.5 + 2)
 
 
+def test_pixel_distance_under_laplace_and_gauss():
+  video, recon = jnp.zeros((2, 2)), jnp.array([[1.0, -2.0], [0.0, 3.0]])
+  assert terms.pixel_distance(video, recon, 1) == 1.5 and terms.pixel_distance(video, recon, 2) == 3.5
+
+
 def test_class_terms_against_numpy():
   logits = [jax.random.normal(jax.random.key(i), (5, 4)) * 3 for i in range(2)]
   label = jnp.array([0, 3, 1, 1, 2])

@@ -39,7 +39,7 @@ def test_prior_step_lowers(module):
   params = jax.eval_shape(lambda: build.init_prior(prior, jax.random.key(0)))
   state = jax.eval_shape(lambda p: prior_step.init_state(p, tx), params)
   objective = functools.partial(prior_loss, style_kl_weight=config.objective.style_kl_weight)
-  loss = prior_step.make_prior_loss(prior, objective, config.objective.own_errors)
+  loss = prior_step.make_prior_loss(prior, objective, config.objective.own_errors, config.objective.hidden_first)
   clips, frames = config.data.batch_size, config.data.frames
   batch = {
     "codes": jax.ShapeDtypeStruct((clips, frames, 16, 14, 8), jnp.uint8),

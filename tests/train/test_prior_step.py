@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nwt_jax.objectives.prior import prior_loss
-from nwt_jax.train.prior_step import make_prior_loss, with_own_errors
+from nwt_jax.train.prior_step import make_prior_loss, with_own_errors, without_first
 from tests import priors
 
 
@@ -38,8 +38,19 @@ def test_errors_are_drawn_once_a_clip_from_the_guesses():
     assert len(set(clip[clip < 3])) <= 1
 
 
+def test_the_first_frame_is_hidden_in_a_share_of_the_clips():
+  codes = jnp.asarray(np.random.default_rng(0).integers(0, 8, (500, 3, 2, 2, 2)), jnp.int32)
+  for share in (0.0, 0.4, 1.0):
+    got = np.asarray(without_first(codes, 8, jax.random.key(1), share))
+    np.testing.assert_array_equal(got[:, 1:], codes[:, 1:])
+    hidden = (got[:, 0] == 8).all(axis=(1, 2, 3))
+    np.testing.assert_array_equal(got[~hidden, 0], np.asarray(codes)[~hidden, 0])
+    assert abs(hidden.mean() - share) < 0.07
+
+
 @pytest.mark.parametrize("family", ["far", "mar"])
-def test_own_errors_change_the_history_and_not_the_targets(family):
+@pytest.mark.parametrize("changed", [dict(own_errors=1.0, hidden_first=0.0), dict(own_errors=0.0, hidden_first=1.0)])
+def test_a_changed_history_leaves_the_targets_and_the_style(family, changed):
   module = priors.model(family)
   params, inputs = priors.parameters(module), priors.batch(module, 4)
   batch = {**inputs, "episode": inputs["episode"][:, 0]}
@@ -47,11 +58,11 @@ def test_own_errors_change_the_history_and_not_the_targets(family):
   def objective(logits, codes, mean, log_std):
     return prior_loss(logits, codes, mean, log_std, 1.0)[0], {"codes": codes, "mean": mean}
 
-  def slopes(share):
-    loss = make_prior_loss(module, objective, share)
+  def slopes(own_errors, hidden_first):
+    loss = make_prior_loss(module, objective, own_errors, hidden_first)
     return priors.jit(jax.grad(loss, has_aux=True))(params, batch, jax.random.key(2))
 
-  (plain, clean), (erring, told) = slopes(0.0), slopes(1.0)
+  (plain, clean), (erring, told) = slopes(0.0, 0.0), slopes(**changed)
   np.testing.assert_array_equal(told["codes"], inputs["codes"])
   np.testing.assert_allclose(told["mean"], clean["mean"], rtol=1e-5, atol=1e-6)  # the style is of the true clip
   assert any(jax.tree.leaves(jax.tree.map(lambda a, b: not np.allclose(a, b), plain, erring)))
