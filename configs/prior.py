@@ -78,7 +78,9 @@ def repair(config: ml_collections.ConfigDict) -> None:
   """The second part of a small prior's training, in the workdir of the first: it meets its own errors.
 
   Before, samples keep whatever is wrong in their first frame, and lips follow the speech only where a face is whole."""
-  config.objective.update(dict(place_power=0.5, first_frame=10.0, own_errors=0.6, style_kl_weight=2.0))
+  config.objective.update(
+    dict(place_power=0.5, first_frame=20.0, hidden_first=0.5, own_errors=0.6, style_kl_weight=0.5)
+  )
   config.train.steps = 8_000
 
 

@@ -1,4 +1,4 @@
-"""The Memcode layer learns: A.2's ELBO model, small, on drawn numerals; and a broken layer is seen not to."""
+"""The Memcode layer learns: A.2's ELBO model on drawn numerals; and a broken layer is seen not to."""
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +12,13 @@ from nwt_jax.models import memcodes
 from nwt_jax.train import digits
 from tests.digits import folder
 
-STEPS = 200
+STEPS = 300
 
 
 def trained(data, seed):
   config = dvae_mnist.get_config("loss=elbo")
   with config.unlocked():
-    config.data.update({"path": str(data), "batch_size": 64, "held_out": 500, "seed": seed})
-    config.model.update({"stages": ((0, 16), (0, 32), (0, 64)), "temporal": ((1, 64),), "attention_dim": 11 * 8})
+    config.data.update({"path": str(data), "held_out": 500, "seed": seed})
     config.train.seed = seed
   stage = digits.make_stage(config)
   step, state = jax.jit(stage.step, donate_argnums=0), stage.state
@@ -29,21 +28,26 @@ def trained(data, seed):
 
 
 def judged(config, params):
-  """Accuracy of the nearest Memcode; error of sampled reconstructions in units of the mean picture's."""
+  """Accuracy of the nearest Memcode; errors of reconstructions from sampled and from the likeliest Memcodes, in units
+  of the mean picture's."""
   train, held_out = digits.split(config)
   encode = digits.make_encoder(config)
   codes, base = (encode(params, part.pictures) for part in (held_out, train))
   accuracy, _ = hamming.nearest_label_accuracy(codes, held_out.labels, base, train.labels)
-  video = from_pixels(held_out.pictures)
+  video = from_pixels(jnp.asarray(held_out.pictures))
   episode = jnp.zeros(video.shape[:2], jnp.int32)
-  recon, _ = build.dvae(config.model).apply(params, video, episode, jax.random.key(0), "gumbel")
-  mean = from_pixels(train.pictures).mean(axis=0)
-  return accuracy, float(jnp.mean((recon - video) ** 2) / jnp.mean((mean - video) ** 2))
+  mean = from_pixels(jnp.asarray(train.pictures)).mean(axis=0, keepdims=True)
+
+  def error(sampler):
+    recon, _ = build.dvae(config.model).apply(params, video, episode, jax.random.key(0), sampler)
+    return float(jnp.mean((recon - video) ** 2) / jnp.mean((mean - video) ** 2))
+
+  return accuracy, error("gumbel"), error("argmax")
 
 
-def holds(accuracy, error):
-  """What a whole layer reaches here, and none of the broken ones."""
-  return accuracy > 0.5 and error < 0.8
+def holds(accuracy, sampled, likeliest):
+  """What a whole layer reaches here: codes that tell digits apart and reconstruct them, and that bear their noise."""
+  return accuracy > 0.33 and likeliest < 0.7 and sampled < 1.1 * likeliest
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +56,9 @@ def data(tmp_path_factory):
 
 
 def test_the_layer_learns(data):
-  assert holds(*judged(*trained(data, seed=0)))
+  found = judged(*trained(data, seed=0))
+  print("whole:", *(f"{value:.3f}" for value in found))
+  assert holds(*found)
 
 
 def no_noise(patch):
@@ -85,5 +91,5 @@ def test_a_broken_layer_is_seen(data, fault):
       found = judged(config, params)
   if fault is not one_head_for_all:
     found = judged(config, params)
-  print(f"{fault.__name__}: accuracy {found[0]:.3f}, error {found[1]:.3f}")
+  print(f"{fault.__name__}:", *(f"{value:.3f}" for value in found))
   assert not holds(*found)
