@@ -40,7 +40,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
       "code_dim": 64,
       "attention_dim": 32 * heads,
       "query_init": 1.0,
-      # DEPARTS: at these learning rates the logits saturate within 50 updates without, and codes are lost for good
+      # DEPARTS: after 300 updates of the ELBO the nearest neighbour is right in 0.75 with it, in 0.39 without
       "normalise": True,
       "num_episodes": 1,
       "episode_dim": 1,
@@ -54,7 +54,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
       "critics": "frozen" if loss == "frozen" else "adversarial",
       "gan_weight": 5e-3,  # gamma, C.2.1
       "gp_weight": 10.0,  # lambda, C.2.1
-      "class_weight": 1.0 if loss == "class" else 0.0,
+      # GAP: not given. At 1 the critic's features, and with them the codes, tell pictures apart rather than digits
+      "class_weight": 500.0 if loss == "class" else 0.0,
       "kl_weight": 1.0,
       "kl_midpoint": 1_000.0,
       "kl_rate": 5e-3,
@@ -65,14 +66,18 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     }
   )
   if loss in ("adv", "class"):
-    # DEPARTS: the first updates also see a fading pixel L1: from scratch the critic runs away from a generator that
-    # still draws one picture, and the codes saturate.
-    config.objective.update({"pixel_weight": 10.0, "pixel_fade_steps": 400})
+    # DEPARTS: the first updates also see a fading pixel distance: from scratch the critic runs away from a generator
+    # that still draws one picture, and the codes saturate.
+    weight, steps = {"adv": (10.0, 400), "class": (1.0, 200)}[loss]
+    config.objective.update({"pixel_weight": weight, "pixel_fade_steps": steps})
   # DEPARTS: C.2.1's rate is 1e-4, for 150,000 updates
-  config.optim = ml_collections.ConfigDict({"gen": common.adam(1e-3, warmup=100), "critic": common.adam(1e-3)})
+  decay = {"half_life": 500, "min_learning_rate": 1e-5}
+  config.optim = ml_collections.ConfigDict(
+    {"gen": common.adam(1e-3, warmup=100, **decay), "critic": common.adam(1e-3, **decay)}
+  )
   config.data = ml_collections.ConfigDict({"path": "", "batch_size": 128, "seed": 0, "held_out": 5_000, "test": False})
-  config.train = common.train(steps=3_000)
-  config.train.update({"log_every": 50, "eval_every": 1_000, "save_every": 1_000})
+  config.train = common.train(steps=1_600)
+  config.train.update({"log_every": 50, "eval_every": 800, "save_every": 800})
   config.train.update_order = "joint"
   config.train.critic_steps = 1
   config.eval = ml_collections.ConfigDict({"pictures": 16})
