@@ -25,7 +25,7 @@ def test_feature_distance_is_the_mean_of_each_map_summed():
 
 
 def test_pixel_distance_under_laplace_and_gauss():
-  video, recon = jnp.zeros((2, 2)), jnp.array([[1.0, -2.0], [0.0, 3.0]])
+  video, recon = (jnp.reshape(jnp.array(x), (2, 1, 2, 1, 1)) for x in ([0.0, 0.0, 0.0, 0.0], [1.0, -2.0, 0.0, 3.0]))
   assert terms.pixel_distance(video, recon, 1) == 1.5 and terms.pixel_distance(video, recon, 2) == 3.5
 
 
