@@ -57,7 +57,7 @@ def conv2d(x: Maps, kernel: Float[Array, "y x c o"], stride: int = 1, groups: in
 
 def _dense(x: Maps, kernel: Float[Array, "y x c o"]) -> NewMaps:
   if any(size < 2 * taps - 1 for size, taps in zip(x.shape[2:4], kernel.shape[:2], strict=True)):
-    # An output smaller than the kernel: there the gradient by the kernel takes a CPU up to ten times as long as this.
+    # An output smaller than the kernel: there a CPU takes much longer for the convolution's gradient than for this.
     return _grouped(x[..., None, :], kernel[:, :, None])
   batch = x.shape[0]
   flat = rearrange(x, "b t h w c -> (b t) h w c")

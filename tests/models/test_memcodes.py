@@ -62,11 +62,16 @@ def test_hard_attention_against_numpy(layer):
   query = np.asarray(x) @ p["query"]["kernel"] + p["query"]["bias"]
   keys = p["codebook"] @ p["key"]["kernel"] + p["key"]["bias"]
   values = p["codebook"] @ p["value"]["kernel"] + p["value"]["bias"]
+
+  def normal(vectors):
+    if not module.normalise:
+      return vectors
+    return (vectors - vectors.mean(-1, keepdims=True)) / np.sqrt(vectors.var(-1, keepdims=True) + 1e-6)
+
   for head in range(2):
     part = slice(4 * head, 4 * head + 4)
-    normal = lambda v: (v - v.mean(-1, keepdims=True)) / v.std(-1, keepdims=True) if module.normalise else v
     chi = normal(query[..., part]) @ normal(keys[:, part]).T / np.sqrt(4)
-    np.testing.assert_allclose(logits[..., head, :], chi, atol=1e-4)
+    np.testing.assert_allclose(logits[..., head, :], chi, atol=1e-5)
     np.testing.assert_allclose(out[..., part], values[chi.argmax(-1)][..., part], atol=1e-5)
   np.testing.assert_array_equal(onehot.sum(-1), 1.0)
 
