@@ -40,8 +40,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
       "code_dim": 64,
       "attention_dim": 32 * heads,
       "query_init": 1.0,
-      # DEPARTS: without it codes learn more slowly, and at other settings saturate in the first updates
-      "normalise": True,
       "num_episodes": 1,
       "episode_dim": 1,
     }

@@ -66,13 +66,10 @@ class DVAE(nn.Module):
   num_episodes: int
   episode_dim: int
   channels: int = 3
-  normalise: bool = False  # see models/memcodes.py
 
   def setup(self):
     self.encoder = Encoder(self.stem, self.stages, self.temporal, self.kernel, self.patch)
-    self.memcodes = HardAttention(
-      self.num_heads, self.num_codes, self.code_dim, self.attention_dim, self.query_init, self.normalise
-    )
+    self.memcodes = HardAttention(self.num_heads, self.num_codes, self.code_dim, self.attention_dim, self.query_init)
     self.episodes = self.param("episodes", nn.initializers.normal(1.0), (self.num_episodes, self.episode_dim))
     self.decoder = Decoder(self.stages, self.temporal, self.kernel, self.patch, self.channels)
 

@@ -62,6 +62,29 @@ def sample_onehot(logits: Float[Array, "... n"], key: Array | None, sampler: str
   return jax.lax.stop_gradient(onehot - probs) + probs
 
 
+class Query(nn.Module):
+  """The query projection, a linear layer whose start depends on data.
+
+  GAP: the paper gives no initialisations. Over the positions that the module is initialised with, every unit has mean 0
+  and standard deviation `std` (Salimans & Kingma 2016; Glow's actnorm, Kingma & Dhariwal 2018). Outputs of an untrained
+  encoder have much in common: without this all queries point one way, few codes win, and the others are lost.
+  """
+
+  features: int
+  std: float
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "b t i j d"]) -> Float[Array, "b t i j q"]:
+    def scaled(key):
+      kernel = nn.initializers.lecun_normal()(key, (x.shape[-1], self.features))
+      found = jnp.std(x @ kernel, axis=(0, 1, 2, 3))
+      return kernel * (self.std / jnp.where(found > 0, found, 1.0))[None]
+
+    kernel = self.param("kernel", scaled)
+    bias = self.param("bias", lambda _: -jnp.mean(x @ kernel, axis=(0, 1, 2, 3)))
+    return x @ kernel + bias[None, None, None, None]
+
+
 class HardAttention(nn.Module):
   """Looks a shared codebook up once a head (eq. 2-3, B.1.2): keys and values are linear projections of the codebook."""
 
@@ -69,8 +92,7 @@ class HardAttention(nn.Module):
   num_codes: int
   code_dim: int
   features: int
-  query_init: float  # scale of the query projection at initialisation
-  normalise: bool = False  # DEPARTS when set: queries and keys of mean 0 and variance 1, so that no logit runs away
+  query_init: float  # standard deviation of the queries at initialisation
 
   def setup(self):
     if self.num_heads < 1 or self.features % self.num_heads:
@@ -78,19 +100,15 @@ class HardAttention(nn.Module):
     if self.num_codes > 256:
       raise ValueError(f"{self.num_codes} codes a head do not fit the byte that a code is kept in; use 256 or fewer")
     self.codebook = self.param("codebook", nn.initializers.normal(1.0), (self.num_codes, self.code_dim))
-    # GAP: the paper does not give initialisations. Small queries start every head near the uniform distribution; at
-    # the usual scale the logits saturate while all inputs still push them the same way, and codes are lost for good.
-    small = nn.initializers.variance_scaling(self.query_init**2, "fan_in", "truncated_normal")
-    self.query = nn.Dense(self.features, kernel_init=small)
+    self.query = Query(self.features, self.query_init)
     self.key = nn.Dense(self.features)
     self.value = nn.Dense(self.features)
-    self.norm = nn.LayerNorm(use_bias=False, use_scale=False) if self.normalise else lambda x: x
 
   def logits(self, x: Float[Array, "b t i j d"]) -> Logits:
     """Scaled dot products of queries with the keys: chi of eq. 3, before noise and softmax."""
     query = rearrange(self.query(x), "b t i j (k d) -> b t i j k d", k=self.num_heads)
     keys = rearrange(self.key(self.codebook), "n (k d) -> n k d", k=self.num_heads)
-    products = jnp.einsum("btijkd,nkd->btijkn", self.norm(query), self.norm(keys))
+    products = jnp.einsum("btijkd,nkd->btijkn", query, keys)
     return products / jnp.sqrt(self.features / self.num_heads)
 
   def attend(self, onehot: Float[Array, "b t i j k n"]) -> Float[Array, "b t i j d"]:

@@ -73,7 +73,7 @@ def make_stage(config: Any, critic: dict | None = None) -> Stage:
     raise InputError(f"{jax.process_count()} processes, but MNIST is small: start one")
   train, held_out = split(config)
   model = build.dvae(config.model)
-  state, step = make_update(config, model, (SIZE, SIZE, 1), critic)
+  state, step = make_update(config, model, train.pictures[:CHUNK], critic)
   encode, decode = make_encoder(config), make_decoder(config)
   judge = make_classifier_test(config)
 

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from nwt_jax import build
-from nwt_jax.data.batches import video_batches
+from nwt_jax.data.batches import long_enough, video_batches
 from nwt_jax.data.clips import Clips
 from nwt_jax.errors import InputError
-from nwt_jax.generate.render import make_decoder, make_encoder
+from nwt_jax.generate.render import from_pixels, make_decoder, make_encoder
 from nwt_jax.io.checkpoint import save_release
 from nwt_jax.measure.similarity import ssim
 from nwt_jax.objectives.dvae import make_losses
@@ -23,6 +23,8 @@ from nwt_jax.train.pictures import write_grid, write_pairs
 
 # Of the progress line
 SHOW = ("loss/recon", "loss/pixel", "loss/kl", "loss/gradient_penalty", "codes/used", "codes/perplexity")
+
+START_CLIPS, START_FRAMES = 16, 4  # of the windows that networks are initialised with
 
 
 def card(config: Any, metadata: dict, state: DVAEState) -> dict:
@@ -59,11 +61,20 @@ def evaluation_clips(path: str, count: int, frames: int) -> list[dict]:
   return [{**clip, "video": clip["video"][:frames]} for clip in chosen]
 
 
-def make_update(config: Any, model, size: tuple[int, int, int], critic: dict | None = None):
+def first_windows(clips: Clips, frames: int) -> np.ndarray:
+  """Short windows from all over the clips: what networks are initialised with. Returns: uint8 [b t h w 3]."""
+  frames = min(frames, START_FRAMES)
+  fit = long_enough(clips, frames)
+  chosen = [fit[i * len(fit) // START_CLIPS] for i in range(START_CLIPS)]
+  middle = lambda i: (clips.index[i]["frames"] - frames) // 2
+  return np.stack([clips.window(i, middle(i), frames)["video"] for i in chosen])
+
+
+def make_update(config: Any, model, first: np.ndarray, critic: dict | None = None):
   """Networks and their update, for clips or pictures.
 
-  Args: model: the generator. size: rows, columns and colours of a frame. critic: parameters for the critics instead of
-    fresh ones.
+  Args: model: the generator. first: frames to initialise with, uint8 [b t h w c] (see models.memcodes.Query). critic:
+    parameters for the critics instead of fresh ones.
   Returns: the state at step 0, and (state, batch) -> (state, metrics).
   Raises: InputError: an objective that the data or the critics cannot serve.
   """
@@ -73,20 +84,20 @@ def make_update(config: Any, model, size: tuple[int, int, int], critic: dict | N
   if weights.class_weight and not config.num_classes:
     raise InputError("--config.objective.class_weight needs clips with classes, which only MNIST has; set it to 0")
   critics = build.critics(config.critics, config.num_classes)
-  video, episode = jnp.zeros((1, 2, *size)), jnp.zeros((1, 2), jnp.int32)
 
   @functools.partial(jax.jit, compiler_options=build.QUICK_COMPILE)
-  def initialise(key):
+  def initialise(key, first):
     key_gen, key_critic = jax.random.split(key)
+    video, episode = from_pixels(first), jnp.zeros(first.shape[:2], jnp.int32)
     gen = model.init(key_gen, video, episode, key_gen, weights.sampler)
-    return gen, critics.init(key_critic, video) if weights.reconstruction != "pixels" else {}
+    return gen, critics.init(key_critic, video[:1]) if weights.reconstruction != "pixels" else {}
 
   tx_gen, tx_critic = build.optimiser(config.optim.gen), build.optimiser(config.optim.critic)
   losses = make_losses(model.apply, critics.apply, weights)
   step = make_dvae_step(
     losses, tx_gen, tx_critic, config.train.seed, config.train.update_order, config.train.critic_steps
   )
-  gen, fresh = initialise(jax.random.key(config.train.seed))
+  gen, fresh = initialise(jax.random.key(config.train.seed), first)
   gen, critic = start_from(config.train, "dvae", gen), fresh if critic is None else critic
   return init_state(gen, critic, tx_gen, tx_critic), step
 
@@ -103,7 +114,7 @@ def make_stage(config: Any) -> Stage:
       f"frames of {metadata['height']} x {metadata['width']} do not divide by {model.downsampling}; "
       "prepare the data with other --height and --width"
     )
-  state, step = make_update(config, model, (metadata["height"], metadata["width"], model.channels))
+  state, step = make_update(config, model, first_windows(train_clips, config.data.frames))
 
   def batches(first: int) -> Iterator[dict]:
     data = config.data
