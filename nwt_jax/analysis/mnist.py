@@ -1,6 +1,6 @@
 """The paper's study of Memcodes on MNIST: appendix A, and the ablation of B.1.5.
 
-  python -m nwt_jax.analysis.mnist --data=DIR --output=out/mnist
+  python -m nwt_jax.analysis.mnist --data=tfds --output=out/mnist
   python -m nwt_jax.analysis.mnist --data=DIR --output=out/mnist --experiment=a2 --seeds=1
 
 Trains each model for each seed (a run that was cut off goes on where it was) and writes results.json and PNG figures.
@@ -31,7 +31,7 @@ QUERIES = 8  # rows of Figure 4
 
 def define_flags() -> None:
   """Defines this program's options; in a function, so that tests can import the file beside other programs."""
-  flags.DEFINE_string("data", None, "Folder with MNIST's four idx files (.gz or not).")
+  flags.DEFINE_string("data", None, "Folder with MNIST's four idx files (.gz or not), or tfds: download them.")
   flags.DEFINE_string("output", None, "Folder for results.json, the figures and the training runs.")
   flags.DEFINE_enum("experiment", "all", ["all", "a1", "a2", "b15"], "Which part.")
   flags.DEFINE_integer("seeds", 3, "Runs of each model; the table gives mean and spread.", lower_bound=1)

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow_datasets as tfds
 
 from nwt_jax.errors import InputError
 
 SIZE = 32  # pixels: the files' 28 in a frame of background, so that five halvings give one place
 BACKGROUND = 128  # the byte that models see as 0
+DOWNLOAD = "tfds"  # instead of a folder
 FILES = {"train": "train", "test": "t10k"}
 
 
@@ -26,12 +28,13 @@ class Digits(NamedTuple):
 def read_digits(path: str | Path, split: str) -> Digits:
   """Reads a split of MNIST.
 
-  Args: path: folder with train-images-idx3-ubyte and its three fellows, .gz or not. split: "train" (60,000)
-    or "test" (10,000).
-  Raises: InputError: files that are missing or damaged.
+  Args: path: folder with train-images-idx3-ubyte and its three fellows, .gz or not; or DOWNLOAD, for those that
+    TensorFlow Datasets downloads. split: "train" (60,000) or "test" (10,000).
+  Raises: InputError: files that are missing or damaged, or no network.
   """
-  pictures = read_idx(_find(Path(path), f"{FILES[split]}-images-idx3-ubyte"), 3)
-  labels = read_idx(_find(Path(path), f"{FILES[split]}-labels-idx1-ubyte"), 1)
+  find = _download if str(path) == DOWNLOAD else lambda name: _find(Path(path), name)
+  pictures = read_idx(find(f"{FILES[split]}-images-idx3-ubyte"), 3)
+  labels = read_idx(find(f"{FILES[split]}-labels-idx1-ubyte"), 1)
   if len(pictures) != len(labels) or pictures.shape[1:] != (28, 28):
     raise InputError(f"{path}: pictures {pictures.shape} and labels {labels.shape} of {split} do not belong together")
   return Digits(framed(pictures), labels.astype(np.int32))
@@ -55,7 +58,23 @@ def _find(folder: Path, name: str) -> Path:
   for path in (folder / f"{name}.gz", folder / name):
     if path.is_file():
       return path
-  raise InputError(f"{folder} has no {name}.gz; give the folder with MNIST's four idx files")
+  raise InputError(f"{folder} has no {name}.gz; give the folder with MNIST's four idx files, or {DOWNLOAD!r}")
+
+
+def _download(name: str) -> Path:
+  """One of MNIST's files, downloaded once, from the address and with the checksum that TFDS has for it.
+
+  Its builder of MNIST is not used: it reads these files through TensorFlow.
+  """
+  known = tfds.image_classification.MNIST.url_infos
+  url = next(url for url in known if url.endswith(f"/{name}.gz"))
+  folder = Path(tfds.core.constants.DATA_DIR).expanduser() / "downloads"
+  try:
+    manager = tfds.download.DownloadManager(download_dir=folder, url_infos=known, force_checksums_validation=True)
+    return Path(manager.download(url))
+  except (OSError, tfds.download.DownloadError, tfds.core.download.download_manager.NonMatchingChecksumError) as error:
+    why = (str(error).strip() or type(error).__name__).splitlines()[0]
+    raise InputError(f"{url} cannot be downloaded ({why}); give a folder with MNIST's four idx files") from error
 
 
 def read_idx(path: Path, axes: int) -> np.ndarray:

@@ -1,7 +1,15 @@
 """MNIST's files: what is read, what is refused, and batches as a function of the step."""
 
+import functools
+import hashlib
+import http.server
+import threading
+
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download.checksums import UrlInfo
+from tensorflow_datasets.core.utils import Size
 
 from nwt_jax.data.digits import digit_batches, read_digits, unframed
 from nwt_jax.errors import InputError
@@ -39,6 +47,40 @@ def test_bad_files_are_refused_in_a_line(tmp_path):
   write_idx(root / "t10k-labels-idx1-ubyte", np.zeros(3))
   with pytest.raises(InputError, match="do not belong together"):
     read_digits(root, "test")
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+  """MNIST's files at an address that TFDS knows, and an empty cache. Yields: the folder that is served."""
+  root = folder(tmp_path / "served")
+  for path in root.glob("*ubyte"):
+    write_idx(path.with_name(f"{path.name}.gz"), np.frombuffer(path.read_bytes()[8:], np.uint8))
+    path.unlink()
+  handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(root))
+  with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    known = {}
+    for path in root.glob("*.gz"):
+      content = path.read_bytes()
+      url = f"http://127.0.0.1:{server.server_port}/{path.name}"
+      known[url] = UrlInfo(Size(len(content)), hashlib.sha256(content).hexdigest(), path.name)
+    monkeypatch.setattr(tfds.image_classification.MNIST, "url_infos", known)
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path / "cache"))
+    yield root
+    server.shutdown()
+
+
+def test_digits_are_downloaded_once_and_checked(served):
+  expected = read_digits(served, "test")
+  for path in served.glob("t10k-labels*"):
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+  with pytest.raises(InputError, match="t10k-labels-idx1-ubyte.gz cannot be downloaded.*give a folder"):
+    read_digits("tfds", "test")
+  got = read_digits("tfds", "train")
+  for path in served.iterdir():
+    path.unlink()  # the second time they come from the cache
+  np.testing.assert_array_equal(read_digits("tfds", "train").pictures, got.pictures)
+  assert (len(got.labels), len(expected.labels)) == (40, 12)
 
 
 def test_a_batch_is_a_function_of_its_number(tmp_path):
