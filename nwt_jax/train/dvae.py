@@ -40,14 +40,22 @@ def card(config: Any, metadata: dict, state: DVAEState) -> dict:
   }
 
 
-def collapse_warning(num_codes: int):
-  """Builds metrics -> warning: a head that uses one code only, of `num_codes`."""
+def collapse_warning(num_codes: int, batch_size: int):
+  """Builds metrics -> warning: a head that uses one code only, or less than a quarter of those that a batch could.
+
+  Args: batch_size: clips in a batch, each of at least one Memcode.
+  """
+  wanted = max(2, min(num_codes, batch_size) // 4)
 
   def warn(metrics: dict[str, float]) -> str | None:
-    if metrics["codes/used_min"] >= min(2.0, num_codes):
+    least = metrics["codes/used_min"]
+    if least >= wanted:
       return None
-    used = " ".join(f"{value:.1f}" for name, value in metrics.items() if name.startswith("codes/perplexity_by_head"))
-    return f"codebook collapse: a head uses one of {num_codes} codes; perplexity by head {used} (see model.query_init)"
+    perplexity = (f"{value:.1f}" for name, value in metrics.items() if name.startswith("codes/perplexity_by_head"))
+    return (
+      f"codebook collapse: a head uses {least:.0f} of {num_codes} codes; perplexity by head {' '.join(perplexity)} "
+      "(see models.memcodes.Query)"
+    )
 
   return warn
 
@@ -159,5 +167,5 @@ def make_stage(config: Any) -> Stage:
     evaluate=evaluate,
     export=export,
     show=SHOW,
-    warn=collapse_warning(config.model.num_codes),
+    warn=collapse_warning(config.model.num_codes, config.data.batch_size),
   )

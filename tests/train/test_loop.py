@@ -104,10 +104,13 @@ def test_a_checkpoint_of_another_optimiser_is_refused(stage1, dataset):  # noqa:
 
 
 def test_one_collapsed_head_is_a_warning():
-  warn = dvae.collapse_warning(8)
+  warn = dvae.collapse_warning(8, batch_size=4)
   healthy = {"codes/used": 7.0, "codes/used_min": 2.0, "codes/perplexity_by_head/0": 5.0}
   assert warn(healthy) is None
   assert "codebook collapse" in warn({**healthy, "codes/used_min": 1.0})  # the other heads keep the mean high
+  many = dvae.collapse_warning(46, batch_size=128)
+  assert "a head uses 6 of 46 codes" in many({**healthy, "codes/used_min": 6.0})
+  assert many({**healthy, "codes/used_min": 30.0}) is None
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
