@@ -98,7 +98,7 @@ class NWT:
       temperature: of sampling; 0 takes the likeliest code; None: what the checkpoint's card advises, or 1.
       episode: a name of `self.episodes`, or changes on the way: "A,B@2.5,A@5.0" (seconds); "mean": the mean embedding;
         None: the checkpoint's first.
-      style_seed: draws the style (`generate.style.draw`); None: `seed`.
+      style_seed: draws the style, one for each episode (`generate.style.draw`); None: `seed`.
       style_from: takes the style of this video (a file, or frames uint8 [t h w 3] of the checkpoint's size) instead.
       style: changes single variates afterwards: "3=+2.0" or "3=+2.0,5=-1.0".
       chunk_frames: frames sampled at once.
@@ -126,7 +126,7 @@ class NWT:
       variates = self.style_of(clip)
     else:
       key = jax.random.fold_in(jax.random.key(seed if style_seed is None else style_seed), STYLE_DRAW)
-      variates = styles.draw(self.prior, self._prior_params, key, int(numbers[0]))
+      variates = styles.draw_track(self.prior, self._prior_params, key, numbers)
     variates = styles.edit(variates, style) if style else variates
     return Generation(self, recording, numbers, variates, jax.random.key(seed), float(temperature), chunk_frames)
 
@@ -207,13 +207,14 @@ class NWT:
       start, stop = first - self.prior.look_back, first + size + self.prior.look_ahead
       around = np.arange(start, stop)
       inside = ((around >= 0) & (around < total)).astype(np.float32)
+      held = np.clip(around, 0, total - 1)
       codes, state = chunk(
         self._prior_params,
         state,
         job.sound.mel(start, stop)[None],
         inside[None],
-        job.style,
-        job.numbers[np.clip(around, 0, total - 1)][None],
+        job.style if job.style.ndim == 2 else job.style[:, held],
+        job.numbers[held][None],
         job.key[None],
         jnp.int32(first),
         jnp.float32(job.temperature),

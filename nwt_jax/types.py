@@ -12,5 +12,6 @@ Codes = Int[Array, "b t i j k"]  # Memcodes: one symbol per head
 Logits = Float[Array, "b t i j k n"]
 Mel = Float[Array, "b s m"]  # natural logarithm of the power mel spectrogram, Table 7
 Episode = Int[Array, "b t"]  # per frame; -1 asks for the mean of the embedding table
-Style = Float[Array, "b z"]
+Style = Float[Array, "b z"]  # of a whole clip
+StyleTrack = Style | Float[Array, "b t z"]  # of a whole clip, or of each frame where it changes on the way
 Valid = Float[Array, "b t"]  # 1 inside the clip, 0 in the padding around it

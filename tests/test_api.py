@@ -98,14 +98,20 @@ def test_the_temperature_is_the_cards_unless_one_is_given(model, speech, monkeyp
   assert model.generate(speech, RATE, temperature=0).temperature == 0
 
 
-def test_a_style_is_drawn_from_the_bank_for_the_first_episode(model, speech, monkeypatch):
+def test_each_episode_has_a_style_from_the_bank(model, speech, monkeypatch):
   mean = jnp.array([[1.0], [2.0], [3.0]]) * jnp.ones((3, model.prior.style_dim))
   styles = {"mean": mean, "log_std": jnp.full_like(mean, -20.0), "episode": jnp.arange(3)}
   monkeypatch.setattr(model, "_prior_params", {**model._prior_params, "styles": styles})
-  number = model.episodes.index("bob")
-  job = model.generate(speech, RATE, seed=1, episode="bob,ann@0.5")
-  np.testing.assert_allclose(job.style, mean[number][None], atol=1e-6)
-  assert collect(job)[1].shape[0] == 31  # a collection that the model does not know does not disturb it
+  ann, bob = map(model.episodes.index, ("ann", "bob"))
+  one = model.generate(speech, RATE, seed=1, episode="bob")
+  np.testing.assert_allclose(one.style, mean[bob][None], atol=1e-6)
+  job = model.generate(speech, RATE, seed=1, episode="bob,ann@0.5", chunk_frames=8)
+  np.testing.assert_allclose(job.style[0], mean[np.array([bob] * 15 + [ann] * 16)], atol=1e-6)
+  codes = collect(job)[1]  # a collection that the model does not know does not disturb it
+  np.testing.assert_array_equal(codes[:15], collect(one)[1][:15])
+  assert (model.differences(job, codes) < 1e-4).all()
+  edited = model.generate(speech, RATE, seed=1, episode="bob,ann@0.5", style="2=-4").style
+  assert edited.shape == job.style.shape and (edited[..., 2] == -4).all()
 
 
 def test_style_is_copied_from_a_video(model, speech, tmp_path):

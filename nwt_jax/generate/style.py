@@ -9,7 +9,7 @@ from jaxtyping import Array, Int, Key
 
 from nwt_jax.errors import InputError
 from nwt_jax.models.prior import Prior
-from nwt_jax.types import Codes, Style
+from nwt_jax.types import Codes, Style, StyleTrack
 
 
 def sample(model: Prior, keys: Key[Array, " b"]) -> Style:
@@ -35,6 +35,18 @@ def draw(model: Prior, variables: dict, key: Key[Array, ""], episode: int) -> St
   return (styles["mean"][clip] + jnp.exp(styles["log_std"][clip]) * sample(model, noise[None])[0])[None]
 
 
+def draw_track(model: Prior, variables: dict, key: Key[Array, ""], numbers: np.ndarray) -> StyleTrack:
+  """The style of each frame where the episode changes on the way: every episode has its own draw.
+
+  Held from one episode to the next, a style of the first one's clips draws the second one's person less sharply.
+
+  Args: numbers: the episode of each frame [t]. Returns: [1 z] for one episode, else [1 t z].
+  """
+  found, places = np.unique(numbers, return_inverse=True)
+  drawn = jnp.concatenate([draw(model, variables, key, int(number)) for number in found])
+  return drawn if len(found) == 1 else drawn[places][None]
+
+
 def bank(model: Prior, variables: dict, codes: Codes, episode: Int[Array, " b"]) -> dict:
   """The collection "styles" that `draw` draws from. Args: codes: windows of training clips [b t i j k]."""
   mean, log_std = model.apply(variables, codes, method="style_posterior")
@@ -50,7 +62,7 @@ def copy(model: Prior, params, codes: Codes, keys: Key[Array, " b"] | None = Non
   return mean if keys is None else mean + jnp.exp(log_std) * sample(model, keys)
 
 
-def edit(style: Style, text: str) -> Style:
+def edit(style: StyleTrack, text: str) -> StyleTrack:
   """Sets variates by hand.
 
   Args: text: "3=+2.0" or "3=2, 5=-1" sets single variates, counted from 0; a list of numbers sets all of them.
@@ -72,4 +84,4 @@ def edit(style: Style, text: str) -> Style:
     raise InputError(f'style has {len(values)} numbers, this model wants {size}; to set single variates write "3=+2.0"')
   if not all(0 <= variate < size for variate in variates):
     raise InputError(f"style {text!r} names a variate that is not there; this model has 0 to {size - 1}")
-  return style.at[:, jnp.array(variates)].set(jnp.array(values, style.dtype)[None])
+  return style.at[..., jnp.array(variates)].set(jnp.array(values, style.dtype))

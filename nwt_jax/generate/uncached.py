@@ -6,11 +6,18 @@ from jaxtyping import Array, Float, Key, UInt8
 
 from nwt_jax.generate.noise import frame_noise
 from nwt_jax.models.prior import Prior
-from nwt_jax.types import Codes, Episode, Mel, Style
+from nwt_jax.types import Codes, Episode, Mel, StyleTrack
 
 
 def redraw(
-  model: Prior, params, codes: Codes, mel: Mel, style: Style, episode: Episode, keys: Key[Array, " b"], temperature
+  model: Prior,
+  params,
+  codes: Codes,
+  mel: Mel,
+  style: StyleTrack,
+  episode: Episode,
+  keys: Key[Array, " b"],
+  temperature,
 ) -> tuple[UInt8[Array, "b t i j k"], Float[Array, "b t i j k"]]:
   """Draws every code of a sample again, each from the codes before it, with the same noise but no cache.
 

@@ -125,7 +125,7 @@ class ConcatLinear(nn.Module):
     self.bias = self.param("bias", nn.initializers.zeros, (self.features,))
 
   def condition(
-    self, audio: Float[Array, "b t i j a"], style: Float[Array, "b 1 i j s"], episode: Float[Array, "b t e"]
+    self, audio: Float[Array, "b t i j a"], style: Float[Array, "b _ i j s"], episode: Float[Array, "b t e"]
   ) -> Float[Array, "b t i j f"]:
     """The part of the projection that decoding does not change, bias included."""
     x, a, s, _ = self.widths

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from nwt_jax.models.causal import CausalConv3D, ResidualBlock, for_mish, mish, row_widths
 from nwt_jax.models.prior import Prior
 from nwt_jax.models.spatial import upsample
-from nwt_jax.types import Codes, Episode, Logits, Mel, Style
+from nwt_jax.types import Codes, Episode, Logits, Mel, StyleTrack
 
 Cache = tuple[tuple[Float[Array, "b _ u v _"], ...], ...]  # past inputs of every row of every block
 
@@ -80,7 +80,7 @@ class FAR(Prior):
     logits = self.logits(x[:, :, : self.grid[0], : self.grid[1]])
     return rearrange(logits, "b t i j (k n) -> b t i j k n", k=self.num_heads), tuple(kept)
 
-  def __call__(self, codes: Codes, mel: Mel, style: Style, episode: Episode, valid=None) -> Logits:
+  def __call__(self, codes: Codes, mel: Mel, style: StyleTrack, episode: Episode, valid=None) -> Logits:
     """Teacher-forced logits of whole clips; frame t sees the codes of frames before t."""
     previous = jnp.pad(codes[:, :-1], ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)), constant_values=self.num_codes)
     return self.frame(previous, self.condition(mel, style, episode, valid), None)[0]

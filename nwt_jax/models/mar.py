@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from nwt_jax.models.causal import CausalConv1D, ResidualBlock, roll, row_widths
 from nwt_jax.models.prior import Prior
-from nwt_jax.types import Codes, Episode, Logits, Mel, Style
+from nwt_jax.types import Codes, Episode, Logits, Mel, StyleTrack
 
 History = tuple[tuple[Float[Array, "b _ _"], ...], ...]  # a linear buffer for every row of every block
 
@@ -81,7 +81,7 @@ class MAR(Prior):
       kept.append(past)
     return rearrange(self.logits(x), "b w (k n) -> b w k n", k=self.num_heads), tuple(kept)
 
-  def __call__(self, codes: Codes, mel: Mel, style: Style, episode: Episode, valid=None) -> Logits:
+  def __call__(self, codes: Codes, mel: Mel, style: StyleTrack, episode: Episode, valid=None) -> Logits:
     """Teacher-forced logits of whole clips; a Memcode sees those before it in the raster of its clip."""
     flat = rearrange(codes, "b t i j k -> b (t i j) k")
     previous = jnp.pad(flat[:, :-1], ((0, 0), (1, 0), (0, 0)), constant_values=self.num_codes)

@@ -5,11 +5,12 @@ FAR and MAR are this with a decoder; a head-level strategy (HAR) would be a thir
 
 import flax.linen as nn
 import jax.numpy as jnp
+from einops import rearrange
 from jaxtyping import Array, Float
 
 from nwt_jax.models import conditioning
 from nwt_jax.models.spatial import Tower
-from nwt_jax.types import Codes, Episode, Logits, Mel, Style
+from nwt_jax.types import Codes, Episode, Logits, Mel, Style, StyleTrack
 
 
 class Prior(nn.Module):
@@ -77,14 +78,16 @@ class Prior(nn.Module):
     embed = self.embed if self.share_embedding else self.style_embed
     return self.style_encoder(embed(codes), valid)
 
-  def condition(self, mel: Mel, style: Style, episode: Episode, valid=None) -> tuple[Float[Array, "b t ..."], ...]:
+  def condition(self, mel: Mel, style: StyleTrack, episode: Episode, valid=None) -> tuple[Float[Array, "b t ..."], ...]:
     """Everything that decoding needs from outside: for each block, the conditioning's share of its linear projection.
 
     Args: mel: [b s m], s = mel_stride * frames. episode: [b t]. valid: optional [b t].
     Returns: one array a block, FAR: [b t u v f] at the decoder's grid, MAR: [b t p f] with places in raster order."""
     audio = self.audio_upsampler(self.audio_encoder(mel, valid), valid)
-    # The style holds for a clip without end: one frame that goes on to both sides, broadcast over time.
-    styled = self.style_upsampler(style[:, None], endless=True)
+    # A style holds for a clip without end: one frame that goes on to both sides. One style is broadcast over time.
+    frames = style[:, None] if style.ndim == 2 else style
+    styled = self.style_upsampler(rearrange(frames, "b t z -> (b t) 1 z"), endless=True)
+    styled = rearrange(styled, "(b t) 1 i j s -> b t i j s", b=len(frames))
     told = self.episode_embedding(episode)
     return tuple(self.arrange(linear.condition(audio, styled, told)) for linear in self.linears)
 
