@@ -4,7 +4,7 @@
   python -m nwt_jax.prepare --talker=400 --height=64 --width=56 --output=data/talker
 
 Each clip becomes frames of one size at 30 a second and the log-mel spectrogram of its sound. Pictures are stretched to
-the size asked for, so crop beforehand what has another shape.
+the size asked for: cut what has another shape with --crop.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ def define_flags():
   flags.DEFINE_integer("talker", None, "Instead of videos: so many clips of the synthetic talker.", lower_bound=1)
   flags.DEFINE_string("output", None, "Folder to make.")
   flags.DEFINE_string("episodes", None, "CSV with the columns clip and episode (or session), optionally source.")
+  flags.DEFINE_string("crop", None, "The part of each picture to keep, WIDTHxHEIGHT+LEFT+TOP in pixels.")
   flags.DEFINE_integer("height", 256, "Frame height in pixels.", lower_bound=16, upper_bound=4096)
   flags.DEFINE_integer("width", 224, "Frame width in pixels.", lower_bound=16, upper_bound=4096)
   flags.DEFINE_integer("fps", 30, "Frames per second.")
@@ -48,6 +49,7 @@ def main(argv):
     episodes=options.episodes,
     height=options.height,
     width=options.width,
+    crop=options.crop,
     fps=options.fps,
     seed=options.seed,
     holdout=options.holdout_episodes,
@@ -64,6 +66,7 @@ def prepare(
   episodes=None,
   height=256,
   width=224,
+  crop=None,
   fps=30,
   seed=0,
   holdout=(),
@@ -76,19 +79,21 @@ def prepare(
   Args: as the flags of the same names; pattern is --input, holdout is --holdout_episodes.
   Returns: the data set's metadata.
   Raises: InputError: see the line it carries.
-  Source: appendix D, steps 7 to 10.
+  Source: appendix D, steps 3 and 7 to 10.
   """
   from nwt_jax.data import builder, progress, sources, splits
-  from nwt_jax.io import audio
+  from nwt_jax.io import audio, video
 
   if (pattern is None) == (talker is None):
     raise InputError("give either --input=VIDEOS or --talker=N")
   if fps * audio.HOP * audio.MEL_FRAMES != audio.SAMPLE_RATE:
     raise InputError(f"--fps={fps}: the models hear four mel rows a frame, which is 30 frames a second; leave it out")
-  picture = sources.Picture(height, width, fps, image_format)
+  picture = sources.Picture(height, width, fps, image_format, str(video.Box.parse(crop)) if crop else "")
   if talker is not None:
     if episodes:
       raise InputError("--episodes belongs to --input; the talker has episodes of its own")
+    if crop:
+      raise InputError("--crop belongs to --input; the talker is drawn at the size asked for")
     clips, order = sources.talker_clips(talker, seed)
     entries = [splits.Entry(clip.name, clip.episode, f"clip {clip.name}") for clip in clips]
     stamps = [f"talker {talker}"]

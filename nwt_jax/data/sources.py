@@ -25,12 +25,14 @@ DEFAULT_EPISODE = "default"
 
 @dataclass(frozen=True)
 class Picture:
-  """How frames are stored: height and width in pixels, frames per second, "jpeg" or "png"."""
+  """How frames are stored: height and width in pixels, frames per second, "jpeg" or "png"; the part of a video that is
+  kept (WIDTHxHEIGHT+LEFT+TOP, "" for all)."""
 
   height: int
   width: int
   fps: int
   image_format: str
+  crop: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class FileClip:
 
   def read(self, picture):
     """Returns: frames uint8 RGB [t, h, w, 3], audio float32 [samples], truth None. Raises: InputError."""
-    frames = video.read_video(self.path, picture.fps, picture.height, picture.width)
+    crop = video.Box.parse(picture.crop) if picture.crop else None
+    frames = video.read_video(self.path, picture.fps, picture.height, picture.width, crop)
     return frames, sound.read_audio(self.path), None
 
 

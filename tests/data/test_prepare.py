@@ -102,6 +102,16 @@ def test_jpeg_is_close_and_a_window_is_a_part(folder, dataset, tmp_path):
   assert len(Clips(tmp_path / "j", "test")) == 0
 
 
+def test_pictures_are_cropped(folder, tmp_path):
+  prepare.prepare(tmp_path / "cut", str(folder), height=16, width=16, image_format="png", crop="20x24+8+4")
+  (name, (_, clip)), *_ = all_clips(tmp_path / "cut").items()
+  path = sources.find_files(str(folder))[name]
+  wanted = video.read_video(path, height=16, width=16, crop=video.Box.parse("20x24+8+4"))
+  np.testing.assert_array_equal(clip["video"], wanted)
+  assert (wanted != video.read_video(path, height=16, width=16)).any()
+  assert builder.read_metadata(tmp_path / "cut", "clips", "")["crop"] == "20x24+8+4"
+
+
 def test_a_held_out_episode_has_no_number(folder, tmp_path):
   made = prepare.prepare(
     tmp_path / "h", pattern=str(folder), episodes=folder / "clips.csv", height=16, width=16, holdout=["green"]
@@ -232,6 +242,7 @@ def test_the_program_refuses_in_a_line(refused, tmp_path):
   assert "--output" in refused("prepare", f"--input={tmp_path}")
   assert "no video file" in refused("prepare", f"--input={tmp_path}/*.mp4", f"--output={tmp_path / 'o'}")
   assert "four mel rows" in refused("prepare", f"--input={tmp_path}", "--fps=25", f"--output={tmp_path / 'o'}")
+  assert "write WIDTHxHEIGHT" in refused("prepare", f"--input={tmp_path}", "--crop=1:2", f"--output={tmp_path / 'o'}")
   assert os.listdir(tmp_path) == []
 
 
