@@ -5,8 +5,8 @@
 #   EPISODES=clips.csv VARIANT=demo scripts/your_clips.sh 'videos/*.mp4' runs/mine
 #
 # VARIANT  size of the models: demo (the shipped talker's; the default), tiny (to try the way), or empty: the paper's.
-# EPISODES csv with the columns clip and episode.  STEPS: training steps of each stage, instead of the config's; MAR
-# has two parts of so many.
+# EPISODES csv with the columns clip and episode.  CROP: WIDTHxHEIGHT+LEFT+TOP, the part of each picture to keep.
+# STEPS: training steps of each stage, instead of the config's; MAR has two parts of so many.
 # Every step may be run again: finished ones are kept, interrupted training goes on.
 set -euo pipefail
 clips=${1:?a folder or a quoted glob of videos}
@@ -21,8 +21,10 @@ esac
 suffix=${variant:+:$variant}
 steps=(${STEPS:+"--config.train.steps=$STEPS"})
 episodes=(${EPISODES:+"--episodes=$EPISODES"})
+crop=(${CROP:+"--crop=$CROP"})
 
-"$python" -m nwt_jax.prepare --input="$clips" --output="$runs/clips" ${size[@]+"${size[@]}"} ${episodes[@]+"${episodes[@]}"}
+"$python" -m nwt_jax.prepare --input="$clips" --output="$runs/clips" \
+  ${size[@]+"${size[@]}"} ${episodes[@]+"${episodes[@]}"} ${crop[@]+"${crop[@]}"}
 "$python" -m nwt_jax.main --config="configs/dvae_lwt.py$suffix" --workdir="$runs/dvae" \
   --config.data.path="$runs/clips" ${steps[@]+"${steps[@]}"}
 if [ ! -e "$runs/tokens/metadata.json" ]; then
