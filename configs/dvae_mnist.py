@@ -64,8 +64,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     }
   )
   if codes > 8:
-    # GAP: A.1's weights are not given. Features differ some thirty times as much as pixels: beside them a KL of weight 1
-    # leaves most of 46 codes unused, one of 30 from the start none. In A.2 it costs accuracy
+    # GAP: A.1's weights are not given. Features differ some thirty times as much as pixels: beside them a KL of weight
+    # 1 leaves most of 46 codes unused, one of 30 from the start none. In A.2 it costs accuracy
     config.objective.update({"kl_weight": 30.0, "kl_midpoint": -1_000.0})
   # Updates, and in how many the rates halve
   steps, half_life = (2_400, 700) if loss == "class" else (2_000, 800) if codes > 8 else (1_600, 500)
