@@ -78,8 +78,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     # C.2.1's rate. At the generator's, features change faster than it learns to reconstruct them
     config.optim.critic.learning_rate = 1e-4
   if loss == "class":
-    # DEPARTS: the first updates also see a fading pixel distance: this critic, which has digits to learn, runs away
-    # from a generator that still draws one picture
+    # DEPARTS: the first updates also see a fading pixel distance. It kept codes from saturating at this critic's rate,
+    # which must stay high for its digits; not tried without since queries start from data
     config.objective.update({"pixel_weight": 1.0, "pixel_fade_steps": 200})
   config.data = ml_collections.ConfigDict({"path": "", "batch_size": 128, "seed": 0, "held_out": 5_000, "test": False})
   config.train = common.train(steps)
