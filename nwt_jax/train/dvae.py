@@ -69,7 +69,7 @@ def evaluation_clips(path: str, count: int, frames: int) -> list[dict]:
   return [{**clip, "video": clip["video"][:frames]} for clip in chosen]
 
 
-def first_windows(clips: Clips, frames: int) -> np.ndarray:
+def starting_windows(clips: Clips, frames: int) -> np.ndarray:
   """Short windows from all over the clips: what networks are initialised with. Returns: uint8 [b t h w 3]."""
   frames = min(frames, START_FRAMES)
   fit = long_enough(clips, frames)
@@ -122,7 +122,7 @@ def make_stage(config: Any) -> Stage:
       f"frames of {metadata['height']} x {metadata['width']} do not divide by {model.downsampling}; "
       "prepare the data with other --height and --width"
     )
-  state, step = make_update(config, model, first_windows(train_clips, config.data.frames))
+  state, step = make_update(config, model, starting_windows(train_clips, config.data.frames))
 
   def batches(first: int) -> Iterator[dict]:
     data = config.data
