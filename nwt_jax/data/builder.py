@@ -105,7 +105,7 @@ def describe_dataset(folder, name: str, features: Mapping, shards: Mapping[str, 
 
   Args: folder: with the shards in it. name: kind of data set. features: see clip_features. shards: for each split the
     index rows of each shard, in order. facts: the kind's own metadata.
-  Returns: the metadata, as written: facts, and format, kind, splits (records), frames (sums), fingerprint.
+  Returns: the metadata, as written: facts, and format, kind, splits (records), frames (sums), fingerprint, files.
   Raises: InputError: not one record is left to train on.
   """
   folder = Path(folder)
@@ -140,6 +140,8 @@ def describe_dataset(folder, name: str, features: Mapping, shards: Mapping[str, 
     "frames": {split: sum(row["frames"] for row in rows) for split, rows in index.items()},
   }
   metadata["fingerprint"] = _fingerprint(metadata, index)
+  paths = [path for split, files in shards.items() for path in shard_paths(folder, name, split, len(files))]
+  metadata["files"] = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
   (folder / INDEX).write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
   (folder / METADATA).write_text(json.dumps(metadata, indent=2, sort_keys=True) + "\n")
   return metadata

@@ -33,7 +33,9 @@ class Records:
       raise InputError(f"there is no split {split!r}; the splits are {', '.join(SPLITS)}")
     self.metadata = builder.read_metadata(path, self.kind, self.remedy)
     self.path, self.split = Path(path), split
-    self.index = json.loads((self.path / builder.INDEX).read_text()).get(split, [])
+    index = json.loads((self.path / builder.INDEX).read_text())
+    self._check(index)
+    self.index = index.get(split, [])
     # TFDS knows no empty split.
     shards = tfds.builder_from_directory(self.path / self.kind / builder.VERSION)
     self._records = shards.as_data_source(split) if self.index else ()
@@ -41,11 +43,37 @@ class Records:
   def __len__(self):
     return len(self.index)
 
+  def _check(self, index):
+    """Raises InputError: a shard is missing or cut short, or something stands in two splits."""
+    for name, size in self.metadata.get("files", {}).items():
+      found = (self.path / name).stat().st_size if (self.path / name).is_file() else None
+      if found != size:
+        what = "is missing" if found is None else f"has {found} bytes, wanted {size}"
+        raise InputError(f"{self.path / name} {what}; copy the data set again, or make it with `{self.remedy}`")
+    home = {}
+    for split, rows in index.items():
+      for row in rows:
+        if home.setdefault(row["name"], split) != split:
+          raise InputError(
+            f"{self.path}: {row['name']!r} is in {home[row['name']]} and in {split}; make it again with `{self.remedy}`"
+          )
+
   def record(self, i: int) -> Mapping:
-    """Record i as stored, texts still bytes. Raises: IndexError."""
+    """Record i as stored, texts still bytes. Raises: IndexError. InputError: the file is damaged there."""
     if not -len(self) <= i < len(self):
       raise IndexError(f"{self.path} has {len(self)} {self.kind} for {self.split}, asked for {i}")
-    return self._records[i % len(self)]
+    i %= len(self)
+    try:
+      return self._records[i]
+    except (RuntimeError, ValueError, IndexError, OSError) as error:  # what array_record raises
+      where, why = (
+        f"{self.path / self.kind}, {self.split} record {i} ({self.index[i]['name']})",
+        str(error).splitlines(),
+      )
+      raise InputError(
+        f"{where} is damaged ({why[0] if why else type(error).__name__}); copy the data set again, or make it with "
+        f"`{self.remedy}`"
+      ) from error
 
   def episode_name(self, episode: int) -> str:
     """The name of an episode's number; `MEAN` for -1, an episode held out of training."""

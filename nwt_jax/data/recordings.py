@@ -36,7 +36,7 @@ class Recording:
     return self.where.startswith(("http://", "https://"))
 
 
-def find(pattern: str, root: str | None = None) -> list[Recording]:
+def find(pattern: str, root: str | os.PathLike | None = None) -> list[Recording]:
   """Lists recordings.
 
   Args: pattern: a list (.txt or .jsonl, see read_list), a glob (** for sub-folders), a file, or a folder, which stands
@@ -67,7 +67,7 @@ def find(pattern: str, root: str | None = None) -> list[Recording]:
   return [Recording(name, path) for name, path in sorted(names.items())]
 
 
-def read_list(path, root: str | None = None) -> list[Recording]:
+def read_list(path, root: str | os.PathLike | None = None) -> list[Recording]:
   """Reads a list of recordings.
 
   Args:

@@ -49,6 +49,7 @@ def _cut(path, folder, seconds):
     raise InputError(f"{path} holds no picture stream; give a video file")
   sound = ["-map", "0:a:0"] if info.has_audio else []
   cut = ["-f", "segment", "-segment_time", f"{seconds:g}", "-segment_format", "matroska", "-reset_timestamps", "1"]
+  cut += ["-avoid_negative_ts", "disabled"]  # else times in the list are late by what an encoder puts before the sound
   cut += ["-segment_list", f"file:{folder / _LIST}", "-segment_list_type", "csv"]
   target = f"file:{str(folder).replace('%', '%%')}/%05d.mkv"
   with tempfile.TemporaryFile() as log:

@@ -65,12 +65,12 @@ def dataset(folder, tmp_path_factory):
   return output
 
 
-def token_clips(count, frames=12):
+def token_clips(count, frames=12, letter="t"):
   """Made-up clips of codes whose first symbol tells clip and frame."""
   for place in range(count):
     codes = np.random.default_rng(place).integers(0, 16, (frames + place, 4, 3, 2))
     mel = np.arange(4 * len(codes) * 80, dtype=np.float32).reshape(-1, 80) + place
-    yield {"name": f"t{place}", "episode": place % 2, "codes": codes, "mel": mel, "truth": {"n": place}}
+    yield {"name": f"{letter}{place}", "episode": place % 2, "codes": codes, "mel": mel, "truth": {"n": place}}
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +78,6 @@ def token_set(tmp_path_factory):
   """Five tokenized clips to train on, two to test on."""
   output = tmp_path_factory.mktemp("tokens") / "tokens"
   metadata = {"height": 4, "width": 3, "heads": 2, "codes": 16, "episodes": ["a", "b"], "dvae_sha256": "0" * 64}
-  splits = {"train": token_clips(5), "validation": [], "test": token_clips(2)}
+  splits = {"train": token_clips(5), "validation": [], "test": token_clips(2, letter="u")}
   tokens.write_tokens(output, splits, metadata, counts={"train": 5, "validation": 0, "test": 2})
   return output

@@ -99,16 +99,30 @@ def test_an_empty_split_is_refused(token_set):
     token_batches(token_set, "validation", 2, 8, 0)
 
 
-def test_a_flipped_byte_is_noticed(dataset, tmp_path):
+def test_fault_42_damaged_shards_are_named(dataset, tmp_path):
   shutil.copytree(dataset, tmp_path / "d")
   (shard,) = (tmp_path / "d" / "clips" / "1.0.0").glob("*train*")
   data = bytearray(shard.read_bytes())
   data[len(data) // 3] ^= 1
   shard.write_bytes(data)
   clips = Clips(tmp_path / "d", "train")
-  with pytest.raises(Exception, match=".") as caught:
+  with pytest.raises(InputError, match="train record . .* is damaged"):
     [clips[i] for i in range(len(clips))]
-  assert not isinstance(caught.value, AssertionError)
+  shard.write_bytes(data[:-100])
+  with pytest.raises(InputError, match=f"{shard.name} has {len(data) - 100} bytes, wanted {len(data)}"):
+    Clips(tmp_path / "d", "train")
+  shard.unlink()
+  with pytest.raises(InputError, match=f"{shard.name} is missing"):
+    Clips(tmp_path / "d", "test")  # whichever split is asked for
+
+
+def test_fault_45_a_clip_in_two_splits_is_refused(dataset, tmp_path):
+  shutil.copytree(dataset, tmp_path / "d")
+  index = json.loads((dataset / "index.json").read_text())
+  index["test"].append(index["train"][0])
+  (tmp_path / "d" / "index.json").write_text(json.dumps(index))
+  with pytest.raises(InputError, match="is in test and in train"):
+    Clips(tmp_path / "d", "train")
 
 
 def test_index_and_shards_agree(dataset):
