@@ -1,4 +1,4 @@
-# make demo | test | test-slow | lint | wheel | venv | lock
+# make demo | test | test-slow | test-system | lint | wheel | venv | lock
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
@@ -6,16 +6,32 @@ RUN := $(VENV)/bin/python
 export JAX_COMPILATION_CACHE_DIR ?= $(abspath $(VENV))/jax_cache
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.2
 
-.PHONY: demo test test-slow lint wheel venv lock
+.PHONY: demo test test-slow test-system venv-beam lint wheel venv lock
 
 demo: venv
 	@$(RUN) -m nwt_jax.demo --output=out/demo
 
 test: venv
-	@$(RUN) -m pytest -m "not slow"
+	@$(RUN) -m pytest -m "not slow and not system"
 
 test-slow: venv
 	@$(RUN) -m pytest -m slow
+
+# Chromium and ChromeDriver come from apt, where there is one; what is not to be had is skipped, and pytest says so.
+test-system: venv venv-beam
+	@command -v chromedriver >/dev/null || { apt-get install -qq -y chromium chromium-driver >/dev/null 2>&1 || \
+	  echo "chromium is not here and apt-get cannot bring it: tests in a browser are skipped" >&2; }
+	@$(RUN) -m pytest -m system --ignore=tests/system/test_beam.py tests/system
+	@$(VENV)-beam/bin/python -m pytest -m system tests/system/test_beam.py
+
+# Beam wants an older protobuf: it lies in an environment of its own, above ours.
+venv-beam: venv
+	@if ! $(VENV)-beam/bin/python -c "import apache_beam" 2>/dev/null; then \
+	  echo "Making $(VENV)-beam (once; a minute)."; \
+	  rm -rf $(VENV)-beam && $(RUN) -m venv $(VENV)-beam && \
+	  $(RUN) -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$($(VENV)-beam/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/below.pth" && \
+	  $(VENV)-beam/bin/python -m pip install -q --disable-pip-version-check --no-input "apache-beam>=2.60" 2>/dev/null || \
+	  echo "apache-beam cannot be installed: tests of it are skipped" >&2; fi
 
 lint: venv
 	@$(RUN) -m ruff check .

@@ -68,7 +68,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     # 1 leaves most of 46 codes unused, one of 30 from the start none. In A.2 it costs accuracy
     config.objective.update({"kl_weight": 30.0, "kl_midpoint": -1_000.0})
   # Updates, and in how many the rates halve
-  steps, half_life = (2_400, 700) if loss == "class" else (2_000, 800) if codes > 8 else (1_600, 500)
+  steps, half_life = (2_400, 700) if loss == "class" else (8_000, 5_000) if codes > 8 else (1_600, 500)
   # DEPARTS: C.2.1's rate is 1e-4, for 150,000 updates
   decay = {"half_life": half_life, "min_learning_rate": 1e-5}
   config.optim = ml_collections.ConfigDict(

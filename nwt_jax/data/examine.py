@@ -55,8 +55,9 @@ TRIM, TRIM_ABOVE = 0.25, 2.0  # PAPER: D.4, seconds
 MAX_SECONDS = 300.0  # of one clip, because its frames are in memory together
 START_GAP, END_GAP = 0.3, 0.5  # seconds that sound and picture may start and end apart
 _GREY, _FLAT = (120.0, 136.0), 2.0  # mean and deviation of a picture that the decoder made up
+_NO_TIME = -(2**63)  # ffmpeg's AV_NOPTS_VALUE
 _PICTURES = 8  # looked at for faces and shown for review
-_STILL, _CUT = 1.0, 14.0  # seconds; ffmpeg's scdet score
+_STILL, _CUT = 1.0, 7.0  # seconds; ffmpeg's scdet score, which heads that talk keep below 5
 _LOOK = 64  # pixels: side of the small pictures
 _FACE_HEIGHT = 480  # pixels: height at which faces are looked for
 # A crop around a face: its height in sides of the detected box, and how far below the crop's middle the face lies
@@ -214,14 +215,14 @@ def _packets(text):
   times, ends = {}, {}
   for line in text.splitlines():
     if line and line[0] != "#":
-      stream, _, pts, duration, *_ = (part.strip() for part in line.split(","))
-      stream = int(stream)
-      times.setdefault(stream, []).append(int(pts) * bases[stream])
-      ends[stream] = max(ends.get(stream, -1e9), (int(pts) + int(duration)) * bases[stream])
-  return {
-    stream: (min(found), ends[stream], float(np.max(np.diff(np.sort([*found, ends[stream]])))))
-    for stream, found in times.items()
-  }
+      stream, decoded, shown, duration, *_ = (int(part, 0) for part in line.split(",")[:4])
+      # Where a packet does not say when it is shown, when it is decoded is near enough.
+      time = next((time for time in (shown, decoded) if time != _NO_TIME), None)
+      if time is not None:
+        times.setdefault(stream, []).append(time * bases[stream])
+        ends[stream] = max(ends.get(stream, -1e9), (time + duration) * bases[stream])
+  stall = lambda stream: float(np.diff(np.sort([*times[stream], ends[stream]])).max())
+  return {stream: (min(found), ends[stream], stall(stream)) for stream, found in times.items()}
 
 
 def _check_pictures(path, found):

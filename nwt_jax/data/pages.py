@@ -67,7 +67,9 @@ def write_report(
       *((f"in {split}", number, f"{metadata['frames'][split]} frames") for split, number in metadata["splits"].items()),
     ],
     "Rejected: the file cannot be trusted": count(Counter(row["fault"] for row in out if row["fault"]), FAULTS),
-    "Dropped by review or --auto": count(Counter(row["reason"] for row in out if not row["fault"]), {}),
+    "Dropped by review or --auto": [
+      line[:2] for line in count(Counter(row["reason"] for row in out if not row["fault"]), {})
+    ],
     "Flagged": [(*line, f"{held[line[-1]]} kept") for line in count(flags, FLAGS)],
     "Sound against mouth": [(source, text) for source, (text, _) in sorted(syncs.items())],
   }

@@ -25,7 +25,7 @@ from nwt_jax.measure import face, sync
 RECORDS_PER_SHARD = 32
 STEPS = ("acquire", "split", "examine")  # after which one can stop
 BY_RECORDING = "recordings"  # in place of a table of episodes: each recording is one
-SYNC_SECONDS = 60.0  # of a source that are listened to
+SYNC_SECONDS = 60.0  # of a recording that are listened to
 SYNC_FRAMES = 5  # an offset from here on is flagged
 _DOWNLOADS, _SEGMENTS, _PICTURES, _CACHE = "downloads", "segments", "pictures", "examined.jsonl"
 
@@ -42,11 +42,16 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Piece:
-  """A clip on its way: a file, or a part of one, and where it comes from; `begins`: its place in the recording, s."""
+  """A clip on its way: a file, or a part of one, and where it comes from.
+
+  source: clips of one stay in one split. recording: sound and picture of its clips share one offset. origin: path or
+  address. begins: place in the recording, seconds.
+  """
 
   clip: sources.FileClip
   episode: str
   source: str
+  recording: str
   origin: str
   begins: float
 
@@ -106,8 +111,14 @@ def gather(
 
   def cut(recording):
     path, entry = paths[recording.name], entries[recording.name]
-    origin = (entry.episode, entry.source, recording.where)
-    make = lambda begins, *clip: Piece(sources.FileClip(*clip), *origin, begins)
+    # PAPER: D.10 deals each episode's clips to all splits; where a recording is an episode, it cannot stay together.
+    alone = wanted.episodes == BY_RECORDING and not recording.source
+
+    def make(begins, name, *part):
+      source = f"clip {name}" if alone else entry.source
+      clip = sources.FileClip(name, *part)
+      return Piece(clip, entry.episode, source, entry.source, recording.where, begins)
+
     if not wanted.split_seconds:
       return [make(recording.start, recording.name, path, recording.start, recording.length)]
     if recording.start or recording.length is not None:
@@ -163,7 +174,8 @@ def look_at(pieces: Sequence[Piece], look: Look, work: Path, engine, say: Callab
   rows = []
   (work / _PICTURES).mkdir(parents=True, exist_ok=True)
   for piece, result in zip(pieces, found, strict=True):
-    row = {"name": piece.clip.name, "path": piece.origin, "source": piece.source, "episode": piece.episode, **result}
+    row = {"name": piece.clip.name, "path": piece.origin, "source": piece.source, "recording": piece.recording}
+    row |= {"episode": piece.episode, **result}
     if picture := row.pop("picture"):
       picture_of(work, row["name"]).write_bytes(base64.b64decode(picture))
     rows.append(row)
@@ -213,19 +225,19 @@ def join_duplicates(rows: Sequence[dict]) -> int:
 
 
 def listen(rows: Sequence[dict], pieces: Sequence[Piece], work: Path, engine) -> dict[str, tuple[str, bool]]:
-  """Sound against mouth, once a source; flags the clips of those that are apart.
+  """Sound against mouth, once a recording; flags the clips of those that are apart.
 
-  Returns: source -> (what was found, whether it was flagged)."""
+  Returns: recording -> (what was found, whether it was flagged)."""
   clips = {piece.clip.name: piece.clip for piece in pieces}
-  by_source, found = defaultdict(list), {}
+  by_recording, found = defaultdict(list), {}
   for row in rows:
     if not row["fault"] and not {"no_face", "silent"} & set(row["flags"]):
-      by_source[row["source"]].append(row)
+      by_recording[row["recording"]].append(row)
   jobs = []
-  for source, some in sorted(by_source.items()):
+  for recording, some in sorted(by_recording.items()):
     seconds = sum(row["length"] for row in some)
     if seconds < sync.MIN_SECONDS:
-      found[source] = f"unknown: {seconds:.0f} s, and {sync.MIN_SECONDS:.0f} are needed", False
+      found[recording] = f"unknown: {seconds:.0f} s, and {sync.MIN_SECONDS:.0f} are needed", False
       continue
     left, chosen = SYNC_SECONDS, []
     for row in some:
@@ -233,30 +245,30 @@ def listen(rows: Sequence[dict], pieces: Sequence[Piece], work: Path, engine) ->
         length = min(row["length"], left)
         chosen.append(replace(clips[row["name"]], start=row["start"], length=length, crop=""))
         left -= length
-    jobs.append((source, tuple(chosen)))
-  if len(by_source) > 100 and not jobs:
-    found = {"all sources": (f"unknown: none of {len(by_source)} has {sync.MIN_SECONDS:.0f} s", False)}
+    jobs.append((recording, tuple(chosen)))
+  if len(by_recording) > 100 and not jobs:
+    found = {"all recordings": (f"unknown: none of {len(by_recording)} has {sync.MIN_SECONDS:.0f} s", False)}
   if not jobs:
     return found
-  kept, bar = Kept(work / _CACHE), Progress("sound against mouth", len(jobs), "sources")
+  kept, bar = Kept(work / _CACHE), Progress("sound against mouth", len(jobs), "recordings")
   keys = [_short("sync", str(job), *(_stamp(clip.path) for clip in job[1])) for job in jobs]
-  for source, lag, confidence, correlation in kept.map(engine, measure_sync, jobs, keys, bar.step):
+  for recording, lag, confidence, correlation in kept.map(engine, measure_sync, jobs, keys, bar.step):
     if confidence < sync.CONFIDENT:
-      found[source] = f"unknown: confidence {confidence:.2f}, and {sync.CONFIDENT} is needed", False
+      found[recording] = f"unknown: confidence {confidence:.2f}, and {sync.CONFIDENT} is needed", False
       continue
     apart = abs(lag) >= SYNC_FRAMES
     way = "late" if lag > 0 else "early"
     text = f"sound {abs(lag)} frames {way}" if apart else "together"
-    found[source] = f"{text} (offset {lag:+d}, confidence {confidence:.2f}, correlation {correlation:.2f})", apart
-    for row in by_source[source] if apart else ():
+    found[recording] = f"{text} (offset {lag:+d}, confidence {confidence:.2f}, correlation {correlation:.2f})", apart
+    for row in by_recording[recording] if apart else ():
       row["flags"] = [*row["flags"], "sync"]
   bar.close()
   return found
 
 
 def measure_sync(job) -> list:
-  """Args: job: source, clips of it. Returns: [source, *sync.Sync]."""
-  source, clips = job
+  """Args: job: recording, clips of it. Returns: [recording, *sync.Sync]."""
+  recording, clips = job
   openings, mels = [], []
   for clip in clips:
     try:
@@ -266,7 +278,7 @@ def measure_sync(job) -> list:
       mels.append(audio.log_mel(heard, len(frames)))
     except InputError:
       pass  # the records of the clip tell why
-  return [source, *sync.estimate(openings, mels)]
+  return [recording, *sync.estimate(openings, mels)]
 
 
 def kept_clips(rows: Sequence[Mapping], pieces: Sequence[Piece]) -> list[sources.FileClip]:
