@@ -144,10 +144,10 @@ def prepare(
     return done
   if not stop_after:
     builder.check_output(output, overwrite)
-  with pipeline.workplace(output) as work:
-    runner = Local(workers)
-    if engine == "beam":
-      runner = Beam(beam_options.split(), work)
+  with (
+    pipeline.workplace(output) as work,
+    Beam(beam_options.split(), work) if engine == "beam" else Local(workers) as runner,
+  ):
     facts = {**vars(picture), "crop": crop, "seed": seed, "request": request}
     building = pipeline.Building(output, overwrite, work / f"building-{request[:16]}", picture, seed, holdout, facts)
     if talker is not None:

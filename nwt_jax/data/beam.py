@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from nwt_jax.data.workers import Shard
+from nwt_jax.data.workers import Shard, one_thread
 from nwt_jax.errors import InputError
 
 INSTALL = "pip install 'nwt_jax[beam]'"
@@ -36,6 +36,12 @@ class Beam:
     self._beam = apache_beam
     self._options = PipelineOptions(list(options), save_main_session=False)
     self._work = Path(work)
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    pass  # every pipeline ends by itself
 
   def map(self, function: Callable, jobs: Iterable) -> Iterator:
     """As Local.map; results must be JSON."""
@@ -99,6 +105,7 @@ class _Numbered:
     self.function = function
 
   def __call__(self, number, job):
+    one_thread()
     return number, self.function(job)
 
 
@@ -109,6 +116,7 @@ class _Make:
   def __call__(self, shard, place, job):
     from apache_beam.pvalue import TaggedOutput
 
+    one_thread()
     name, record, reason = self.make(job)
     if record is None:
       yield TaggedOutput("dead", (None, name, reason))

@@ -53,24 +53,30 @@ def token_features(rows, columns, heads):
   }
 
 
-def write_shard(path, features: Mapping, records: Iterable[Mapping]) -> list[dict]:
-  """Writes one file of records, in order.
+class Serializer:
+  """Turns records into what a shard holds. Args: features: see clip_features."""
 
-  Args: path: file to write. features: see clip_features. records: read once; all of them are in memory together.
-  Returns: a row of the index for each.
-  """
-  kind = tfds.features.FeaturesDict(features)
-  serializer = tfds.core.example_serializer.ExampleSerializer(kind.get_serialized_info())
-  rows, examples = [], []
-  for record in records:
-    rows.append({"name": record["name"], "episode": int(record["episode"]), "frames": int(record["frame_count"])})
-    rows[-1]["sha256"] = _digest(record)
-    data = serializer.serialize_example(kind.encode_example(record))
+  def __init__(self, features: Mapping):
+    self._features = tfds.features.FeaturesDict(features)
+    self._serializer = tfds.core.example_serializer.ExampleSerializer(self._features.get_serialized_info())
+
+  def __call__(self, record: Mapping) -> tuple[dict, bytes]:
+    """Returns: the record's row of the index, its bytes."""
+    row = {"name": record["name"], "episode": int(record["episode"]), "frames": int(record["frame_count"])}
+    data = self._serializer.serialize_example(self._features.encode_example(record))
     # Fields in one order, so that the same records are the same bytes: protobuf's maps have none.
     stable = tf_example_pb2.Example.FromString(data).SerializeToString(deterministic=True)
-    examples.append((len(examples), stable))
-  tfds.core.writer.ExampleWriter(FILES).write(path, examples)
-  return rows
+    return row | {"sha256": _digest(record)}, stable
+
+
+def write_shard(path, records: Iterable[tuple[dict, bytes]]) -> list[dict]:
+  """Writes one file of serialized records, in order.
+
+  Args: path: file to write. records: read once; all of them are in memory together. Returns: their rows of the index.
+  """
+  records = list(records)
+  tfds.core.writer.ExampleWriter(FILES).write(path, [(n, data) for n, (_, data) in enumerate(records)])
+  return [row for row, _ in records]
 
 
 def shard_paths(folder, name: str, split: str, count: int) -> list[Path]:
@@ -166,11 +172,11 @@ def write_dataset(
   """
   with building(output, overwrite, remedy) as folder:
     (folder / name / VERSION).mkdir(parents=True)
-    shards = {}
+    shards, serialize = {}, Serializer(features)
     for split, (count, records) in splits.items():
-      records = iter(records)
+      records = map(serialize, records)
       paths = shard_paths(folder, name, split, -(-count // records_per_shard))
-      shards[split] = [write_shard(path, features, itertools.islice(records, records_per_shard)) for path in paths]
+      shards[split] = [write_shard(path, itertools.islice(records, records_per_shard)) for path in paths]
     return describe_dataset(folder, name, features, shards, facts)
 
 

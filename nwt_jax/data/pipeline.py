@@ -442,7 +442,7 @@ def write_shard(path: Path, results) -> dict:
 
   part = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}")  # another attempt may be writing, too
   try:
-    rows = builder.write_shard(part, builder.clip_features(), records())
+    rows = builder.write_shard(part, records())
     os.replace(part, path)
   finally:
     part.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Clips, from a file or by the synthetic talker, and how each becomes a record (appendix D.3 to D.9)."""
 
 import csv
+import functools
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from nwt_jax.data import overlay
+from nwt_jax.data import builder, overlay
 from nwt_jax.data.recordings import SUFFIXES
 from nwt_jax.data.splits import MEAN, Entry
 from nwt_jax.errors import InputError
@@ -165,16 +166,22 @@ def encode_image(frame, image_format: str) -> bytes:
   return cv2.imencode(".jpg", image, settings)[1].tobytes()
 
 
-def try_record(job) -> tuple[str, dict | None, str]:
-  """Makes a record, or says why there is none.
+def try_record(job) -> tuple[str, tuple[dict, bytes] | None, str]:
+  """Makes a serialized record, or says why there is none.
 
-  Args: job: (clip, episode number, Picture). Returns: the clip's name, the record or None, the reason or "".
+  Args: job: (clip, episode number, Picture). Returns: the clip's name, the record (see builder.Serializer) or None, the
+    reason or "".
   Raises: InputError: the talker cannot speak, which is so for every clip.
   """
   clip, episode, picture = job
   try:
-    return clip.name, make_record(clip, episode, picture), ""
+    return clip.name, _serializer()(make_record(clip, episode, picture)), ""
   except InputError as error:
     if isinstance(clip, TalkerClip):
       raise
     return clip.name, None, str(error)
+
+
+@functools.cache
+def _serializer():
+  return builder.Serializer(builder.clip_features())

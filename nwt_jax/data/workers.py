@@ -9,6 +9,10 @@ from pathlib import Path
 
 import cv2
 
+from nwt_jax.io import ffmpeg
+
+AHEAD = 12  # jobs given out for each worker, so that they do not wait while a shard is written; bounds the memory
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -18,31 +22,49 @@ class Shard:
   jobs: Sequence
 
 
+def one_thread() -> None:
+  """What a process does first that shares the machine with others of its kind."""
+  cv2.setNumThreads(1)
+  ffmpeg.one_thread()
+
+
 class Local:
-  """Runs jobs in processes of this machine. Args: workers: how many; 1 works in this process."""
+  """Runs jobs in processes of this machine, which start at the first jobs and end with the `with` block.
+
+  Args: workers: how many; 1 works in this process.
+  """
 
   def __init__(self, workers: int):
     self.workers = workers
+    self._pool = None
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    if self._pool is not None:
+      self._pool.shutdown(cancel_futures=True)
 
   def map(self, function: Callable, jobs: Iterable) -> Iterator:
     """Yields function(job) for each job, in their order. `function` must be found by name in a module."""
     if self.workers == 1:
       yield from map(function, jobs)
       return
-    # Fresh processes: a fork of a process with threads can hang. Twice as many jobs as workers bounds the memory.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(self.workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-      waiting = deque()
-      try:
-        for job in jobs:
-          waiting.append(pool.submit(function, job))
-          if len(waiting) >= 2 * self.workers:
-            yield waiting.popleft().result()
-        while waiting:
+    if self._pool is None:
+      # Fresh processes: a fork of a process with threads can hang.
+      context = multiprocessing.get_context("spawn")
+      self._pool = ProcessPoolExecutor(self.workers, context, initializer=one_thread)
+    waiting = deque()
+    try:
+      for job in jobs:
+        waiting.append(self._pool.submit(function, job))
+        if len(waiting) >= AHEAD * self.workers:
           yield waiting.popleft().result()
-      finally:
-        for future in waiting:
-          future.cancel()
+      while waiting:
+        yield waiting.popleft().result()
+    finally:
+      for future in waiting:
+        future.cancel()
 
   def write_shards(self, shards: Sequence[Shard], make: Callable, write: Callable, report: Callable) -> list[dict]:
     """Writes each shard from what its jobs make.

@@ -28,6 +28,12 @@ MAX_SECONDS = 1800  # on the wall
 PROBE_SECONDS = 60
 MAX_BYTES = 8 << 30  # of output: some 25 minutes of 224 x 256 at 30 frames a second
 MAX_MEMORY = 16 << 30  # of addresses, many of which are never touched
+_threads: list[str] = []  # options that say how many threads to use; ffmpeg decides without them
+
+
+def one_thread() -> None:
+  """From now on ffmpeg takes one thread: for processes that share a machine's cores."""
+  _threads[:] = ["-threads", "1", "-filter_threads", "1", "-filter_complex_threads", "1"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ def source(path):
 
   Args: path: any path. Returns: list of arguments, ending with the -i pair.
   """
-  return [*SAFE_INPUT, "-i", f"file:{path}"]
+  return [*_threads, *SAFE_INPUT, "-i", f"file:{path}"]
 
 
 def check_file(path, kind):
