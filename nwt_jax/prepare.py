@@ -58,7 +58,14 @@ def define_flags():
   flags.DEFINE_integer("fps", 30, "Frames per second.")
   flags.DEFINE_integer("seed", 0, "Chooses which clips go to which split, and the talker's performance.", lower_bound=0)
   flags.DEFINE_list("holdout_episodes", [], "Episodes that go to the test split whole.")
-  flags.DEFINE_enum("image_format", "jpeg", ["jpeg", "png"], "How frames are stored: JPEG of quality 95, or lossless.")
+  flags.DEFINE_enum(
+    "image_format",
+    "records_per_shard",
+    "jpeg",
+    ["jpeg", "png"],
+    "How frames are stored: JPEG of quality 95, or lossless.",
+  )
+  flags.DEFINE_integer("records_per_shard", 32, "Clips in a file; a writer holds so many in memory.", lower_bound=1)
   flags.DEFINE_enum("engine", "local", ENGINES, "Where the work is done: here, or in an Apache Beam pipeline.")
   flags.DEFINE_string("beam_options", "", "Options for Beam, such as '--runner=FlinkRunner --flink_master=HOST:PORT'.")
   flags.DEFINE_integer("workers", os.cpu_count(), "Processes; the result is the same for any number.", lower_bound=1)
@@ -103,6 +110,7 @@ def prepare(
   seed=0,
   holdout=(),
   image_format="jpeg",
+  records_per_shard=32,
   engine="local",
   beam_options="",
   workers=1,
@@ -128,7 +136,7 @@ def prepare(
   crop = pipeline.parse_crop(crop)
   picture = sources.Picture(height, width, fps, image_format, overlay_mask, interpolate)
   auto, decided = manifest.read_auto(auto), manifest.read_decisions(decisions) if decisions else {}
-  request = [builder.FORMAT, vars(picture), seed, sorted(holdout), sorted(auto), decided]
+  request = [builder.FORMAT, vars(picture), records_per_shard, seed, sorted(holdout), sorted(auto), decided]
   if talker is not None:
     given = {"episodes": episodes, "crop": crop, "split_seconds": split_seconds, "stop_after": stop_after}
     if wrong := [name for name, value in given.items() if value]:
@@ -149,7 +157,9 @@ def prepare(
     Beam(beam_options.split(), work) if engine == "beam" else Local(workers) as runner,
   ):
     facts = {**vars(picture), "crop": crop, "seed": seed, "request": request}
-    building = pipeline.Building(output, overwrite, work / f"building-{request[:16]}", picture, seed, holdout, facts)
+    building = pipeline.Building(
+      output, overwrite, work / f"building-{request[:16]}", picture, seed, holdout, records_per_shard, facts
+    )
     if talker is not None:
       clips, order = sources.talker_clips(talker, seed)
       entries = [splits.Entry(clip.name, clip.episode, f"clip {clip.name}") for clip in clips]

@@ -4,7 +4,7 @@ The fingerprint is Haitsma and Kalker's (2002): for each moment 32 signs, of how
 bands of the spectrum changes with time. It survives another codec, another loudness and a cut at either end.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
 
 import numpy as np
@@ -18,6 +18,8 @@ MAX_ERRORS = 0.35  # share of bits that differ: Haitsma and Kalker's threshold
 MIN_OVERLAP = 94  # moments that two recordings must share: one second
 _QUIET = 1e-4  # of the loudest moment's power; below it there is only noise to compare
 _SHARED = 3  # words in common, at one offset, before two recordings are compared bit by bit
+_COMMON = 64  # how often a word may occur
+_INDEXED = 20_000_000  # words looked up: all of 60 hours, and some of more
 
 
 def fingerprint(audio: np.ndarray) -> np.ndarray:
@@ -45,34 +47,46 @@ def same_recordings(prints: Mapping[str, np.ndarray]) -> list[list[str]]:
 
   Args: prints: name -> fingerprint. Returns: groups of two and more names, sorted.
   """
-  where = defaultdict(list)
-  for name in sorted(prints):
-    for moment, word in enumerate(prints[name]):
-      if word:
-        where[int(word)].append((name, moment))
-  shared = Counter()
-  for found in where.values():
-    if len(found) <= 64:  # a word that is everywhere tells nothing
-      for i, (name, moment) in enumerate(found):
-        for other, later in found[i + 1 :]:
-          if other != name:
-            shared[name, other, moment - later] += 1
-  group = {name: name for name in prints}
+  names = sorted(prints)
+  home = list(range(len(names)))
 
-  def root(name):
-    while group[name] != name:
-      name = group[name]
-    return name
+  def root(place):
+    while home[place] != place:
+      place = home[place]
+    return place
 
-  for (name, other, offset), count in sorted(shared.items(), key=lambda item: (-item[1], item[0])):
-    if count < _SHARED:
-      break
-    if root(name) != root(other) and errors(prints[name], prints[other], offset) <= MAX_ERRORS:
-      group[max(root(name), root(other))] = min(root(name), root(other))
+  for one, other, offset in _candidates([prints[name] for name in names]):
+    roots = sorted((root(one), root(other)))
+    if roots[0] != roots[1] and errors(prints[names[one]], prints[names[other]], offset) <= MAX_ERRORS:
+      home[roots[1]] = roots[0]
   groups = defaultdict(list)
-  for name in sorted(prints):
-    groups[root(name)].append(name)
-  return [names for names in groups.values() if len(names) > 1]
+  for place, name in enumerate(names):
+    groups[root(place)].append(name)
+  return [some for some in groups.values() if len(some) > 1]
+
+
+def _candidates(prints):
+  """Pairs that share _SHARED words at one offset, as (place, place, moments between), those with most words first."""
+  places = np.concatenate([np.full(len(words), n, np.int64) for n, words in enumerate(prints)] or [np.zeros(0, int)])
+  moments = np.concatenate([np.arange(len(words)) for words in prints] or [np.zeros(0, int)])
+  words = np.concatenate([*prints, np.zeros(0, np.uint32)])
+  # Of many hours only some words, the same ones everywhere: a minute shares hundreds.
+  chosen = (words != 0) & (words * np.uint32(2654435761) % np.uint32(max(1, -(-len(words) // _INDEXED))) == 0)
+  order = np.flatnonzero(chosen)[np.argsort(words[chosen], kind="stable")]
+  words, places, moments = words[order], places[order], moments[order]
+  starts = np.flatnonzero(np.diff(words, prepend=0))
+  length = np.diff(starts, append=len(words))
+  common = np.repeat(length > _COMMON, length)  # a word that is everywhere tells nothing
+  words, places, moments = words[~common], places[~common], moments[~common]
+  found = []
+  for step in range(1, _COMMON):
+    same = np.flatnonzero((words[step:] == words[:-step]) & (places[step:] != places[:-step]))
+    if not len(same) and not (words[step:] == words[:-step]).any():
+      break
+    found.append(np.stack([places[same], places[same + step], moments[same] - moments[same + step]], axis=1))
+  pairs, counts = np.unique(np.concatenate([*found, np.zeros((0, 3), int)]), axis=0, return_counts=True)
+  ranked = np.argsort(-counts, kind="stable")
+  return [tuple(map(int, pairs[n])) for n in ranked if counts[n] >= _SHARED]
 
 
 def errors(first: np.ndarray, second: np.ndarray, offset: int) -> float:

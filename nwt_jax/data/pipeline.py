@@ -22,7 +22,6 @@ from nwt_jax.errors import InputError
 from nwt_jax.io import audio, video
 from nwt_jax.measure import face, sync
 
-RECORDS_PER_SHARD = 32
 STEPS = ("acquire", "split", "examine")  # after which one can stop
 BY_RECORDING = "recordings"  # in place of a table of episodes: each recording is one
 SYNC_SECONDS = 60.0  # of a recording that are listened to
@@ -341,7 +340,7 @@ def check_budget(rows: Sequence[Mapping], max_bad_fraction: float) -> None:
 class Building:
   """A data set of clips in the making: where, of what, and what its metadata is to say beside what is found.
 
-  output, overwrite, seed, holdout: the program's flags. work: for shards until all are there.
+  output, overwrite, seed, holdout, records_per_shard: the program's flags. work: for shards until all are there.
   """
 
   output: str | os.PathLike
@@ -350,6 +349,7 @@ class Building:
   picture: sources.Picture
   seed: int
   holdout: Sequence[str]
+  records_per_shard: int
   facts: Mapping
 
   def build(
@@ -405,10 +405,11 @@ class Building:
 
     Returns: for each split the index rows of each shard; {clip: reason} of those without a record.
     """
+    size = self.records_per_shard
     shards = {
       split: [
-        Shard(path, some[n * RECORDS_PER_SHARD : (n + 1) * RECORDS_PER_SHARD])
-        for n, path in enumerate(builder.shard_paths(self.work, "clips", split, -(-len(some) // RECORDS_PER_SHARD)))
+        Shard(path, some[n * size : (n + 1) * size])
+        for n, path in enumerate(builder.shard_paths(self.work, "clips", split, -(-len(some) // size)))
       ]
       for split, some in jobs.items()
     }
