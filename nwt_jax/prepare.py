@@ -60,7 +60,6 @@ def define_flags():
   flags.DEFINE_list("holdout_episodes", [], "Episodes that go to the test split whole.")
   flags.DEFINE_enum(
     "image_format",
-    "records_per_shard",
     "jpeg",
     ["jpeg", "png"],
     "How frames are stored: JPEG of quality 95, or lossless.",
@@ -80,7 +79,7 @@ def main(argv):
     raise InputError("--output=DIR is missing: the folder to make")
   same = (
     "talker", "root", "height", "width", "interpolate", "faces", "auto", "decisions", "max_bad_fraction", "stop_after",
-    "fps", "seed", "image_format", "engine", "beam_options", "workers", "overwrite",
+    "fps", "seed", "image_format", "records_per_shard", "engine", "beam_options", "workers", "overwrite",
   )  # fmt: skip
   preset = PRESETS[options.preset]
   chosen = {name: preset[name] if options[name].value is None else options[name].value for name in preset}

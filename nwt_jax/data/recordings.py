@@ -58,13 +58,13 @@ def find(pattern: str, root: str | os.PathLike | None = None) -> list[Recording]
     raise InputError(f"no video file matches {pattern!r}; give --input=FOLDER or a quoted glob such as 'videos/*.mp4'")
   stems = Counter(path.stem for path in paths)
   if len(stems) == len(paths):
-    names = {path.stem: str(path) for path in paths}
+    names = {path.stem: path for path in paths}
   else:
     top = os.path.commonpath([path.parent for path in paths])
-    names = {path.relative_to(top).with_suffix("").as_posix(): str(path) for path in paths}
+    names = {path.relative_to(top).with_suffix("").as_posix(): path for path in paths}
     if len(names) < len(paths):
       raise InputError(f"files in {top} differ by their suffix alone; rename them, or name one kind in --input")
-  return [Recording(name, path) for name, path in sorted(names.items())]
+  return [Recording(name, os.path.abspath(path)) for name, path in sorted(names.items())]
 
 
 def read_list(path, root: str | os.PathLike | None = None) -> list[Recording]:
