@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 export JAX_COMPILATION_CACHE_DIR ?= $(abspath $(VENV))/jax_cache
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.2
 
-.PHONY: demo test test-slow test-system venv-beam lint wheel venv lock
+.PHONY: demo test test-slow test-system venv-system lint wheel venv lock
 
 demo: venv
 	@$(RUN) -m nwt_jax.demo --output=out/demo
@@ -18,20 +18,19 @@ test-slow: venv
 	@$(RUN) -m pytest -m slow
 
 # Chromium and ChromeDriver come from apt, where there is one; what is not to be had is skipped, and pytest says so.
-test-system: venv venv-beam
+test-system: venv venv-system
 	@command -v chromedriver >/dev/null || { apt-get install -qq -y chromium chromium-driver >/dev/null 2>&1 || \
 	  echo "chromium is not here and apt-get cannot bring it: tests in a browser are skipped" >&2; }
-	@$(RUN) -m pytest -m system --ignore=tests/system/test_beam.py tests/system
-	@$(VENV)-beam/bin/python -m pytest -m system tests/system/test_beam.py
+	@$(VENV)-system/bin/python -m pytest -m system
 
-# Beam wants an older protobuf: it lies in an environment of its own, above ours.
-venv-beam: venv
-	@if ! $(VENV)-beam/bin/python -c "import apache_beam" 2>/dev/null; then \
-	  echo "Making $(VENV)-beam (once; a minute)."; \
-	  rm -rf $(VENV)-beam && $(RUN) -m venv $(VENV)-beam && \
-	  $(RUN) -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$($(VENV)-beam/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/below.pth" && \
-	  $(VENV)-beam/bin/python -m pip install -q --disable-pip-version-check --no-input "apache-beam>=2.60" 2>/dev/null || \
-	  echo "apache-beam cannot be installed: tests of it are skipped" >&2; fi
+# Beam wants an older protobuf, and yt-dlp a new release every month: an environment of their own, above ours.
+venv-system: venv
+	@if ! $(VENV)-system/bin/python -c "import apache_beam, yt_dlp" 2>/dev/null; then \
+	  echo "Making $(VENV)-system (once; a minute)."; \
+	  rm -rf $(VENV)-system && $(RUN) -m venv $(VENV)-system && \
+	  $(RUN) -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$($(VENV)-system/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/below.pth" && \
+	  $(VENV)-system/bin/python -m pip install -q --disable-pip-version-check --no-input "apache-beam>=2.60" yt-dlp 2>/dev/null || \
+	  echo "apache-beam and yt-dlp cannot be installed: tests of them are skipped" >&2; fi
 
 lint: venv
 	@$(RUN) -m ruff check .

@@ -143,7 +143,7 @@ def prepare(
     request.append(talker)
   else:
     look = pipeline.Look(crop, width / height, trim, faces and face.available())
-    wanted = pipeline.Wanted(pattern, root, episodes, split_seconds)
+    wanted = pipeline.Wanted(os.fspath(pattern), root, episodes, split_seconds)
     request += [vars(look), pipeline.request(wanted)]
   request = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
   if not overwrite and not stop_after and (done := _already(output, request)):

@@ -25,14 +25,19 @@ CHUNK = 1_000  # pictures encoded or decoded at once
 
 
 def split(config: Any) -> tuple[Digits, Digits]:
-  """Training pictures, and those to judge on: the last `held_out` ones of the training set, or the test set."""
+  """Training pictures, and those to judge on: `held_out` ones from all over the training set, or the test set.
+
+  From all over: the last 5,000 pictures are easier than the others, by two points of dVAE-Class's accuracy.
+  """
   train = read_digits(config.data.path, "train")
   if config.data.test:
     return train, read_digits(config.data.path, "test")
-  cut = len(train.labels) - config.data.held_out
-  if not 1 <= cut < len(train.labels):
-    raise InputError(f"held_out is {config.data.held_out} of {len(train.labels)} pictures; keep some on both sides")
-  return Digits(train.pictures[:cut], train.labels[:cut]), Digits(train.pictures[cut:], train.labels[cut:])
+  count, held_out = len(train.labels), config.data.held_out
+  if not 1 <= held_out < count:
+    raise InputError(f"held_out is {held_out} of {count} pictures; keep some on both sides")
+  apart = np.zeros(count, bool)
+  apart[np.arange(held_out) * count // held_out] = True
+  return Digits(train.pictures[~apart], train.labels[~apart]), Digits(train.pictures[apart], train.labels[apart])
 
 
 def make_encoder(config: Any):

@@ -196,6 +196,7 @@ def test_fault_33_odd_pictures_come_through(tmp_path):
   assert examine(str(turned), LOOK)["fault"] == ""
 
 
+@pytest.mark.slow
 def test_fault_34_bombs_are_refused_at_once(tmp_path):
   sound = ["-f", "lavfi", "-i", "anullsrc=r=8000:d=1", "-c:a", "flac"]
   make = lambda name, source, *codec: media.ffmpeg_to(tmp_path / name, "-f", "lavfi", "-i", source, *sound, *codec)
