@@ -139,15 +139,23 @@ def prepare(
   if talker is not None:
     given = {"episodes": episodes, "crop": crop, "split_seconds": split_seconds, "stop_after": stop_after}
     if wrong := [name for name, value in given.items() if value]:
-      raise InputError(f"--{wrong[0]} belongs to --input; the talker has episodes, clips and a size of its own")
+      raise InputError(
+        f"--{wrong[0]} (or --preset) belongs to --input; the talker has episodes, clips and a size of its own"
+      )
     request.append(talker)
   else:
     look = pipeline.Look(crop, width / height, trim, faces and face.available())
-    wanted = pipeline.Wanted(os.fspath(pattern), root, episodes, split_seconds)
+    if crop == pipeline.FACE_CROP and not look.faces:
+      raise InputError(f"--crop=face looks for faces: leave --nofaces out, or {face.INSTALL}")
+    wanted = pipeline.Wanted(os.fspath(pattern), root, episodes, split_seconds, (output, pipeline.work_of(output)))
     request += [vars(look), pipeline.request(wanted)]
   request = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
   if not overwrite and not stop_after and (done := _already(output, request)):
-    _say(f"{output} already holds this data set; nothing to do")
+    lost = sum("could not be downloaded" in reason for reason in done["skipped"].values())
+    _say(
+      f"{output} already holds this data set; nothing to do"
+      + (f" (--overwrite tries {lost} addresses again)" if lost else "")
+    )
     return done
   if not stop_after:
     builder.check_output(output, overwrite)
@@ -156,9 +164,7 @@ def prepare(
     Beam(beam_options.split(), work) if engine == "beam" else Local(workers) as runner,
   ):
     facts = {**vars(picture), "crop": crop, "seed": seed, "request": request}
-    building = pipeline.Building(
-      output, overwrite, work / f"building-{request[:16]}", picture, seed, holdout, records_per_shard, facts
-    )
+    building = pipeline.Building(output, overwrite, work, picture, seed, holdout, records_per_shard, facts)
     if talker is not None:
       clips, order = sources.talker_clips(talker, seed)
       entries = [splits.Entry(clip.name, clip.episode, f"clip {clip.name}") for clip in clips]
@@ -166,10 +172,12 @@ def prepare(
     else:
       pieces, rows = pipeline.gather(wanted, work, workers, _say, stop_after)
       if stop_after in ("acquire", "split"):
-        print(f"{len(pieces)} clips, {len(rows)} recordings lost; files are in {work}")
+        print(f"{len(pieces)} clips, {len(rows)} recordings lost; next: the same command without --stop_after")
         return None
       if faces and not look.faces:
         _say(f"faces, and sound against mouth, are not looked at: {face.INSTALL}")
+      if unknown := sorted(set(decided) - {piece.clip.name for piece in pieces}):
+        _say(f"{len(unknown)} decisions are for clips that are not here, {unknown[0]!r} first")
       rows += pipeline.look_at(pieces, look, work, runner, _say)
       pipeline.check_budget(rows, max_bad_fraction)
       pipeline.join_duplicates(rows)

@@ -193,7 +193,10 @@ def _digest(record):
 
 def _fingerprint(metadata, index):
   # Of what the records and the description say, not of the shard files: those may change with the library's version.
-  said = json.dumps([{key: metadata[key] for key in sorted(metadata) if key != "request"}, index], sort_keys=True)
+  facts = {key: metadata[key] for key in metadata if key != "request"}
+  if "skipped" in facts:
+    facts["skipped"] = sorted(facts["skipped"])  # the reasons name paths
+  said = json.dumps([facts, index], sort_keys=True)
   return hashlib.sha256(said.encode()).hexdigest()
 
 

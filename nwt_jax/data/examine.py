@@ -5,6 +5,7 @@ is rejected. A flag is about what it shows (no face, a cut, silence): the clip i
 """
 
 import base64
+import functools
 import hashlib
 import re
 import tempfile
@@ -79,11 +80,11 @@ def examine(path: str, look: Look, start: float = 0.0, length: float | None = No
 
   Args: path: a file. start, length: the part of it that is the clip, seconds; None: to the end.
   Returns: JSON-ready: fault and reason ("" for none); flags; facts (sha256, duration, frames, fps, width, height,
-    sample_rate, faces); start, length (s, trimmed), crop (a Box's text or ""); picture, a JPEG strip in base64; print,
-    the sound's fingerprint in base64.
+    sample_rate, faces, first: when the first picture is shown); start, length (s, trimmed), crop (a Box's text or "");
+    print, the sound's fingerprint in base64; but for picture, a strip as the bytes of a JPEG.
   """
   row = {"fault": "", "reason": "", "flags": [], "facts": {}, "start": start, "length": length, "crop": ""}
-  row |= {"picture": "", "print": ""}
+  row |= {"picture": b"", "print": ""}
   try:
     _examine(path, look, row)
   except _Fault as fault:
@@ -117,7 +118,7 @@ def _examine(path, look, row):
   _check_pictures(path, found)
   row["flags"] += _look_at(found)
   row["print"] = base64.b64encode(duplicates.fingerprint(found.audio).tobytes()).decode()
-  row["picture"] = base64.b64encode(_strip(found.pictures)).decode()
+  row["picture"] = _strip(found.pictures)
   faces = [face.find_faces(picture) for picture in found.pictures] if look.faces else None
   if faces is not None:
     row["facts"]["faces"] = [len(some) for some in faces]
@@ -205,7 +206,12 @@ def _decode(path, info, start, length, folder):
     raise _Fault(
       "out_of_sync", f"{path}: the sound ends {last_sound - last:+.2f} s after the picture; put its streams together"
     )
-  facts = {"frames": len(grey), "duration": round(min(last, seconds if length else last), 6)}
+  duration = min(last, seconds if length else last)
+  if duration > MAX_SECONDS:  # the header did not say
+    raise _Fault(
+      "too_large", f"{path} is {duration:.0f} s long, more than {MAX_SECONDS:.0f}; cut it with --split_seconds"
+    )
+  facts = {"frames": len(grey), "duration": round(duration, 6), "first": round(first, 6)}
   return _Found(facts, grey, pictures, size, audio, text, stall)
 
 
@@ -285,5 +291,12 @@ def _strip(pictures):
 
 
 def _sha256(path):
+  found = path.stat()
+  return _digest(str(path), found.st_size, found.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(path, *_):
+  """Once for a file of which many parts are looked at."""
   with open(path, "rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()

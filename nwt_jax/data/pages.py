@@ -4,9 +4,9 @@ Both are files that need no server and make no request; texts from outside are e
 """
 
 import base64
-import hashlib
 import html
 import json
+import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,10 +40,10 @@ def write_review(path, rows: Sequence[Mapping], pictures: Mapping[str, str], com
     }
     for row in rows
   ]
-  key = "nwt_jax review " + hashlib.sha256("\n".join(clip["name"] for clip in clips).encode()).hexdigest()[:16]
+  key = f"nwt_jax review {os.path.abspath(path)}"  # under which a browser remembers decisions
   data = json.dumps({"clips": clips, "reasons": REASONS, "flags": FLAGS, "key": key, "command": command})
   page = Path(__file__).with_name(REVIEW).read_text(encoding="utf-8")
-  Path(path).write_text(page.replace("DATA", data.replace("<", "\\u003c"), 1), encoding="utf-8")
+  Path(path).write_text(page.replace("DATA", data.replace("<", "\\u003c"), 1), encoding="utf-8", errors="replace")
 
 
 def write_report(
@@ -93,7 +93,7 @@ def write_report(
   page = (
     f'<!DOCTYPE html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head><body>{"".join(parts)}</body></html>\n'
   )
-  Path(path).write_text(page, encoding="utf-8")
+  Path(path).write_text(page, encoding="utf-8", errors="replace")
 
 
 def _table(rows) -> str:

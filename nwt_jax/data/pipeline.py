@@ -2,6 +2,8 @@
 
 import base64
 import contextlib
+import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -25,18 +27,23 @@ from nwt_jax.measure import face, sync
 STEPS = ("acquire", "split", "examine")  # after which one can stop
 BY_RECORDING = "recordings"  # in place of a table of episodes: each recording is one
 SYNC_SECONDS = 60.0  # of a recording that are listened to
+SYNC_PART, SYNC_HEIGHT = 10.0, 480  # seconds and pixels of height read at once
 SYNC_FRAMES = 5  # an offset from here on is flagged
-_DOWNLOADS, _SEGMENTS, _PICTURES, _CACHE = "downloads", "segments", "pictures", "examined.jsonl"
+_DOWNLOADS, _SEGMENTS, _PICTURES, _CACHE, _LOCK = "downloads", "segments", "pictures", "examined.jsonl", "lock"
 
 
 @dataclass(frozen=True)
 class Wanted:
-  """Which recordings, and how they are cut; the program's flags of the same names tell more (pattern is --input)."""
+  """Which recordings, and how they are cut; the program's flags of the same names tell more (pattern is --input).
+
+  exclude: folders that are never looked into.
+  """
 
   pattern: str
   root: str | os.PathLike | None = None
   episodes: str | os.PathLike | None = None
   split_seconds: float = 0.0
+  exclude: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -68,8 +75,13 @@ class Kept:
         pass  # the last line of a process that was killed
     self.path.parent.mkdir(parents=True, exist_ok=True)
 
-  def map(self, engine, function: Callable, jobs: Sequence, keys: Sequence[str], step: Callable) -> list:
-    """engine.map(function, jobs) without the jobs whose key is known; step: called after each."""
+  def map(
+    self, engine, function: Callable, jobs: Sequence, keys: Sequence[str], step: Callable, lasts: Callable = bool
+  ) -> list:
+    """engine.map(function, jobs) without the jobs whose key is known.
+
+    Args: step: called after each. lasts: whether a result is to be kept for later calls.
+    """
     missing = [(job, key) for job, key in zip(jobs, keys, strict=True) if key not in self.known]
     for _ in range(len(jobs) - len(missing)):
       step()
@@ -78,8 +90,9 @@ class Kept:
       file.write("\n")
       for (_, key), value in zip(missing, engine.map(function, [job for job, _ in missing]), strict=True):
         self.known[key] = value
-        file.write(json.dumps([key, value]) + "\n")
-        file.flush()
+        if lasts(value):
+          file.write(json.dumps([key, value]) + "\n")
+          file.flush()
         step()
     return [self.known[key] for key in keys]
 
@@ -91,7 +104,9 @@ def parse_crop(text: str | None) -> str:
 
 def request(wanted: Wanted) -> list:
   """What the recordings are, for telling whether a data set was made from the same ones. Raises: InputError."""
-  found = recordings.find(wanted.pattern, wanted.root)
+  found = recordings.find(wanted.pattern, wanted.root, wanted.exclude)
+  if wanted.split_seconds and (parts := [r.name for r in found if r.start or r.length is not None]):
+    raise InputError(f"{parts[0]} is a part of its file already; leave --split_seconds and --preset out")
   entries = _episodes(wanted, found)
   stamps = [[r.name, r.start, r.length, *((r.where,) if r.remote else _stamp(r.where))] for r in found]
   return [wanted.split_seconds, stamps, [[e.name, e.episode, e.source] for e in entries]]
@@ -101,11 +116,14 @@ def gather(
   wanted: Wanted, work: Path, workers: int, say: Callable, stop_after: str = ""
 ) -> tuple[list[Piece], list[dict]]:
   """Steps 1 and 2: the pieces of all recordings, and manifest rows of the recordings that gave none."""
-  found = recordings.find(wanted.pattern, wanted.root)
+  found = recordings.find(wanted.pattern, wanted.root, wanted.exclude)
   entries = {entry.name: entry for entry in _episodes(wanted, found)}
   paths, failed = recordings.acquire(found, work / _DOWNLOADS, say)
   lost = [_lost(r, entries[r.name], failed[r.name]) for r in found if r.name in failed]
+  for row in lost:
+    say(f"left out: {row['reason']}")
   if stop_after == "acquire":
+    say(f"{len(paths)} of {len(found)} recordings are here")
     return [], lost
 
   def cut(recording):
@@ -119,10 +137,8 @@ def gather(
       return Piece(clip, entry.episode, source, entry.source, recording.where, begins)
 
     if not wanted.split_seconds:
-      return [make(recording.start, recording.name, path, recording.start, recording.length)]
-    if recording.start or recording.length is not None:
-      raise InputError(f"{recording.name} is a part of its file already; leave --split_seconds out")
-    folder = work / _SEGMENTS / _short(recording.name, path, os.stat(path).st_size, wanted.split_seconds)
+      return [make(recording.start, recording.name, path, recording.start, recording.length, recording.crop)]
+    folder = work / _SEGMENTS / _short(recording.name, path, *_stamp(path), wanted.split_seconds)
     parts = segments.split(path, folder, wanted.split_seconds)
     return [make(part.start, f"{recording.name}_{n:05d}", str(part.path)) for n, part in enumerate(parts)]
 
@@ -137,8 +153,8 @@ def gather(
     for some, none in pool.map(attempt, [r for r in found if r.name in paths]):
       pieces += some
       lost += none
-  for row in lost:
-    say(f"left out: {row['reason']}")
+      for row in none:
+        say(f"left out: {row['reason']}")
   return pieces, lost
 
 
@@ -147,7 +163,14 @@ def _episodes(wanted, found):
   if wanted.episodes and wanted.episodes != BY_RECORDING:
     return sources.read_episodes(wanted.episodes, names)
   default = lambda r: r.name if wanted.episodes == BY_RECORDING else sources.DEFAULT_EPISODE
-  return [splits.Entry(r.name, r.episode or default(r), r.source or f"clip {r.name}") for r in found]
+  first = {}  # parts of one file are one source, named after the first of them
+  for r in found:
+    first.setdefault(r.where, r.name)
+  entries = [splits.Entry(r.name, r.episode or default(r), r.source or f"clip {first[r.where]}") for r in found]
+  for entry in entries:
+    if why := splits.no_episode(entry.episode):
+      raise InputError(f"{entry.name}: {why}; give an `episode` in a list, or a table with --episodes")
+  return entries
 
 
 def _lost(recording, entry, reason):
@@ -166,17 +189,22 @@ def look_at(pieces: Sequence[Piece], look: Look, work: Path, engine, say: Callab
   if not pieces:
     return []
   kept, bar = Kept(work / _CACHE), Progress("examine", len(pieces))
-  jobs = [(p.clip.path, look, p.clip.start, p.clip.length) for p in pieces]
+  looks = [replace(look, crop=p.clip.crop) if p.clip.crop else look for p in pieces]
+  jobs = [
+    (p.clip.path, look, p.clip.start, p.clip.length, str(picture_of(work, p.clip.name)))
+    for p, look in zip(pieces, looks, strict=True)
+  ]
   keys = [_short("examine", str(job), *_stamp(job[0])) for job in jobs]
-  found = kept.map(engine, _examine, jobs, keys, bar.step)
+  (work / _PICTURES).mkdir(parents=True, exist_ok=True)
+  # What is at fault is looked at again: it may have been the machine's.
+  found = kept.map(engine, _examine, jobs, keys, bar.step, lambda row: not row["fault"])
   bar.close()
   rows = []
-  (work / _PICTURES).mkdir(parents=True, exist_ok=True)
   for piece, result in zip(pieces, found, strict=True):
     row = {"name": piece.clip.name, "path": piece.origin, "source": piece.source, "recording": piece.recording}
     row |= {"episode": piece.episode, **result}
-    if picture := row.pop("picture"):
-      picture_of(work, row["name"]).write_bytes(base64.b64decode(picture))
+    if piece.clip.path != piece.origin:  # a segment, or a download
+      row["reason"] = row["reason"].replace(piece.clip.path, f"{piece.origin} from {piece.begins:.2f} s")
     rows.append(row)
     if row["fault"]:
       say(f"left out: {row['reason']}")
@@ -184,7 +212,13 @@ def look_at(pieces: Sequence[Piece], look: Look, work: Path, engine, say: Callab
 
 
 def _examine(job):
-  return examine(*job)
+  *what, target = job
+  row = examine(*what)
+  if picture := row.pop("picture"):
+    part = f"{target}.{os.getpid()}"
+    Path(part).write_bytes(picture)
+    os.replace(part, target)
+  return row
 
 
 def picture_of(work: Path, name: str) -> Path:
@@ -193,7 +227,7 @@ def picture_of(work: Path, name: str) -> Path:
 
 
 def join_duplicates(rows: Sequence[dict]) -> int:
-  """The same recording under two names: flags all but the first, and gives all of them one source (step 10).
+  """The same recording under two names: flags all but the longest, and gives all of them one source (step 10).
 
   Changes `rows`, which lose their `print`. Returns: how many were flagged.
   """
@@ -212,7 +246,7 @@ def join_duplicates(rows: Sequence[dict]) -> int:
 
   by_name, flagged = {row["name"]: row for row in rows}, set()
   for names in [*groups, *(names for names in same.values() if len(names) > 1)]:
-    flagged |= set(sorted(names)[1:])
+    flagged |= set(sorted(names, key=lambda name: (-(by_name[name]["length"] or 0.0), name))[1:])
     for name in names:
       first, second = sorted((root(by_name[names[0]]["source"]), root(by_name[name]["source"])))
       home[second] = first
@@ -271,12 +305,17 @@ def measure_sync(job) -> list:
   openings, mels = [], []
   for clip in clips:
     try:
-      frames = video.read_video(clip.path, start=clip.start, length=clip.length)
-      openings.append(face.mouth_opening(frames))
       heard = audio.read_audio(clip.path, start=clip.start, length=clip.length)
-      mels.append(audio.log_mel(heard, len(frames)))
+      parts = []
+      for begin in np.arange(0.0, clip.length, SYNC_PART):  # so that memory does not grow with the recording
+        length = min(SYNC_PART, clip.length - begin)
+        frames = video.read_video(clip.path, start=clip.start + begin, length=length, max_height=SYNC_HEIGHT)
+        parts.append(face.mouth_opening(frames))
+      opening = np.concatenate(parts)
     except InputError:
-      pass  # the records of the clip tell why
+      continue  # the records of the clip tell why
+    openings.append(opening)
+    mels.append(audio.log_mel(heard, len(opening)))
   return [recording, *sync.estimate(openings, mels)]
 
 
@@ -308,20 +347,50 @@ def write_review(work: Path, rows: Sequence[Mapping]) -> list[str]:
 
 @contextlib.contextmanager
 def workplace(output) -> Iterator[Path]:
-  """OUTPUT.work, where the steps leave what they made: after an error all of it, for the next call; else downloads."""
-  work = Path(f"{os.fspath(output).rstrip('/')}.work")
+  """OUTPUT.work, where the steps leave what they made: after an error all of it, for the next call; else downloads.
+
+  Raises: InputError: it cannot be made, or another program is at work there.
+  """
+  work, output = work_of(output), Path(output)
   try:
-    yield work
-  finally:
-    for folder, _, _ in os.walk(work, topdown=False):
-      if not os.listdir(folder):
-        os.rmdir(folder)
+    work.mkdir(parents=True, exist_ok=True)
+    lock = open(work / _LOCK, "w")  # noqa: SIM115 (closed below)
+  except OSError as error:
+    raise InputError(f"cannot write {work}: {error}; give an --output that can be written to") from error
+  with lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+      raise InputError(f"another program is preparing {output}; wait for it, or give another --output") from error
+    for left in output.parent.glob(f".{glob.escape(output.name)}-building-*"):  # by a call that was killed
+      shutil.rmtree(left, ignore_errors=True)
+    try:
+      yield work
+    finally:
+      (work / _LOCK).unlink(missing_ok=True)
+      for folder, _, _ in os.walk(work, topdown=False):
+        if not os.listdir(folder):
+          os.rmdir(folder)
+
+
+def work_of(output) -> Path:
+  """The folder beside a data set that its preparation works in."""
+  return Path(f"{os.fspath(output).rstrip('/')}.work")
 
 
 def clear(work: Path) -> None:
-  """Removes what the steps left behind, but not downloads."""
-  for path in work.iterdir() if work.exists() else ():
-    if path.name != _DOWNLOADS:
+  """Removes what the steps left behind, but not downloads, nor what is not theirs."""
+  for pattern in (
+    _SEGMENTS,
+    _PICTURES,
+    _CACHE,
+    pages.REVIEW,
+    manifest.NAME,
+    "building-*",
+    "beam-*",
+    "dead_letters.jsonl",
+  ):
+    for path in work.glob(pattern):
       shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -340,7 +409,7 @@ def check_budget(rows: Sequence[Mapping], max_bad_fraction: float) -> None:
 class Building:
   """A data set of clips in the making: where, of what, and what its metadata is to say beside what is found.
 
-  output, overwrite, seed, holdout, records_per_shard: the program's flags. work: for shards until all are there.
+  output, overwrite, seed, holdout, records_per_shard: the program's flags. work: see workplace.
   """
 
   output: str | os.PathLike
@@ -377,6 +446,11 @@ class Building:
     number = lambda name: order.index(home[name]) if home[name] in known else -1
     jobs = {split: [(by_name[name], number(name), self.picture) for name in names] for split, names in dealt.items()}
     bar = Progress("prepare", len(entries))
+    # Shards of an earlier call are taken up where they hold the very same clips.
+    work = (
+      self.work
+      / f"building-{_short(self.records_per_shard, *(job for split in jobs for job in (split, *jobs[split])))}"
+    )
 
     def report(name, reason):
       bar.step()
@@ -384,7 +458,7 @@ class Building:
         bar.say(f"left out: {reason}")
 
     with builder.building(self.output, self.overwrite) as folder:
-      index, left_out = self._write(folder, jobs, engine, report)
+      index, left_out = self._write(folder, work, jobs, engine, report)
       bar.close()
       for row in rows:
         if row["name"] in left_out:
@@ -400,7 +474,7 @@ class Building:
       tell(folder, dealt, metadata)
     return metadata
 
-  def _write(self, folder, jobs, engine, report):
+  def _write(self, folder, work, jobs, engine, report):
     """Writes the shards; those from an earlier call are taken as they are.
 
     Returns: for each split the index rows of each shard; {clip: reason} of those without a record.
@@ -409,7 +483,7 @@ class Building:
     shards = {
       split: [
         Shard(path, some[n * size : (n + 1) * size])
-        for n, path in enumerate(builder.shard_paths(self.work, "clips", split, -(-len(some) // size)))
+        for n, path in enumerate(builder.shard_paths(work, "clips", split, -(-len(some) // size)))
       ]
       for split, some in jobs.items()
     }
@@ -423,9 +497,9 @@ class Building:
     engine.write_shards(missing, sources.try_record, write_shard, report)
     notes = {shard.path: json.loads(_note(shard.path).read_text()) for shard in every}
     for shard in every:
-      target = folder / shard.path.relative_to(self.work)
+      target = folder / shard.path.relative_to(work)
       target.parent.mkdir(parents=True, exist_ok=True)
-      shutil.copyfile(shard.path, target)  # not moved: a call that is cut off here must find it
+      os.link(shard.path, target)  # not moved: a call that is cut off here must find it
     index = {split: [notes[shard.path]["rows"] for shard in some] for split, some in shards.items()}
     return index, {name: reason for note in notes.values() for name, reason in note["left_out"].items()}
 
@@ -475,7 +549,8 @@ def finish_manifest(rows: Sequence[dict], pieces: Sequence[Piece], dealt: Mappin
     row = dict(row)
     length, name = row.pop("length"), row["name"]
     if name in begins:
-      row["start"] = round(row["start"] - starts[name] + begins[name], 6)
+      # A piece's clock may start before its first picture, with what an encoder puts before the sound.
+      row["start"] = round(row["start"] - starts[name] + begins[name] - row.get("facts", {}).pop("first", 0.0), 6)
     row["end"] = None if length is None else round(row["start"] + length, 6)
     row["split"] = split_of.get(name) if row["kept"] else None
     if row["path"].startswith(("http://", "https://")):
@@ -493,4 +568,4 @@ def _stamp(path):
 
 
 def _short(*parts) -> str:
-  return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:24]
+  return hashlib.sha256("\n".join(map(str, parts)).encode("utf-8", "surrogateescape")).hexdigest()[:24]

@@ -8,10 +8,13 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nwt_jax.errors import InputError
+from nwt_jax.io import ffmpeg
+from nwt_jax.io.video import Box
 
 SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv"}
 LISTS = {".txt", ".jsonl"}
@@ -21,8 +24,8 @@ SECONDS = 3600  # that one download may take
 
 @dataclass(frozen=True)
 class Recording:
-  """A recording, or the part of one, as the user names it: start and length in seconds, length None to its end; empty
-  episode or source: not said."""
+  """A recording, or the part of one, as the user names it: start and length in seconds, length None to its end;
+  empty episode, source or crop: not said."""
 
   name: str
   where: str  # a path, or an address
@@ -30,17 +33,18 @@ class Recording:
   length: float | None = None
   episode: str = ""
   source: str = ""
+  crop: str = ""
 
   @property
   def remote(self) -> bool:
     return self.where.startswith(("http://", "https://"))
 
 
-def find(pattern: str, root: str | os.PathLike | None = None) -> list[Recording]:
+def find(pattern: str, root: str | os.PathLike | None = None, exclude: Sequence[Path] = ()) -> list[Recording]:
   """Lists recordings.
 
   Args: pattern: a list (.txt or .jsonl, see read_list), a glob (** for sub-folders), a file, or a folder, which stands
-    for the videos anywhere in it. root: see read_list.
+    for the videos anywhere in it, but in hidden folders. root: see read_list. exclude: folders not looked into.
   Returns: sorted by name; a file's name is its stem, or, where two stems are equal, its path without the suffix below
     the folder that all files share.
   Raises: InputError: nothing found, or two files differ by their suffix alone.
@@ -53,7 +57,15 @@ def find(pattern: str, root: str | os.PathLike | None = None) -> list[Recording]
     paths = [Path(pattern)]
   else:
     found = Path(pattern).rglob("*") if Path(pattern).is_dir() else map(Path, glob.glob(str(pattern), recursive=True))
-    paths = sorted(path for path in found if path.suffix.lower() in SUFFIXES and path.is_file())
+    try:
+      paths = sorted(path for path in found if path.suffix.lower() in SUFFIXES and path.is_file())
+    except OSError as error:
+      raise InputError(f"--input={pattern[:60]!r} cannot be looked into: {error.strerror}; give a folder") from error
+    top = Path(pattern) if Path(pattern).is_dir() else None
+    hidden = lambda path: top and any(part.startswith(".") for part in path.relative_to(top).parts[:-1])
+    outside = [Path(os.path.abspath(folder)) for folder in exclude]
+    inside = lambda path: any(Path(os.path.abspath(path)).is_relative_to(folder) for folder in outside)
+    paths = [path for path in paths if not hidden(path) and not inside(path)]
   if not paths:
     raise InputError(f"no video file matches {pattern!r}; give --input=FOLDER or a quoted glob such as 'videos/*.mp4'")
   stems = Counter(path.stem for path in paths)
@@ -64,7 +76,8 @@ def find(pattern: str, root: str | os.PathLike | None = None) -> list[Recording]
     names = {path.relative_to(top).with_suffix("").as_posix(): path for path in paths}
     if len(names) < len(paths):
       raise InputError(f"files in {top} differ by their suffix alone; rename them, or name one kind in --input")
-  return [Recording(name, os.path.abspath(path)) for name, path in sorted(names.items())]
+  readable = lambda name: os.fsencode(name).decode("utf-8", "replace")  # a name need not be UTF-8, a clip's must
+  return [Recording(readable(name), os.path.abspath(path)) for name, path in sorted(names.items())]
 
 
 def read_list(path, root: str | os.PathLike | None = None) -> list[Recording]:
@@ -72,8 +85,8 @@ def read_list(path, root: str | os.PathLike | None = None) -> list[Recording]:
 
   Args:
     path: .txt, one path or http(s) address a line, # for comments; or .jsonl, one object a line with `path` or `url`
-      and, where wanted, `name`, `start` and `end` (seconds), `episode`, `source`; other keys are ignored, so that a
-      data set's manifest.jsonl is a list, too.
+      and, where wanted, `name`, `start` and `end` (seconds), `episode`, `source`, `crop`; objects with `kept` false and
+      other keys are ignored, so that a data set's manifest.jsonl is a list, too.
     root: the folder that every path must lie in, links resolved; relative paths start there. None: the list's own.
   Raises: InputError: the line, and what is wrong with it.
   """
@@ -90,7 +103,9 @@ def read_list(path, root: str | os.PathLike | None = None) -> list[Recording]:
       continue
     try:
       recording = _read_line(line, path.suffix.lower() == ".jsonl", root)
-    except (ValueError, KeyError, TypeError) as error:
+      if recording is None:
+        continue
+    except (ValueError, KeyError, TypeError, InputError) as error:
       raise InputError(f"{path} line {number}: {error}") from None
     if recording.name in places:
       raise InputError(
@@ -111,6 +126,8 @@ def _read_line(line, is_json, root):
       raise ValueError(f"no JSON object: {line[:60]!r}") from None
     if not isinstance(row, dict) or not isinstance(row.get("url") or row.get("path"), str):
       raise ValueError(f"wanted an object with `path` or `url`, got {line[:60]!r}")
+    if row.get("kept") is False:
+      return None
   else:
     row = {"url" if "://" in line else "path": line}
   where = row.get("url") or row["path"]
@@ -132,7 +149,9 @@ def _read_line(line, is_json, root):
   name = row.get("name") or name
   if not isinstance(name, str) or ".." in Path(name).parts or Path(name).is_absolute() or not name.isprintable():
     raise ValueError(f"{name!r} cannot name a clip: no .., no leading /, printable letters")
-  texts = [str(row.get(key) or "") for key in ("episode", "source")]
+  texts = [str(row.get(key) or "") for key in ("episode", "source", "crop")]
+  if texts[-1]:
+    Box.parse(texts[-1])
   return Recording(name, where, start or 0.0, None if end is None else end - (start or 0.0), *texts)
 
 
@@ -181,14 +200,27 @@ def _downloaded(target):
 
 def _download(address, target):
   """Returns why it failed, or nothing."""
-  target.mkdir(parents=True, exist_ok=True)
+  part = target.with_name(f"{target.name}.part")  # yt-dlp goes on in it after an interruption
+  part.mkdir(parents=True, exist_ok=True)
   command = [sys.executable, "-m", "yt_dlp", "--ignore-config", "--no-playlist", "--no-progress", "--quiet"]
-  command += ["--merge-output-format", "mp4", "--output", "video.%(ext)s", "--", address]
+  command += [
+    "--ffmpeg-location",
+    ffmpeg.executable(),
+    "--merge-output-format",
+    "mp4",
+    "--output",
+    "video.%(ext)s",
+    "--",
+    address,
+  ]
   try:
     done = subprocess.run(
-      command, cwd=target, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=SECONDS, check=False
+      command, cwd=part, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=SECONDS, check=False
     )
   except subprocess.TimeoutExpired:
     return f"not done after {SECONDS} s"
-  lines = [line for line in done.stderr.splitlines() if line.strip()]
-  return (lines[-1] if lines else f"yt-dlp ended with {done.returncode}") if done.returncode else ""
+  if done.returncode:
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    return lines[-1] if lines else f"yt-dlp ended with {done.returncode}"
+  os.rename(part, target)
+  return ""

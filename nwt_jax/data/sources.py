@@ -12,7 +12,7 @@ import numpy as np
 
 from nwt_jax.data import builder, overlay
 from nwt_jax.data.recordings import SUFFIXES
-from nwt_jax.data.splits import MEAN, Entry
+from nwt_jax.data.splits import Entry, no_episode
 from nwt_jax.errors import InputError
 from nwt_jax.io import audio as sound
 from nwt_jax.io import ffmpeg, video
@@ -103,10 +103,8 @@ def read_episodes(path, names: Iterable[str]) -> list[Entry]:
     key, episode = (row["clip"] or "").strip(), (row[column] or "").strip()
     if not key or not episode:
       raise InputError(f"{path} line {number} lacks its clip or {column}; fill it in, or delete the line")
-    if episode == MEAN or set(episode) & set(",@"):
-      raise InputError(
-        f"{path} line {number}: {episode!r} cannot name an episode: `mean`, `,` and `@` mean other things; rename it"
-      )
+    if why := no_episode(episode):
+      raise InputError(f"{path} line {number}: {why}; rename it")
     if Path(key).suffix.lower() in SUFFIXES:
       key = Path(key).with_suffix("").as_posix()
     if key in table and table[key] != row:

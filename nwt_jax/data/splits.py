@@ -21,6 +21,13 @@ class Entry:
   source: str
 
 
+def no_episode(name: str) -> str:
+  """Why a text cannot name an episode; "" if it can."""
+  if name == MEAN or set(name) & set(",@"):
+    return f"{name!r} cannot name an episode: `mean`, `,` and `@` mean other things"
+  return ""
+
+
 def assign(entries: Iterable[Entry], seed: int = 0, holdout: Iterable[str] = ()) -> Mapping[str, list[str]]:
   """Deals clips to splits, about 90 / 5 / 5 in every episode, the clips of one recording never apart.
 
@@ -78,6 +85,8 @@ def assign(entries: Iterable[Entry], seed: int = 0, holdout: Iterable[str] = ())
       group = min((group for group in dealt["train"] if group[0].episode == richest), key=len)
       dealt["train"].remove(group)
       dealt[split].append(group)
+  if not entries:
+    raise InputError("no clip is kept; see what was left out above, or drop fewer")
   if not dealt["train"]:
     raise InputError("no clip is left to train on; hold out fewer episodes or give more clips")
   return {split: sorted(entry.name for group in dealt[split] for entry in group) for split in SPLITS}

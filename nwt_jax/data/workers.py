@@ -1,6 +1,7 @@
 """Work on many clips at once, on this machine: results in the order of the jobs, whatever the number of processes."""
 
 import multiprocessing
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,8 +23,14 @@ class Shard:
   jobs: Sequence
 
 
-def one_thread() -> None:
+def start_worker() -> None:
   """What a process does first that shares the machine with others of its kind."""
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the program, which ends its workers
+  one_thread()
+
+
+def one_thread() -> None:
+  """OpenCV and ffmpeg take one thread each from now on."""
   cv2.setNumThreads(1)
   ffmpeg.one_thread()
 
@@ -53,7 +60,7 @@ class Local:
     if self._pool is None:
       # Fresh processes: a fork of a process with threads can hang.
       context = multiprocessing.get_context("spawn")
-      self._pool = ProcessPoolExecutor(self.workers, context, initializer=one_thread)
+      self._pool = ProcessPoolExecutor(self.workers, context, initializer=start_worker)
     waiting = deque()
     try:
       for job in jobs:

@@ -127,6 +127,7 @@ def run(arguments: Sequence, log, keep_output: bool = True, seconds: float | Non
     if hasattr(resource, "prlimit"):  # Linux
       try:
         resource.prlimit(process.pid, resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (MAX_BYTES, MAX_BYTES))
       except ProcessLookupError:
         pass
     if keep_output:

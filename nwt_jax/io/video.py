@@ -48,7 +48,9 @@ class Box(NamedTuple):
     return self.left + self.width <= width and self.top + self.height <= height
 
 
-def read_video(path, fps=FPS, height=None, width=None, crop=None, start=0.0, length=None, motion=False):
+def read_video(
+  path, fps=FPS, height=None, width=None, crop=None, start=0.0, length=None, motion=False, max_height=None
+):
   """Reads a video as frames on a steady clock: frame k is what a player shows at k / fps seconds, within half a frame.
 
   Other rates are resampled by repeating or dropping frames, which keeps the duration. The clock starts where the file
@@ -59,7 +61,7 @@ def read_video(path, fps=FPS, height=None, width=None, crop=None, start=0.0, len
     path: a video file. fps: frames per second wanted. height, width: pixels wanted; both or neither. The picture is
       stretched to fit, as in the paper; None keeps the size as shown. crop: the Box to keep, before that. start,
       length: the part to read, seconds; None: to the end. motion: make the missing frames of other rates by motion
-      compensation instead, which is slow.
+      compensation instead, which is slow. max_height: shrink taller pictures to it.
   Returns:
     uint8 RGB frames [t, h, w, 3].
   Raises:
@@ -87,6 +89,8 @@ def read_video(path, fps=FPS, height=None, width=None, crop=None, start=0.0, len
     # Area averaging is the clean way down; bicubic the sharp way up.
     method = "area" if width <= shown[0] and height <= shown[1] else "bicubic"
     filters.append(f"scale={width}:{height}:flags={method}+{EXACT}")
+  if max_height is not None:
+    filters.append(f"scale=-2:'min({max_height},ih)':flags=area+{EXACT}")
   filters.append("setsar=1")
   # A PPM in front of every frame tells its size, whatever rotation the container asked for.
   output = ["-map", "0:V:0", "-vf", ",".join(filters), "-sws_flags", EXACT, "-f", "image2pipe", "-c:v", "ppm"]

@@ -422,7 +422,7 @@ def test_fault_45_one_recording_under_two_names_stays_together(tmp_path):
   made = prepare.prepare(tmp_path / "out", pattern=str(tmp_path / "in"), height=16, width=16)
   assert sum(made["splits"].values()) == 10
   rows = {row["name"]: row for row in map(json.loads, (tmp_path / "out" / "manifest.jsonl").read_text().splitlines())}
-  assert {name for name, row in rows.items() if "duplicate" in row["flags"]} == {"c2", "c5"}
+  assert {name for name, row in rows.items() if "duplicate" in row["flags"]} == {"again2", "again5"}
   for seed in (2, 5):
     assert rows[f"c{seed}"]["split"] == rows[f"again{seed}"]["split"]
     assert rows[f"c{seed}"]["source"] == rows[f"again{seed}"]["source"]

@@ -218,10 +218,85 @@ def test_fault_40_killed_and_run_again(mixed, tmp_path):
 
 
 def test_what_was_examined_is_not_examined_again(mixed, tmp_path, monkeypatch):
+  """But for what was at fault, which may have been the machine's."""
   prepare.prepare(tmp_path / "out", pattern=str(mixed), stop_after="examine", **TINY)
-  monkeypatch.setattr(pipeline, "examine", lambda *_: pytest.fail("examined again"))
+  again = []
+  monkeypatch.setattr(pipeline, "examine", lambda path, *rest: again.append(path) or examine(path, *rest))
   made = prepare.prepare(tmp_path / "out", pattern=str(mixed), **TINY)
-  assert sum(made["splits"].values()) == 7
+  assert sum(made["splits"].values()) == 7 and again == [str(mixed / "mute.mp4")]
+  assert len(set(pipeline.Kept(tmp_path / "none").known)) == 0
+
+
+def test_shards_of_other_clips_are_not_taken_up(mixed, tmp_path, monkeypatch):
+  """A call that was cut off after writing shards, and goes on with a clip more: nothing of the first may be used."""
+  for seed in range(5):
+    (tmp_path / "in").mkdir(exist_ok=True)
+    (tmp_path / "in" / f"c{seed}.mp4").write_bytes((mixed / f"c{seed}.mp4").read_bytes())
+  monkeypatch.setattr(pipeline.builder, "describe_dataset", lambda *_: (_ for _ in ()).throw(RuntimeError("cut off")))
+  with pytest.raises(RuntimeError, match="cut off"):
+    prepare.prepare(tmp_path / "out", pattern=str(tmp_path / "in"), episodes="recordings", **TINY)
+  monkeypatch.undo()
+  (tmp_path / "in" / "b.mp4").write_bytes((mixed / "c5.mp4").read_bytes())  # the first by name: every number changes
+  prepare.prepare(tmp_path / "out", pattern=str(tmp_path / "in"), episodes="recordings", **TINY)
+  clips = Clips(tmp_path / "out", "train")
+  for i in range(len(clips)):
+    assert clips.episode_name(clips[i]["episode"]) == clips.index[i]["name"]
+
+
+def test_what_is_not_ours_stays(mixed, tmp_path):
+  prepare.prepare(tmp_path / "out", pattern=str(mixed), stop_after="examine", **TINY)
+  saved = tmp_path / "out.work" / "decisions.json"
+  saved.write_text('{"c1": {"keep": false}}')
+  prepare.prepare(tmp_path / "out", pattern=str(mixed), decisions=saved, **TINY)
+  assert os.listdir(tmp_path / "out.work") == ["decisions.json"]
+  assert prepare.prepare(tmp_path / "out", pattern=str(mixed), decisions=saved, **TINY)["skipped"].keys() == {
+    "c1",
+    "mute",
+  }
+
+
+def test_the_output_is_no_input(mixed, tmp_path):
+  for name in ("c1.mp4", "c2.mp4"):
+    (tmp_path / name).write_bytes((mixed / name).read_bytes())
+  for _ in range(2):
+    prepare.prepare(tmp_path / "out", pattern=str(tmp_path), split_seconds=0.5, stop_after="split", **TINY)
+  made = prepare.prepare(tmp_path / "out", pattern=str(tmp_path), split_seconds=0.5, **TINY)
+  assert sum(made["splits"].values()) == len(rows_of(tmp_path / "out")) == 4  # cut at 0.96 s
+
+
+def test_two_programs_do_not_write_one_data_set(mixed, tmp_path):
+  with pipeline.workplace(tmp_path / "out"), pytest.raises(InputError, match="another program is preparing"):
+    prepare.prepare(tmp_path / "out", pattern=str(mixed), **TINY)
+  assert prepare.prepare(tmp_path / "out", pattern=str(mixed), **TINY)["skipped"].keys() == {"mute"}
+
+
+def test_parts_of_one_file_stay_together(mixed, tmp_path):
+  lines = [
+    {"path": str(mixed / f"c{i}.mp4"), "name": f"c{i}_{n}", "start": 0.4 * n, "end": 0.4 * n + 0.4}
+    for i in range(6)
+    for n in range(3)
+  ]
+  (mixed / "parts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+  prepare.prepare(tmp_path / "out", pattern=str(mixed / "parts.jsonl"), **TINY)
+  rows = rows_of(tmp_path / "out")
+  assert len(rows) == 18 and all(len({rows[f"c{i}_{n}"]["split"] for n in range(3)}) == 1 for i in range(6))
+  with pytest.raises(InputError, match="part of its file already"):
+    prepare.prepare(tmp_path / "no", pattern=str(mixed / "parts.jsonl"), split_seconds=1.0, **TINY)
+
+
+def test_names_that_cannot_be(mixed, tmp_path):
+  (tmp_path / "in").mkdir()
+  (tmp_path / "in" / "Hello, world.mp4").write_bytes((mixed / "c1.mp4").read_bytes())
+  with pytest.raises(InputError, match="cannot name an episode"):
+    prepare.prepare(tmp_path / "out", pattern=str(tmp_path / "in"), episodes="recordings", **TINY)
+  os.rename(tmp_path / "in" / "Hello, world.mp4", os.fsencode(tmp_path / "in") + b"/caf\xe9.mp4")
+  made = prepare.prepare(tmp_path / "out", pattern=str(tmp_path / "in"), **TINY)
+  assert made["splits"]["train"] == 1 and list(rows_of(tmp_path / "out")) == ["caf\ufffd"]
+  with pytest.raises(InputError, match="--crop=face looks for faces"):
+    prepare.prepare(tmp_path / "no", pattern=str(tmp_path / "in"), crop="face", **TINY)
+  (tmp_path / "file").write_text("x")
+  with pytest.raises(InputError, match="cannot write"):
+    prepare.prepare(tmp_path / "file" / "out", pattern=str(tmp_path / "in"), **TINY)
 
 
 def test_one_step_alone(mixed, tmp_path, capsys):
