@@ -31,7 +31,7 @@ def test_chunked_encoding_equals_the_whole(model, chunk):
   module, params = model
   encode = lambda p, v, valid: module.apply(p, v, valid, method="encode")  # noqa: E731
   video = clip(11)
-  whole = module.apply(params, jnp.asarray(video, jnp.float32) / 127.5 - 1.0, method="encode").argmax(-1)
+  whole = jax.jit(encode)(params, jnp.asarray(video, jnp.float32) / 127.5 - 1.0, None).argmax(-1)
   codes = render.make_encoder(encode, module.encoder_margins)(params, video, chunk)
   assert codes.dtype == np.uint8 and (codes == whole).mean() == 1.0
 
@@ -42,14 +42,14 @@ def test_chunked_decoding_equals_the_whole(model, chunk):
   decode = lambda p, c, e, valid: module.apply(p, c, e, valid, method="decode")  # noqa: E731
   codes = np.random.default_rng(1).integers(0, 4, (1, 11, 2, 2, 2), np.uint8)
   episode = np.array([[0] * 5 + [1] * 6], np.int32)
-  whole = render.to_pixels(module.apply(params, jnp.asarray(codes, jnp.int32), jnp.asarray(episode), method="decode"))
+  whole = render.to_pixels(jax.jit(decode)(params, jnp.asarray(codes, jnp.int32), jnp.asarray(episode), None))
   parts = list(
     render.make_decoder(decode, module.decoder_margins)(params, [codes[:, :2], codes[:, 2:]], episode, chunk)
   )
   got = np.concatenate(parts, axis=1)
   # a decoder that forgets the frame before, or the frames after, would be seen
   for part, frame in ((np.s_[:, 3:], np.s_[:, 0]), (np.s_[:, :4], np.s_[:, 3])):
-    cut = module.apply(params, jnp.asarray(codes[part], jnp.int32), jnp.asarray(episode[part]), method="decode")
+    cut = jax.jit(decode)(params, jnp.asarray(codes[part], jnp.int32), jnp.asarray(episode[part]), None)
     assert np.abs(np.asarray(render.to_pixels(cut))[frame].astype(int) - np.asarray(whole)[:, 3].astype(int)).max() > 1
   assert got.shape == whole.shape
   assert np.abs(got.astype(int) - np.asarray(whole).astype(int)).max() <= 1  # a value on the edge of rounding

@@ -1,5 +1,7 @@
 """The MNIST stage: what each loss trains, what it compares, and that a resumed run equals an uninterrupted one."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,7 +38,7 @@ def test_each_loss_trains_what_it_says(data, arg):
   classifier = digits.train_classifier(config, train, 1) if arg == "loss=frozen" else None
   stage = digits.make_stage(config, classifier)
   batch = next(stage.batches(0))
-  state, metrics = jax.jit(stage.step)(stage.state, batch)
+  state, metrics = jax.jit(stage.step, compiler_options=build.QUICK_COMPILE)(stage.state, batch)
   moved = lambda tree, before: not all(jax.tree.leaves(jax.tree.map(np.array_equal, tree, before)))
   assert moved(state.gen, stage.state.gen)
   assert moved(state.critic, stage.state.critic) == (arg in ("loss=adv", "loss=class"))
@@ -48,11 +50,13 @@ def test_each_loss_trains_what_it_says(data, arg):
   critics = build.critics(config.critics, config.num_classes)
   model = build.dvae(config.model)
   key = jax.random.split(jax.random.fold_in(jax.random.key(config.train.seed), 0))[0]
-  recon, _ = model.apply(stage.state.gen, video, episode, key, "gumbel")
+  generate = jax.jit(lambda *given: model.apply(*given, "gumbel"), compiler_options=build.QUICK_COMPILE)
+  recon, _ = generate(stage.state.gen, video, episode, key)
   if arg == "loss=elbo":
     expected = np.mean((video - recon) ** 2)
   else:
-    layers = [critics.apply(stage.state.critic, x).features[0] for x in (video, recon)]
+    judge = jax.jit(critics.apply, compiler_options=build.QUICK_COMPILE)
+    layers = [judge(stage.state.critic, x).features[0] for x in (video, recon)]
     chosen = zip(*layers, strict=True) if arg == "loss=adv" else [[maps[-1] for maps in layers]]
     expected = sum(np.mean(np.abs(a - b)) for a, b in chosen)
   np.testing.assert_allclose(metrics["loss/recon"], expected, rtol=1e-4)
@@ -63,13 +67,15 @@ def test_the_class_loss_sees_real_pictures_alone(data):
   stage = digits.make_stage(config)
   inputs = prepare(jax.tree.map(jnp.asarray, next(stage.batches(0))))
   critics, model = build.critics(config.critics, config.num_classes), build.dvae(config.model)
-  losses = lambda weight: make_losses(
-    model.apply, critics.apply, build.weights({**config.objective.to_dict(), "class_weight": weight})
-  )
-  with_class, without = (
-    losses(w)(stage.state.gen, stage.state.critic, *inputs, jax.random.key(0), 0) for w in (2.0, 0.0)
-  )
-  entropy = terms.cross_entropy(critics.apply(stage.state.critic, inputs[0]).classes, inputs[2])
+  weights = lambda weight: build.weights({**config.objective.to_dict(), "class_weight": weight})
+
+  @functools.partial(jax.jit, compiler_options=build.QUICK_COMPILE)
+  def found(gen, critic, inputs):
+    losses = [make_losses(model.apply, critics.apply, weights(weight)) for weight in (2.0, 0.0)]
+    entropy = terms.cross_entropy(critics.apply(critic, inputs[0]).classes, inputs[2])
+    return [loss(gen, critic, *inputs, jax.random.key(0), 0) for loss in losses], entropy
+
+  (with_class, without), entropy = found(stage.state.gen, stage.state.critic, inputs)
   np.testing.assert_allclose(with_class[1] - without[1], 2.0 * entropy, rtol=1e-3)
   assert with_class[0] == without[0]
 
