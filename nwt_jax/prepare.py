@@ -122,7 +122,7 @@ def prepare(
   Raises: InputError: see the line it carries.
   Source: appendix D.
   """
-  from nwt_jax.data import builder, manifest, pipeline, sources, splits
+  from nwt_jax.data import builder, making, manifest, pipeline, sources, splits, workplace
   from nwt_jax.data.beam import Beam
   from nwt_jax.data.workers import Local
   from nwt_jax.io import audio
@@ -147,7 +147,7 @@ def prepare(
     look = pipeline.Look(crop, width / height, trim, faces and face.available())
     if crop == pipeline.FACE_CROP and not look.faces:
       raise InputError(f"--crop=face looks for faces: leave --nofaces out, or {face.INSTALL}")
-    wanted = pipeline.Wanted(os.fspath(pattern), root, episodes, split_seconds, (output, pipeline.work_of(output)))
+    wanted = pipeline.Wanted(os.fspath(pattern), root, episodes, split_seconds, (output, workplace.work_of(output)))
     request += [vars(look), pipeline.request(wanted)]
   request = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
   if not overwrite and not stop_after and (done := _already(output, request)):
@@ -160,11 +160,11 @@ def prepare(
   if not stop_after:
     builder.check_output(output, overwrite)
   with (
-    pipeline.workplace(output) as work,
+    workplace.workplace(output) as work,
     Beam(beam_options.split(), work) if engine == "beam" else Local(workers) as runner,
   ):
     facts = {**vars(picture), "crop": crop, "seed": seed, "request": request}
-    building = pipeline.Building(output, overwrite, work, picture, seed, holdout, records_per_shard, facts)
+    building = making.Building(output, overwrite, work, picture, seed, holdout, records_per_shard, facts)
     if talker is not None:
       clips, order = sources.talker_clips(talker, seed)
       entries = [splits.Entry(clip.name, clip.episode, f"clip {clip.name}") for clip in clips]
@@ -191,7 +191,7 @@ def prepare(
       entries = [splits.Entry(row["name"], row["episode"], row["source"]) for row in rows if row["kept"]]
       tell = functools.partial(pipeline.tell, rows, pieces, syncs, work)
       metadata = building.build(clips, entries, sorted({entry.episode for entry in entries}), rows, runner, tell)
-    pipeline.clear(work)
+    workplace.clear(work)
   print("\n".join(summary(output, metadata)))
   return metadata
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from nwt_jax import prepare
-from nwt_jax.data import manifest, overlay, pages, pipeline, sources
+from nwt_jax.data import making, manifest, overlay, pages, pipeline, sources, workplace
 from nwt_jax.data.clips import Clips
 from nwt_jax.data.examine import FLAGS, Look, examine
 from nwt_jax.data.splits import SPLITS
@@ -224,7 +224,7 @@ def test_what_was_examined_is_not_examined_again(mixed, tmp_path, monkeypatch):
   monkeypatch.setattr(pipeline, "examine", lambda path, *rest: again.append(path) or examine(path, *rest))
   made = prepare.prepare(tmp_path / "out", pattern=str(mixed), **TINY)
   assert sum(made["splits"].values()) == 7 and again == [str(mixed / "mute.mp4")]
-  assert len(set(pipeline.Kept(tmp_path / "none").known)) == 0
+  assert len(set(workplace.Kept(tmp_path / "none").known)) == 0
 
 
 def test_shards_of_other_clips_are_not_taken_up(mixed, tmp_path, monkeypatch):
@@ -232,7 +232,7 @@ def test_shards_of_other_clips_are_not_taken_up(mixed, tmp_path, monkeypatch):
   for seed in range(5):
     (tmp_path / "in").mkdir(exist_ok=True)
     (tmp_path / "in" / f"c{seed}.mp4").write_bytes((mixed / f"c{seed}.mp4").read_bytes())
-  monkeypatch.setattr(pipeline.builder, "describe_dataset", lambda *_: (_ for _ in ()).throw(RuntimeError("cut off")))
+  monkeypatch.setattr(making.builder, "describe_dataset", lambda *_: (_ for _ in ()).throw(RuntimeError("cut off")))
   with pytest.raises(RuntimeError, match="cut off"):
     prepare.prepare(tmp_path / "out", pattern=str(tmp_path / "in"), episodes="recordings", **TINY)
   monkeypatch.undo()
@@ -265,7 +265,7 @@ def test_the_output_is_no_input(mixed, tmp_path):
 
 
 def test_two_programs_do_not_write_one_data_set(mixed, tmp_path):
-  with pipeline.workplace(tmp_path / "out"), pytest.raises(InputError, match="another program is preparing"):
+  with workplace.workplace(tmp_path / "out"), pytest.raises(InputError, match="another program is preparing"):
     prepare.prepare(tmp_path / "out", pattern=str(mixed), **TINY)
   assert prepare.prepare(tmp_path / "out", pattern=str(mixed), **TINY)["skipped"].keys() == {"mute"}
 
