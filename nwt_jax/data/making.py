@@ -54,10 +54,9 @@ class Building:
     number = lambda name: order.index(home[name]) if home[name] in known else -1
     jobs = {split: [(by_name[name], number(name), self.picture) for name in names] for split, names in dealt.items()}
     bar = Progress("prepare", len(entries))
-    # Shards of an earlier call are taken up where they hold the very same clips.
-    work = (
-      self.work / f"building-{short(self.records_per_shard, *(job for split in jobs for job in (split, *jobs[split])))}"
-    )
+    # Shards of an earlier call are taken up where they hold the very same clips of the very same files.
+    every = [job for split in jobs for job in (split, *jobs[split])]
+    work = self.work / f"building-{short(self.facts['request'], self.records_per_shard, *every)}"
 
     def report(name, reason):
       bar.step()

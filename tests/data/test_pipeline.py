@@ -227,20 +227,25 @@ def test_what_was_examined_is_not_examined_again(mixed, tmp_path, monkeypatch):
   assert len(set(workplace.Kept(tmp_path / "none").known)) == 0
 
 
-def test_shards_of_other_clips_are_not_taken_up(mixed, tmp_path, monkeypatch):
-  """A call that was cut off after writing shards, and goes on with a clip more: nothing of the first may be used."""
+@pytest.mark.parametrize("change", ["a clip more", "a file changed"])
+def test_stale_shards_are_not_taken_up(mixed, tmp_path, monkeypatch, change):
+  """After a call that was cut off when its shards were written, what was prepared of other clips may not be used."""
+  (tmp_path / "in").mkdir()
   for seed in range(5):
-    (tmp_path / "in").mkdir(exist_ok=True)
     (tmp_path / "in" / f"c{seed}.mp4").write_bytes((mixed / f"c{seed}.mp4").read_bytes())
   monkeypatch.setattr(making.builder, "describe_dataset", lambda *_: (_ for _ in ()).throw(RuntimeError("cut off")))
   with pytest.raises(RuntimeError, match="cut off"):
     prepare.prepare(tmp_path / "out", pattern=str(tmp_path / "in"), episodes="recordings", **TINY)
   monkeypatch.undo()
-  (tmp_path / "in" / "b.mp4").write_bytes((mixed / "c5.mp4").read_bytes())  # the first by name: every number changes
+  # The first by name: every episode's number changes. A longer clip in place of another.
+  source, target = ("c5", "b") if change == "a clip more" else ("jump", "c1")
+  (tmp_path / "in" / f"{target}.mp4").write_bytes((mixed / f"{source}.mp4").read_bytes())
   prepare.prepare(tmp_path / "out", pattern=str(tmp_path / "in"), episodes="recordings", **TINY)
+  found = {clip["name"]: clip for split in SPLITS for clip in _all(tmp_path / "out", split)}
   clips = Clips(tmp_path / "out", "train")
-  for i in range(len(clips)):
-    assert clips.episode_name(clips[i]["episode"]) == clips.index[i]["name"]
+  for name, clip in found.items():
+    assert len(clip["video"]) == (48 if (change, name) == ("a file changed", "c1") else 36)
+    assert clips.episode_name(clip["episode"]) in (name, "mean")
 
 
 def test_what_is_not_ours_stays(mixed, tmp_path):
