@@ -22,6 +22,7 @@ STEPS = ("acquire", "split", "examine")  # after which one can stop
 BY_RECORDING = "recordings"  # in place of a table of episodes: each recording is one
 SYNC_SECONDS = 60.0  # of a recording that are listened to
 SYNC_PART, SYNC_HEIGHT = 10.0, 480  # seconds and pixels of height read at once
+SHORT_LISTED = 20  # recordings too short to tell that are named one by one
 SYNC_FRAMES = 5  # an offset from here on is flagged
 
 
@@ -232,8 +233,9 @@ def listen(rows: Sequence[dict], pieces: Sequence[Piece], work: Path, engine) ->
         chosen.append(replace(clips[row["name"]], start=row["start"], length=length, crop=""))
         left -= length
     jobs.append((recording, tuple(chosen)))
-  if len(by_recording) > 100 and not jobs:
-    found = {"all recordings": (f"unknown: none of {len(by_recording)} has {sync.MIN_SECONDS:.0f} s", False)}
+  if len(found) > SHORT_LISTED:
+    why = f"unknown: less than {sync.MIN_SECONDS:.0f} s each"
+    found = {f"{len(found)} recordings": (why, False)}
   if not jobs:
     return found
   kept, bar = Kept(work / CACHE), Progress("sound against mouth", len(jobs), "recordings")
