@@ -4,10 +4,10 @@ The fingerprint is Haitsma and Kalker's (2002): for each moment 32 signs, of how
 bands of the spectrum changes with time. It survives another codec, another loudness and a cut at either end.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping
 
 import numpy as np
+from scipy.cluster.hierarchy import DisjointSet
 
 BANDS, LOW, HIGH = 33, 300.0, 3000.0  # edges in Hz, logarithmic
 WINDOW, HOP = (
@@ -48,21 +48,12 @@ def same_recordings(prints: Mapping[str, np.ndarray]) -> list[list[str]]:
   Args: prints: name -> fingerprint. Returns: groups of two and more names, sorted.
   """
   names = sorted(prints)
-  home = list(range(len(names)))
-
-  def root(place):
-    while home[place] != place:
-      place = home[place]
-    return place
-
+  groups = DisjointSet(names)
   for one, other, offset in _candidates([prints[name] for name in names]):
-    roots = sorted((root(one), root(other)))
-    if roots[0] != roots[1] and errors(prints[names[one]], prints[names[other]], offset) <= MAX_ERRORS:
-      home[roots[1]] = roots[0]
-  groups = defaultdict(list)
-  for place, name in enumerate(names):
-    groups[root(place)].append(name)
-  return [some for some in groups.values() if len(some) > 1]
+    first, second = names[one], names[other]
+    if not groups.connected(first, second) and errors(prints[first], prints[second], offset) <= MAX_ERRORS:
+      groups.merge(first, second)
+  return sorted(sorted(some) for some in groups.subsets() if len(some) > 1)
 
 
 def _candidates(prints):

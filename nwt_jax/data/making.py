@@ -135,7 +135,3 @@ def write_shard(path: Path, results) -> dict:
 
 def _note(path):
   return path.with_name(f"{path.name}.json")
-
-
-def _note(path):
-  return path.with_name(f"{path.name}.json")

@@ -47,12 +47,12 @@ def write_review(path, rows: Sequence[Mapping], pictures: Mapping[str, str], com
 
 
 def write_report(
-  path, rows: Sequence[Mapping], pictures: Mapping[str, Path], metadata: Mapping, syncs: Mapping[str, tuple[str, bool]]
+  path, rows: Sequence[Mapping], pictures: Mapping[str, Path], metadata: Mapping, syncs: Mapping[str, str]
 ) -> None:
   """Writes what a preparation did: counts by reason, durations, a contact sheet an episode, offsets of the sound.
 
-  Args: path: file to write. rows: the manifest. pictures: name -> JPEG. metadata: of the data set. syncs: source ->
-    (text, flagged), see pipeline.listen.
+  Args: path: file to write. rows: the manifest. pictures: name -> JPEG. metadata: of the data set. syncs: see
+    pipeline.listen.
   """
   kept, out = [row for row in rows if row["kept"]], [row for row in rows if not row["kept"]]
   minutes = lambda chosen: f"{sum(row['length'] or 0 for row in chosen) / 60:.1f} min"
@@ -71,7 +71,7 @@ def write_report(
       line[:2] for line in count(Counter(row["reason"] for row in out if not row["fault"]), {})
     ],
     "Flagged": [(*line, f"{held[line[-1]]} kept") for line in count(flags, FLAGS)],
-    "Sound against mouth": [(source, text) for source, (text, _) in sorted(syncs.items())],
+    "Sound against mouth": sorted(syncs.items()),
   }
   parts = [f"<h2>{html.escape(title)}</h2>{_table(lines)}" for title, lines in tables.items()]
   episodes = defaultdict(list)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from scipy.cluster.hierarchy import DisjointSet
 
 from nwt_jax.data import duplicates, manifest, pages, recordings, segments, sources, splits
 from nwt_jax.data.examine import FACE_CROP, Look, examine
@@ -18,7 +19,6 @@ from nwt_jax.errors import InputError
 from nwt_jax.io import audio, video
 from nwt_jax.measure import face, sync
 
-STEPS = ("acquire", "split", "examine")  # after which one can stop
 BY_RECORDING = "recordings"  # in place of a table of episodes: each recording is one
 SYNC_SECONDS = 60.0  # of a recording that are listened to
 SYNC_PART, SYNC_HEIGHT = 10.0, 480  # seconds and pixels of height read at once
@@ -45,7 +45,7 @@ class Piece:
   """A clip on its way: a file, or a part of one, and where it comes from.
 
   source: clips of one stay in one split. recording: sound and picture of its clips share one offset. origin: path or
-  address. begins: place in the recording, seconds.
+  address. begins: place in the recording, seconds. segment: whether the file was cut from it.
   """
 
   clip: sources.FileClip
@@ -54,6 +54,7 @@ class Piece:
   recording: str
   origin: str
   begins: float
+  segment: bool
 
 
 def parse_crop(text: str | None) -> str:
@@ -93,7 +94,7 @@ def gather(
     def make(begins, name, *part):
       source = f"clip {name}" if alone else entry.source
       clip = sources.FileClip(name, *part)
-      return Piece(clip, entry.episode, source, entry.source, recording.where, begins)
+      return Piece(clip, entry.episode, source, entry.source, recording.where, begins, wanted.split_seconds > 0)
 
     if not wanted.split_seconds:
       return [make(recording.start, recording.name, path, recording.start, recording.length, recording.crop)]
@@ -180,10 +181,10 @@ def _examine(job):
   return row
 
 
-def join_duplicates(rows: Sequence[dict]) -> int:
+def join_duplicates(rows: Sequence[dict]) -> None:
   """The same recording under two names: flags all but the longest, and gives all of them one source (step 10).
 
-  Changes `rows`, which lose their `print`. Returns: how many were flagged.
+  Changes `rows`, which lose their `print`.
   """
   prints = {row["name"]: np.frombuffer(base64.b64decode(row.pop("print", "")), np.uint32) for row in rows}
   groups = duplicates.same_recordings({row["name"]: prints[row["name"]] for row in rows if not row["fault"]})
@@ -191,30 +192,22 @@ def join_duplicates(rows: Sequence[dict]) -> int:
   for row in rows:
     if digest := row.get("facts", {}).get("sha256"):
       same[digest, row["start"], row["length"]].append(row["name"])
-  home = {row["source"]: row["source"] for row in rows}
-
-  def root(source):
-    while home[source] != source:
-      source = home[source]
-    return source
-
+  sources_of_one = DisjointSet(row["source"] for row in rows)
   by_name, flagged = {row["name"]: row for row in rows}, set()
   for names in [*groups, *(names for names in same.values() if len(names) > 1)]:
     flagged |= set(sorted(names, key=lambda name: (-(by_name[name]["length"] or 0.0), name))[1:])
     for name in names:
-      first, second = sorted((root(by_name[names[0]]["source"]), root(by_name[name]["source"])))
-      home[second] = first
+      sources_of_one.merge(by_name[names[0]]["source"], by_name[name]["source"])
   for row in rows:
-    row["source"] = root(row["source"])
+    row["source"] = min(sources_of_one.subset(row["source"]))
     if row["name"] in flagged and not row["fault"]:
       row["flags"] = [*row["flags"], "duplicate"]
-  return len(flagged)
 
 
-def listen(rows: Sequence[dict], pieces: Sequence[Piece], work: Path, engine) -> dict[str, tuple[str, bool]]:
+def listen(rows: Sequence[dict], pieces: Sequence[Piece], work: Path, engine) -> dict[str, str]:
   """Sound against mouth, once a recording; flags the clips of those that are apart.
 
-  Returns: recording -> (what was found, whether it was flagged)."""
+  Returns: recording -> what was found."""
   clips = {piece.clip.name: piece.clip for piece in pieces}
   by_recording, found = defaultdict(list), {}
   for row in rows:
@@ -224,7 +217,7 @@ def listen(rows: Sequence[dict], pieces: Sequence[Piece], work: Path, engine) ->
   for recording, some in sorted(by_recording.items()):
     seconds = sum(row["length"] for row in some)
     if seconds < sync.MIN_SECONDS:
-      found[recording] = f"unknown: {seconds:.0f} s, and {sync.MIN_SECONDS:.0f} are needed", False
+      found[recording] = f"unknown: {seconds:.0f} s, and {sync.MIN_SECONDS:.0f} are needed"
       continue
     left, chosen = SYNC_SECONDS, []
     for row in some:
@@ -234,20 +227,19 @@ def listen(rows: Sequence[dict], pieces: Sequence[Piece], work: Path, engine) ->
         left -= length
     jobs.append((recording, tuple(chosen)))
   if len(found) > SHORT_LISTED:
-    why = f"unknown: less than {sync.MIN_SECONDS:.0f} s each"
-    found = {f"{len(found)} recordings": (why, False)}
+    found = {f"{len(found)} recordings": f"unknown: less than {sync.MIN_SECONDS:.0f} s each"}
   if not jobs:
     return found
   kept, bar = Kept(work / CACHE), Progress("sound against mouth", len(jobs), "recordings")
   keys = [short("sync", str(job), *(stamp(clip.path) for clip in job[1])) for job in jobs]
   for recording, lag, confidence, correlation in kept.map(engine, measure_sync, jobs, keys, bar.step):
     if confidence < sync.CONFIDENT:
-      found[recording] = f"unknown: confidence {confidence:.2f}, and {sync.CONFIDENT} is needed", False
+      found[recording] = f"unknown: confidence {confidence:.2f}, and {sync.CONFIDENT} is needed"
       continue
     apart = abs(lag) >= SYNC_FRAMES
     way = "late" if lag > 0 else "early"
     text = f"sound {abs(lag)} frames {way}" if apart else "together"
-    found[recording] = f"{text} (offset {lag:+d}, confidence {confidence:.2f}, correlation {correlation:.2f})", apart
+    found[recording] = f"{text} (offset {lag:+d}, confidence {confidence:.2f}, correlation {correlation:.2f})"
     for row in by_recording[recording] if apart else ():
       row["flags"] = [*row["flags"], "sync"]
   bar.close()
@@ -321,16 +313,17 @@ def tell(rows, pieces, syncs, work: Path, folder: Path, dealt: Mapping, metadata
 
 def finish_manifest(rows: Sequence[dict], pieces: Sequence[Piece], dealt: Mapping[str, Sequence[str]]) -> list[dict]:
   """The rows of manifest.jsonl: times in the recording's own seconds, so that the manifest is a list for --input."""
-  begins = {piece.clip.name: piece.begins for piece in pieces}
-  starts = {piece.clip.name: piece.clip.start for piece in pieces}
+  by_name = {piece.clip.name: piece for piece in pieces}
   split_of = {name: split for split, names in dealt.items() for name in names}
   done = []
   for row in rows:
     row = dict(row)
     length, name = row.pop("length"), row["name"]
-    if name in begins:
-      # A piece's clock may start before its first picture, with what an encoder puts before the sound.
-      row["start"] = round(row["start"] - starts[name] + begins[name] - row.get("facts", {}).pop("first", 0.0), 6)
+    first = row.get("facts", {}).pop("first", 0.0)
+    if piece := by_name.get(name):
+      # A segment's clock may start before its first picture, with what an encoder puts before the sound.
+      start = row["start"] - piece.clip.start + piece.begins - (first if piece.segment else 0.0)
+      row["start"] = round(max(start, 0.0), 6)
     row["end"] = None if length is None else round(row["start"] + length, 6)
     row["split"] = split_of.get(name) if row["kept"] else None
     if row["path"].startswith(("http://", "https://")):

@@ -91,7 +91,7 @@ def test_names_from_outside_stay_text(tmp_path):
   row |= {"start": 0.0, "length": 1.0, "kept": False, "decided_by": "review"}
   pages.write_review(tmp_path / "r.html", [row], {}, name)
   metadata = {"splits": {"train": 1}, "frames": {"train": 30}}
-  pages.write_report(tmp_path / "p.html", [row, row | {"kept": True}], {}, metadata, {name: (name, False)})
+  pages.write_report(tmp_path / "p.html", [row, row | {"kept": True}], {}, metadata, {name: name})
   for page in ("r.html", "p.html"):
     text = (tmp_path / page).read_text()
     assert "<script>alert" not in text and "<img src=x" not in text and "alert(1)" in text
@@ -287,6 +287,17 @@ def test_parts_of_one_file_stay_together(mixed, tmp_path):
   assert len(rows) == 18 and all(len({rows[f"c{i}_{n}"]["split"] for n in range(3)}) == 1 for i in range(6))
   with pytest.raises(InputError, match="part of its file already"):
     prepare.prepare(tmp_path / "no", pattern=str(mixed / "parts.jsonl"), split_seconds=1.0, **TINY)
+
+
+def test_a_picture_that_starts_late_keeps_its_times(mixed, tmp_path):
+  """The clock starts with the sound; the manifest is a list whose times the program takes."""
+  late = ["-itsoffset", "0.12", "-i", mixed / "c1.mp4", "-map", "1:v", "-map", "0:a", "-c", "copy"]
+  media.remux(mixed / "c1.mp4", tmp_path / "late.mkv", *late)
+  first = prepare.prepare(tmp_path / "out", pattern=str(tmp_path / "late.mkv"), **TINY)
+  (row,) = rows_of(tmp_path / "out").values()
+  assert row["start"] == 0.0 and row["end"] == pytest.approx(1.32, abs=0.03)
+  again = prepare.prepare(tmp_path / "b", pattern=str(tmp_path / "out" / manifest.NAME), root="/", **TINY)
+  assert again["frames"] == first["frames"]
 
 
 def test_names_that_cannot_be(mixed, tmp_path):
