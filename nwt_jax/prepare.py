@@ -148,7 +148,8 @@ def prepare(
     if crop == pipeline.FACE_CROP and not look.faces:
       raise InputError(f"--crop=face looks for faces: leave --nofaces out, or {face.INSTALL}")
     wanted = pipeline.Wanted(os.fspath(pattern), root, episodes, split_seconds, (output, workplace.work_of(output)))
-    request += [vars(look), pipeline.request(wanted)]
+    found = pipeline.listed(wanted)
+    request += [vars(look), pipeline.request(wanted, *found)]
   request = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
   if not overwrite and not stop_after and (done := _already(output, request)):
     lost = sum("could not be downloaded" in reason for reason in done["skipped"].values())
@@ -170,7 +171,7 @@ def prepare(
       entries = [splits.Entry(clip.name, clip.episode, f"clip {clip.name}") for clip in clips]
       metadata = building.build(clips, entries, order, [], runner, lambda *_: None)
     else:
-      pieces, rows = pipeline.gather(wanted, work, workers, _say, stop_after)
+      pieces, rows = pipeline.gather(wanted, *found, work, workers, _say, stop_after)
       if stop_after in ("acquire", "split"):
         print(f"{len(pieces)} clips, {len(rows)} recordings lost; next: the same command without --stop_after")
         return None

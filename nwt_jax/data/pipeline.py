@@ -62,22 +62,31 @@ def parse_crop(text: str | None) -> str:
   return text if text == FACE_CROP else str(video.Box.parse(text)) if text else ""
 
 
-def request(wanted: Wanted) -> list:
-  """What the recordings are, for telling whether a data set was made from the same ones. Raises: InputError."""
+def listed(wanted: Wanted) -> tuple[list[recordings.Recording], list[splits.Entry]]:
+  """The recordings, and episode and source of each. Raises: InputError: none, or what cannot be prepared."""
   found = recordings.find(wanted.pattern, wanted.root, wanted.exclude)
   if wanted.split_seconds and (parts := [r.name for r in found if r.start or r.length is not None]):
     raise InputError(f"{parts[0]} is a part of its file already; leave --split_seconds and --preset out")
-  entries = _episodes(wanted, found)
+  return found, _episodes(wanted, found)
+
+
+def request(wanted: Wanted, found: Sequence[recordings.Recording], entries: Sequence[splits.Entry]) -> list:
+  """What the recordings are, for telling whether a data set was made from the same ones."""
   stamps = [[r.name, r.start, r.length, *((r.where,) if r.remote else stamp(r.where))] for r in found]
   return [wanted.split_seconds, stamps, [[e.name, e.episode, e.source] for e in entries]]
 
 
 def gather(
-  wanted: Wanted, work: Path, workers: int, say: Callable, stop_after: str = ""
+  wanted: Wanted,
+  found: Sequence[recordings.Recording],
+  entries: Sequence[splits.Entry],
+  work: Path,
+  workers: int,
+  say: Callable,
+  stop_after: str = "",
 ) -> tuple[list[Piece], list[dict]]:
   """Steps 1 and 2: the pieces of all recordings, and manifest rows of the recordings that gave none."""
-  found = recordings.find(wanted.pattern, wanted.root, wanted.exclude)
-  entries = {entry.name: entry for entry in _episodes(wanted, found)}
+  entries = {entry.name: entry for entry in entries}
   paths, failed = recordings.acquire(found, work / DOWNLOADS, say)
   lost = [_lost(r, entries[r.name], failed[r.name]) for r in found if r.name in failed]
   for row in lost:
