@@ -26,4 +26,17 @@ def train(steps: int) -> ConfigDict:
   """Steps, seeds and rhythms; the rhythms are ours. `init`: a release whose weights a new run starts from, but for the
   modules that `fresh` names."""
   rhythm = {"log_every": 100, "eval_every": 5_000, "save_every": 1_000, "keep": 3}
-  return ConfigDict({"steps": steps, "seed": 0, **rhythm, "init": "", "fresh": "", "export_dtype": "float32"})
+  scale = {
+    "precision": "tensorfloat32",  # C.2.1, C.2.2; "bfloat16" computes in it from float32 parameters
+    "remat": False,  # True: blocks are computed again in the backward pass, for memory
+    "accumulate": 1,  # parts of a batch whose gradients are added up before an update
+    "fsdp": 1,  # devices that share one copy of parameters and optimisers
+    "ema_decay": 0.0,  # above 0: what is evaluated and released is this moving average of the generator's weights
+  }
+  health = {
+    "max_skipped": 10,  # updates in a row that were not finite, after which a run stops
+    "max_growth": 1_000.0,  # times its median that a gradient's norm may be, three logs in a row; 0: any
+    "heartbeat": 100,  # seconds after which a silent process counts as dead
+  }
+  start = {"init": "", "fresh": "", "export_dtype": "float32"}
+  return ConfigDict({"steps": steps, "seed": 0, **rhythm, **scale, **health, **start})

@@ -36,9 +36,9 @@ def _module(cls, fields: Fields):
     raise InputError(f"{cls.__name__} does not fit its fields ({error}); use a config or card of its kind") from error
 
 
-def dvae(fields: Fields) -> DVAE:
-  """The generator of stage 1 from a config's or a card's `model`."""
-  return _module(DVAE, fields)
+def dvae(fields: Fields, remat: bool = False) -> DVAE:
+  """The generator of stage 1 from a config's or a card's `model`; `remat` saves memory in training."""
+  return _module(DVAE, {**dict(fields), "remat": remat})
 
 
 def critics(layers, num_classes: int) -> Critics:
@@ -46,11 +46,11 @@ def critics(layers, num_classes: int) -> Critics:
   return Critics(frozen(layers), num_classes)
 
 
-def prior(family: str, fields: Fields):
-  """A stage-2 model, by its family."""
+def prior(family: str, fields: Fields, remat: bool = False):
+  """A stage-2 model, by its family; `remat` saves memory in training."""
   if family not in PRIORS:
     raise InputError(f"prior family {family!r} is unknown; choose one of {', '.join(PRIORS)}")
-  return _module(PRIORS[family], fields)
+  return _module(PRIORS[family], {**dict(fields), "remat": remat})
 
 
 def weights(fields: Fields) -> Weights:
@@ -78,9 +78,10 @@ def learning_rate(fields: Fields) -> optax.Schedule:
 
 
 def optimiser(fields: Fields) -> optax.GradientTransformation:
-  """Adam as C.2 gives it, with an optional clip of the gradient's norm."""
+  """Adam as C.2 gives it, with an optional clip of the gradient's norm. Updates that are not finite change nothing."""
   adam = optax.adam(learning_rate(fields), b1=fields["b1"], b2=fields["b2"], eps=fields["eps"])
-  return optax.chain(optax.clip_by_global_norm(fields["clip"]), adam) if fields.get("clip", 0) else adam
+  clipped = optax.chain(optax.clip_by_global_norm(fields["clip"]), adam) if fields.get("clip", 0) else adam
+  return optax.apply_if_finite(clipped, max_consecutive_errors=2**31 - 2)  # train.loop stops long before
 
 
 def init_prior(module, key: Array) -> dict:

@@ -39,6 +39,7 @@ def main(_) -> None:
 
     tokenize(config, workdir)
     return
+  from nwt_jax.train.cluster import connect
   from nwt_jax.train.loop import train
 
   if config.family == "dvae":
@@ -47,6 +48,7 @@ def main(_) -> None:
     from nwt_jax.train.digits import make_stage
   else:
     from nwt_jax.train.prior import make_stage
+  connect(config.train.heartbeat)
   train(lambda: make_stage(config), config, workdir)
 
 

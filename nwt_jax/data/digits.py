@@ -1,6 +1,7 @@
 """MNIST as the models take it: 32 x 32 grey pictures of one frame, from its idx files (appendix A)."""
 
 import gzip
+import hashlib
 import struct
 import zlib
 from collections.abc import Iterator
@@ -23,6 +24,10 @@ class Digits(NamedTuple):
 
   pictures: np.ndarray
   labels: np.ndarray
+
+  def fingerprint(self) -> str:
+    """SHA-256 of pictures and labels."""
+    return hashlib.sha256(self.pictures.tobytes() + self.labels.tobytes()).hexdigest()
 
 
 def read_digits(path: str | Path, split: str) -> Digits:

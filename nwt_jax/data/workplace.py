@@ -1,7 +1,6 @@
 """OUTPUT.work, the folder in which a preparation works: what a step made waits there for the next call."""
 
 import contextlib
-import fcntl
 import glob
 import hashlib
 import json
@@ -10,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from nwt_jax.errors import InputError
+from nwt_jax.io.lock import locked
 
 DOWNLOADS, SEGMENTS, PICTURES, CACHE, LOCK = "downloads", "segments", "pictures", "examined.jsonl", "lock"
 _OURS = (SEGMENTS, PICTURES, CACHE, "review.html", "manifest.jsonl", "building-*", "beam-*", "dead_letters.jsonl")
@@ -23,16 +22,7 @@ def workplace(output) -> Iterator[Path]:
   Raises: InputError: it cannot be made, or another program is at work there.
   """
   work, output = work_of(output), Path(output)
-  try:
-    work.mkdir(parents=True, exist_ok=True)
-    lock = open(work / LOCK, "w")  # noqa: SIM115 (closed below)
-  except OSError as error:
-    raise InputError(f"cannot write {work}: {error}; give an --output that can be written to") from error
-  with lock:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-      raise InputError(f"another program is preparing {output}; wait for it, or give another --output") from error
+  with locked(work / LOCK, f"another program is preparing {output}; wait for it, or give another --output"):
     for left in output.parent.glob(f".{glob.escape(output.name)}-building-*"):  # by a call that was killed
       shutil.rmtree(left, ignore_errors=True)
     try:

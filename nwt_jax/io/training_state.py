@@ -1,40 +1,213 @@
-"""Training checkpoints: Orbax v1, asynchronous and atomic, the newest few kept."""
+"""Training checkpoints: Orbax v1, asynchronous; the newest few kept; a file that changed since is never loaded.
 
+Orbax loads a flipped byte of array data without a word. So each committed step gets the SHA-256 of its files, beside
+the steps in DIGESTS, and what does not match is not restored. A step without digests was not finished.
+"""
+
+import json
+import logging
+import os
+import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
+
+from nwt_jax.errors import InputError
+from nwt_jax.io.checkpoint import file_sha256
+
+DIGESTS, SET_ASIDE = "digests", "set_aside"
 
 
 class Checkpoints:
-  """The checkpoints of one workdir. Use as a context manager: leaving it waits for the save under way."""
+  """The checkpoints of one workdir. Use as a context manager: leaving it waits for the save under way.
+
+  Attributes: latest: the newest step that is whole, or None.
+  Raises: InputError: there are steps and all are damaged; nothing is changed then.
+  """
 
   def __init__(self, directory: str | Path, keep: int):
+    self._directory = Path(directory).absolute()
+    self.latest = _agreed(lambda: _newest_whole(self._directory))
+    self._saving: threading.Thread | None = None
+    self._failure: Exception | None = None
     self._checkpointer = ocp.training.Checkpointer(
-      Path(directory).absolute(), preservation_policy=ocp.training.preservation_policies.LatestN(keep)
+      self._directory,
+      preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+      cleanup_tmp_directories=True,
     )
 
   def __enter__(self):
     return self
 
-  def __exit__(self, *_):
-    self._checkpointer.close()
+  def __exit__(self, kind, *_):
+    try:
+      self.finish()
+      self._checkpointer.close()
+    except Exception as error:  # noqa: BLE001 (the exception that is under way says more)
+      if kind is None:
+        raise
+      logging.warning("%s", error)
 
-  @property
-  def latest(self) -> int | None:
-    """The newest committed step, or None."""
-    return None if self._checkpointer.latest is None else self._checkpointer.latest.step
+  def save(self, step: int, state: Any) -> None:
+    """Starts saving `state`, a tree of arrays; a step that is already there is left as it is.
 
-  def save(self, step: int, state: Any, wait: bool = False) -> None:
-    """Starts saving `state`, a tree of arrays; a step that is already there is left as it is."""
+    Raises: InputError: this save or the one before could not be written.
+    """
+    self.finish()
     if self.latest == step:
       return
-    self._checkpointer.save_checkpointables_async(step, {"state": state}, force=True)
-    if wait:
-      self._checkpointer.wait()
+    try:
+      response = self._checkpointer.save_checkpointables_async(step, {"state": state}, force=True)
+    except Exception as error:
+      raise self._unwritten(step, error) from error
+    self._saving = threading.Thread(target=self._seal, args=(step, response))
+    self._saving.start()
+
+  def finish(self) -> None:
+    """Waits for the save under way. Raises: InputError: it could not be written."""
+    if self._saving is not None:
+      self._saving.join()
+      self._saving = None
+    if self._failure is not None:
+      failure, self._failure = self._failure, None
+      raise failure
+
+  def _seal(self, step: int, response: Any) -> None:
+    try:
+      response.result()
+      if jax.process_index() == 0:
+        _write_digests(self._directory, step)
+      self.latest = step
+    except Exception as error:  # noqa: BLE001 (of a thread; `finish` raises it)
+      self._failure = self._unwritten(step, error)
+      self._failure.__cause__ = error
+
+  def _unwritten(self, step: int, error: Exception) -> InputError:
+    left = f"step {self.latest} is kept" if self.latest else "there is none before it"
+    full = "No space left" in str(error) or getattr(error, "errno", None) == 28
+    reason = "No space left on device" if full else (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return InputError(
+      f"checkpoint {step} could not be written to {self._directory} ({reason}); {left}: make room there, and give the "
+      "same command again"
+    )
 
   def restore(self, state: Any) -> Any:
-    """The newest state, laid out like `state` (shapes, dtypes, shardings)."""
+    """The newest whole state, laid out like `state` (shapes, dtypes, shardings).
+
+    Raises: InputError: the checkpoint has other arrays; names the first.
+    """
+    stored = self._checkpointer.checkpointables_metadata(self.latest).metadata["state"]
+    _check_same_arrays(stored, state, f"checkpoint {self.latest} in {self._directory}")
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
     return self._checkpointer.load_checkpointables(self.latest, {"state": abstract})["state"]
+
+
+def _steps(directory: Path) -> list[int]:
+  return sorted((int(p.name) for p in directory.glob("*") if p.name.isdigit() and p.is_dir()), reverse=True)
+
+
+def _digest_file(directory: Path, step: int) -> Path:
+  return directory / DIGESTS / f"{step}.json"
+
+
+def _files(folder: Path) -> list[str]:
+  return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def _write_digests(directory: Path, step: int) -> None:
+  folder, path = directory / str(step), _digest_file(directory, step)
+  path.parent.mkdir(exist_ok=True)
+  partial = path.with_suffix(".partial")
+  with open(partial, "w") as file:
+    json.dump({name: file_sha256(folder / name) for name in _files(folder)}, file, indent=1)
+    file.flush()
+    os.fsync(file.fileno())
+  os.replace(partial, path)
+  for old in path.parent.glob("*.json"):
+    if not (directory / old.stem).is_dir():
+      old.unlink()
+
+
+def damage(directory: Path, step: int) -> str | None:
+  """What is wrong with a step's files, or None. A step that was not finished has no digests: "unfinished"."""
+  path = _digest_file(directory, step)
+  if not path.is_file():
+    return "unfinished"
+  try:
+    digests = json.loads(path.read_bytes())
+    names = set(digests)
+  except (ValueError, TypeError):
+    return f"{path} cannot be read"
+  folder = directory / str(step)
+  for name in sorted(names | set(_files(folder))):
+    if name not in names:
+      return f"{name} was not there when it was saved"
+    if not (folder / name).is_file():
+      return f"{name} is missing"
+    if file_sha256(folder / name) != digests[name]:
+      return f"{name} has changed since it was saved"
+  return None
+
+
+def _newest_whole(directory: Path) -> int | None:
+  """The newest step whose files are as they were saved. Newer ones are put aside, unfinished ones removed."""
+  wrong: dict[int, str] = {}
+  good = None
+  for step in _steps(directory):
+    found = damage(directory, step)
+    if found is None:
+      good = step
+      break
+    wrong[step] = found
+  if good is None and any(found != "unfinished" for found in wrong.values()):
+    listed = "; ".join(f"{step}: {found}" for step, found in wrong.items())
+    raise InputError(
+      f"no checkpoint in {directory} is whole ({listed}); nothing was changed: bring a copy back, or use a new "
+      "--workdir"
+    )
+  for step, found in wrong.items():
+    if found == "unfinished" and good is not None:
+      print(f"checkpoint {step} was not finished: removed", flush=True)
+      shutil.rmtree(directory / str(step))
+      continue
+    aside = directory.parent / SET_ASIDE / str(step)
+    logging.warning("checkpoint %d is not used (%s): moved to %s", step, found, aside)
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.parent.mkdir(exist_ok=True)
+    shutil.move(directory / str(step), aside)
+    _digest_file(directory, step).unlink(missing_ok=True)
+  return good
+
+
+def _agreed(find) -> int | None:
+  """What process 0 finds, in every process; its InputError likewise."""
+  if jax.process_count() == 1:
+    return find()
+  found, error = -2, None
+  if jax.process_index() == 0:
+    try:
+      step = find()
+      found = -1 if step is None else step
+    except InputError as raised:
+      error = raised
+  found = int(multihost_utils.broadcast_one_to_all(np.int32(found)))
+  if found == -2:
+    raise error or InputError("process 0 could not use the checkpoints; its message says why")
+  return None if found == -1 else found
+
+
+def _check_same_arrays(stored: Any, wanted: Any, what: str) -> None:
+  named = lambda tree: {
+    jax.tree_util.keystr(path, simple=True, separator="/"): (tuple(x.shape), str(np.dtype(x.dtype)))
+    for path, x in jax.tree_util.tree_leaves_with_path(tree)
+  }
+  have, want = named(stored), named(wanted)
+  for name in sorted(have.keys() | want.keys()):
+    if have.get(name) != want.get(name):
+      sides = [f"{tree[name][0]} {tree[name][1]}" if name in tree else "nothing" for tree in (have, want)]
+      raise InputError(f"{what} does not fit this config: {name} is {sides[0]}, wanted {sides[1]}; use its config")

@@ -160,6 +160,7 @@ class UpConv(nn.Module):
     kernel = self.param("kernel", init, (1, self.kernel, self.kernel, x.shape[-1], self.features))
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
     reads, low, high = _phase_reads(self.kernel)
+    reads = jnp.asarray(reads, kernel.dtype)
     merged = jnp.einsum("pyr,qxs,yxco->rscpqo", reads, reads, kernel[0])
     x = jnp.pad(x, ((0, 0), (0, 0), (low, high), (low, high), (0, 0)))
     x = _dense(x, rearrange(merged, "r s c p q o -> r s c (p q o)"))

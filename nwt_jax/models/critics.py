@@ -40,7 +40,8 @@ class Critic(nn.Module):
     for index, (kernel, stride, groups, width) in enumerate(self.layers):
       x = leaky_relu(Conv(width, tuple(kernel), stride, groups, name=f"conv{index}")(x))
       features.append(x)
-    score = jnp.mean(Conv(1, (1, 1, 1), gain=1.0, name="score")(x), axis=(1, 2, 3, 4))
+    patches = Conv(1, (1, 1, 1), gain=1.0, name="score")(x)
+    score = jnp.mean(patches, axis=(1, 2, 3, 4), dtype=jnp.promote_types(x.dtype, jnp.float32))
     if not self.num_classes:
       return score, tuple(features), None
     classes = jnp.mean(Conv(self.num_classes, (1, 1, 1), gain=1.0, name="classes")(x), axis=(1, 2, 3))

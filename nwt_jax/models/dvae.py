@@ -18,14 +18,15 @@ class Encoder(nn.Module):
   temporal: tuple[tuple[int, int], ...]
   kernel: int
   patch: int
+  remat: bool
 
   @nn.compact
   def __call__(self, video: Video, valid: Valid | None = None) -> Float[Array, "b t i j d"]:
-    spatial = (1, self.kernel, self.kernel)
+    spatial, block = (1, self.kernel, self.kernel), nn.remat(Residual) if self.remat else Residual
     x = rearrange(video, "b t (h p) (w q) c -> b t h w (p q c)", p=self.patch, q=self.patch)
     x = leaky_relu(Conv(self.stem, spatial, name="stem")(x))
     for index, (convs, features) in enumerate(self.stages):
-      x = Residual(convs, features, self.kernel, name=f"residual{index}")(x)
+      x = block(convs, features, self.kernel, name=f"residual{index}")(x)
       x = leaky_relu(Conv(features, spatial, stride=2, name=f"down{index}")(x))
     return Temporal(self.temporal, name="temporal")(x, valid)
 
@@ -38,14 +39,15 @@ class Decoder(nn.Module):
   kernel: int
   patch: int
   channels: int
+  remat: bool
 
   @nn.compact
   def __call__(self, x: Float[Array, "b t i j d"], valid: Valid | None = None) -> Video:
-    spatial = (1, self.kernel, self.kernel)
+    spatial, block = (1, self.kernel, self.kernel), nn.remat(Residual) if self.remat else Residual
     x = Temporal(tuple(reversed(self.temporal)), name="temporal")(x, valid)
     for index, (convs, features) in enumerate(reversed(self.stages)):
       x = leaky_relu(UpConv(features, self.kernel, name=f"up{index}")(x))
-      x = Residual(convs, features, self.kernel, name=f"residual{index}")(x)
+      x = block(convs, features, self.kernel, name=f"residual{index}")(x)
     x = Conv(self.patch**2 * self.channels, spatial, gain=1.0, name="pixels")(x)
     return jnp.tanh(rearrange(x, "b t h w (p q c) -> b t (h p) (w q) c", p=self.patch, q=self.patch))
 
@@ -66,12 +68,13 @@ class DVAE(nn.Module):
   num_episodes: int
   episode_dim: int
   channels: int = 3
+  remat: bool = False  # residual blocks are computed again in the backward pass
 
   def setup(self):
-    self.encoder = Encoder(self.stem, self.stages, self.temporal, self.kernel, self.patch)
+    self.encoder = Encoder(self.stem, self.stages, self.temporal, self.kernel, self.patch, self.remat)
     self.memcodes = HardAttention(self.num_heads, self.num_codes, self.code_dim, self.attention_dim, self.query_init)
     self.episodes = self.param("episodes", nn.initializers.normal(1.0), (self.num_episodes, self.episode_dim))
-    self.decoder = Decoder(self.stages, self.temporal, self.kernel, self.patch, self.channels)
+    self.decoder = Decoder(self.stages, self.temporal, self.kernel, self.patch, self.channels, self.remat)
 
   @property
   def downsampling(self) -> int:

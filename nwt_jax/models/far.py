@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float
 
-from nwt_jax.models.causal import CausalConv3D, ResidualBlock, for_mish, mish, row_widths
+from nwt_jax.models.causal import CausalConv3D, for_mish, mish, row_widths
 from nwt_jax.models.prior import Prior
 from nwt_jax.models.spatial import upsample
 from nwt_jax.types import Codes, Episode, Logits, Mel, StyleTrack
@@ -39,7 +39,7 @@ class FAR(Prior):
   def setup(self):
     super().setup()
     self.downs = [nn.Conv(features, (k, k), (s, s), kernel_init=for_mish) for k, s, features in self.down]
-    self.residual = [ResidualBlock(CausalConv3D, rows, True) for rows in self.blocks]
+    self.residual = [self.block(CausalConv3D, rows, True) for rows in self.blocks]
     self.ups = [nn.Conv(features, (k, k), kernel_init=for_mish) for k, _, features in self.up]
 
   def empty_cache(self, batch: int, dtype=jnp.float32) -> Cache:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float, Int
 
-from nwt_jax.models.causal import CausalConv1D, ResidualBlock, roll, row_widths
+from nwt_jax.models.causal import CausalConv1D, roll, row_widths
 from nwt_jax.models.prior import Prior
 from nwt_jax.types import Codes, Episode, Logits, Mel, StyleTrack
 
@@ -37,7 +37,7 @@ class MAR(Prior):
 
   def setup(self):
     super().setup()
-    self.residual = [ResidualBlock(CausalConv1D, rows, self.shortcut_bias) for rows in self.blocks]
+    self.residual = [self.block(CausalConv1D, rows, self.shortcut_bias) for rows in self.blocks]
 
   def arrange(self, condition: Float[Array, "b t i j f"]) -> Float[Array, "b t p f"]:
     return rearrange(condition, "b t i j f -> b t (i j) f")

@@ -108,13 +108,17 @@ class HardAttention(nn.Module):
     """Scaled dot products of queries with the keys: chi of eq. 3, before noise and softmax."""
     query = rearrange(self.query(x), "b t i j (k d) -> b t i j k d", k=self.num_heads)
     keys = rearrange(self.key(self.codebook), "n (k d) -> n k d", k=self.num_heads)
-    products = jnp.einsum("btijkd,nkd->btijkn", query, keys)
+    # Noise and softmax are float32 whatever computes the products
+    exact = jnp.promote_types(query.dtype, jnp.float32)
+    products = jnp.einsum("btijkd,nkd->btijkn", query, keys, preferred_element_type=exact)
     return products / jnp.sqrt(self.features / self.num_heads)
 
   def attend(self, onehot: Float[Array, "b t i j k n"]) -> Float[Array, "b t i j d"]:
     """e_alpha V of eq. 2, heads concatenated."""
     values = rearrange(self.value(self.codebook), "n (k d) -> n k d", k=self.num_heads)
-    return rearrange(jnp.einsum("btijkn,nkd->btijkd", onehot, values), "b t i j k d -> b t i j (k d)")
+    return rearrange(
+      jnp.einsum("btijkn,nkd->btijkd", onehot.astype(values.dtype), values), "b t i j k d -> b t i j (k d)"
+    )
 
   def lookup(self, codes: Codes) -> Float[Array, "b t i j d"]:
     """The attention output for given Memcodes."""

@@ -3,12 +3,15 @@
 FAR and MAR are this with a decoder; a head-level strategy (HAR) would be a third.
 """
 
+import dataclasses
+
 import flax.linen as nn
 import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float
 
 from nwt_jax.models import conditioning
+from nwt_jax.models.causal import ResidualBlock
 from nwt_jax.models.spatial import Tower
 from nwt_jax.types import Codes, Episode, Logits, Mel, Style, StyleTrack
 
@@ -39,6 +42,7 @@ class Prior(nn.Module):
   min_log_std: float
   blocks: tuple[tuple[tuple, ...], ...]  # residual blocks of rows (kernel, dilation, features)
   linear_dim: int  # width of the linear projection before each block
+  remat: bool = dataclasses.field(default=False, kw_only=True)  # blocks are computed again in the backward pass
 
   @property
   def reach(self) -> tuple[int, int]:
@@ -77,6 +81,10 @@ class Prior(nn.Module):
     Returns: mean and log standard deviation (at least `min_log_std`), each [b z]."""
     embed = self.embed if self.share_embedding else self.style_embed
     return self.style_encoder(embed(codes), valid)
+
+  def block(self, *fields):
+    """A residual block of the decoder; its argument 3, where a window begins, is a number in training."""
+    return (nn.remat(ResidualBlock, static_argnums=(3,)) if self.remat else ResidualBlock)(*fields)
 
   def condition(self, mel: Mel, style: StyleTrack, episode: Episode, valid=None) -> tuple[Float[Array, "b t ..."], ...]:
     """Everything that decoding needs from outside: for each block, the conditioning's share of its linear projection.

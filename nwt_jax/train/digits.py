@@ -106,7 +106,7 @@ def make_stage(config: Any, critic: dict | None = None) -> Stage:
     save_release(folder, "dvae", jax.device_get(state.gen), card, config.train.export_dtype)
 
   warn = collapse_warning(config.model.num_codes, config.data.batch_size)
-  return Stage(state, step, batches, evaluate, export, SHOW, warn)
+  return Stage(state, step, batches, evaluate, export, SHOW, warn, train.fingerprint())
 
 
 def make_classifier_test(config: Any):

@@ -20,6 +20,7 @@ from nwt_jax.objectives.dvae import make_losses
 from nwt_jax.train.dvae_step import DVAEState, init_state, make_dvae_step
 from nwt_jax.train.loop import Stage, start_from
 from nwt_jax.train.pictures import write_grid, write_pairs
+from nwt_jax.train.precision import in_precision
 
 # Of the progress line
 SHOW = ("loss/recon", "loss/pixel", "loss/kl", "loss/gradient_penalty", "codes/used", "codes/perplexity")
@@ -101,13 +102,15 @@ def make_update(config: Any, model, first: np.ndarray, critic: dict | None = Non
     return gen, critics.init(key_critic, video[:1]) if weights.reconstruction != "pixels" else {}
 
   tx_gen, tx_critic = build.optimiser(config.optim.gen), build.optimiser(config.optim.critic)
-  losses = make_losses(model.apply, critics.apply, weights)
+  options = config.train
+  losses = make_losses(*(in_precision(net.apply, options.precision) for net in (model, critics)), weights)
   step = make_dvae_step(
-    losses, tx_gen, tx_critic, config.train.seed, config.train.update_order, config.train.critic_steps
-  )
-  gen, fresh = initialise(jax.random.key(config.train.seed), first)
-  gen, critic = start_from(config.train, "dvae", gen), fresh if critic is None else critic
-  return init_state(gen, critic, tx_gen, tx_critic), step
+    losses, tx_gen, tx_critic, options.seed, options.update_order, options.critic_steps, options.accumulate,
+    options.ema_decay,
+  )  # fmt: skip
+  gen, fresh = initialise(jax.random.key(options.seed), first)
+  gen, critic = start_from(options, "dvae", gen), fresh if critic is None else critic
+  return init_state(gen, critic, tx_gen, tx_critic, options.ema_decay > 0), step
 
 
 def make_stage(config: Any) -> Stage:
@@ -116,7 +119,7 @@ def make_stage(config: Any) -> Stage:
   metadata = train_clips.metadata
   with config.unlocked():
     config.model.num_episodes = len(metadata["episodes"])
-  model = build.dvae(config.model)
+  model = build.dvae(config.model, config.train.remat)
   if metadata["height"] % model.downsampling or metadata["width"] % model.downsampling:
     raise InputError(
       f"frames of {metadata['height']} x {metadata['width']} do not divide by {model.downsampling}; "
@@ -149,20 +152,19 @@ def make_stage(config: Any) -> Stage:
       "ssim": float(np.mean(ssims)),
       "ssim_min": float(np.min(ssims)),
     }
-    if jax.process_index() == 0:
-      write_grid(folder / "real_above_reconstruction.png", [clip for pair in pairs[:4] for clip in pair])
-      write_pairs(
-        folder / "real_beside_reconstruction.mp4", pairs[:4], [c["audio"] for c in held_out[:4]], metadata["fps"]
-      )
+    write_grid(folder / "real_above_reconstruction.png", [clip for pair in pairs[:4] for clip in pair])
+    write_pairs(
+      folder / "real_beside_reconstruction.mp4", pairs[:4], [c["audio"] for c in held_out[:4]], metadata["fps"]
+    )
     return result
 
   def export(state: DVAEState, folder: Path) -> None:
-    if jax.process_index() == 0:
-      save_release(folder, "dvae", jax.device_get(state.gen), card(config, metadata, state), config.train.export_dtype)
+    save_release(folder, "dvae", jax.device_get(state.gen), card(config, metadata, state), config.train.export_dtype)
 
   return Stage(
     state=state,
     step=step,
+    data=metadata["fingerprint"],
     batches=batches,
     evaluate=evaluate,
     export=export,

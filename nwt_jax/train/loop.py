@@ -1,8 +1,6 @@
 """The training loop that every stage shares: batches, steps, logs, pictures, checkpoints, resume."""
 
 import dataclasses
-import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,24 +9,29 @@ from typing import Any
 import jax
 import numpy as np
 
-from nwt_jax.errors import InputError
+from nwt_jax.errors import InputError, Stopped
 from nwt_jax.io.checkpoint import load_release
 from nwt_jax.io.training_state import Checkpoints
+from nwt_jax.train import cluster
+from nwt_jax.train.accumulate import check_parts
+from nwt_jax.train.health import Clock, Watch, finite, memory, write_bundle
 from nwt_jax.train.metrics import MetricsWriter, format_seconds
-from nwt_jax.train.sharding import check_batch_size, jit_step, make_mesh, replicated, to_devices
+from nwt_jax.train.sharding import check_batch_size, gather, jit_step, make_mesh, place, to_devices
+from nwt_jax.train.workdir import check, held
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
   """What one stage brings to the loop."""
 
-  state: Any
+  state: Any  # has `shown()`: the part of it that is evaluated and released
   step: Callable  # (state, batch) -> (state, metrics)
   batches: Callable[[int], Iterator[dict]]  # first step -> this process's batches
-  evaluate: Callable[[Any, Path], dict]  # state, folder for pictures -> metrics
-  export: Callable[[Any, Path], None]  # state, folder
+  evaluate: Callable[[Any, Path], dict]  # what the state shows, folder for pictures -> metrics; on one process
+  export: Callable[[Any, Path], None]  # what the state shows, folder; on one process
   show: tuple[str, ...]  # metrics of the progress line
   warn: Callable[[dict], str | None]  # metrics -> a warning
+  data: str  # fingerprint of the data set
 
 
 def start_from(options: Any, family: str, params: dict) -> dict:
@@ -58,38 +61,10 @@ def start_from(options: Any, family: str, params: dict) -> dict:
   return {"params": jax.tree.map(lambda new, old: jax.numpy.asarray(new, old.dtype), merged, params["params"])}
 
 
-def check_workdir(workdir: Path, config: Any) -> None:
-  """Records the config; refuses a workdir that holds a run of another model.
-
-  Raises: InputError: the workdir is a file, or its run has another family or model.
-  """
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise InputError(f"--workdir={workdir} cannot be made ({error.strerror}); give a folder") from error
-  path, now = workdir / "config.json", json.loads(config.to_json_best_effort())
-  if path.exists():
-    before = json.loads(path.read_text())
-    for name in ("family", "model", "critics", "objective.reconstruction"):
-      if _field(before, name) != _field(now, name):
-        raise InputError(f"{workdir} holds a run with another `{name}`; use a new --workdir, or the config in {path}")
-  if jax.process_index() == 0:
-    partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps(now, indent=1, sort_keys=True) + "\n")
-    os.replace(partial, path)
-
-
-def _field(config: dict, path: str) -> Any:
-  """A value by its dotted path; None where the config has none."""
-  for name in path.split("."):
-    config = config.get(name) if isinstance(config, dict) else None
-  return config
-
-
 def check_rhythm(config: Any) -> None:
   """Raises: InputError: a number of steps, clips or frames that is not positive."""
   for group, names in (
-    ("train", ("steps", "log_every", "eval_every", "save_every", "keep")),
+    ("train", ("steps", "log_every", "eval_every", "save_every", "keep", "max_skipped", "accumulate")),
     ("eval", ("clips", "frames", "pictures")),
   ):
     for name in names:
@@ -98,66 +73,109 @@ def check_rhythm(config: Any) -> None:
 
 
 def train(make_stage: Callable[[], Stage], config: Any, workdir: Path) -> tuple[Any, dict[str, float]]:
-  """Trains from the newest checkpoint in `workdir` (or from the start) to `config.train.steps`.
+  """Trains from the newest whole checkpoint in `workdir` (or from the start) to `config.train.steps`.
 
-  Writes config.json, metrics.jsonl, tensorboard/, checkpoints/, eval/STEP/ (PNG, MP4) and export/ (the release).
-  Returns: the last state, and the metrics of the last evaluation.
+  Writes config.json, run.json, metrics.jsonl, tensorboard/, checkpoints/, eval/STEP/ (PNG, MP4) and export/ (the
+  release); after a divergence, diverged/STEP/.
+  Returns: the last state, and the metrics of the last evaluation (of process 0; elsewhere none).
+  Raises: InputError: a config, data or folder that cannot be used, a divergence. Stopped: a signal, after saving.
   """
   check_rhythm(config)
-  mesh = make_mesh()
+  mesh = make_mesh(config.train.fsdp)
   check_batch_size(config.data.batch_size, mesh)
-  stage = make_stage()
-  check_workdir(workdir, config)
-  state = jax.device_put(stage.state, replicated(mesh))
-  parameters = sum(np.prod(x.shape) for x in jax.tree.leaves(state)) / 1e6
-  step = jit_step(stage.step, mesh)
-  total = config.train.steps
-  with Checkpoints(workdir / "checkpoints", config.train.keep) as checkpoints:
-    first = checkpoints.latest or 0
-    if first:
+  check_parts(config.train.accumulate, config.data.batch_size, mesh.size)
+  with held(workdir):
+    stage = make_stage()
+    check(workdir, config, stage.data)
+    with Checkpoints(workdir / "checkpoints", config.train.keep) as checkpoints:
       try:
-        state = checkpoints.restore(state)
-      except (ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0][:120]
+        return _train(stage, config, workdir, checkpoints, mesh)
+      except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+          raise
+        reason = str(error).splitlines()[0][:160]
         raise InputError(
-          f"checkpoint {first} in {workdir} does not fit this config ({reason}); use its config"
+          f"out of memory ({reason}); lower --config.data.batch_size, raise --config.train.accumulate or "
+          "--config.train.fsdp, or set --config.train.remat=True"
         ) from error
-      print(f"resuming {workdir} at step {first}", flush=True)
-    print(f"training {config.family} to step {total} on {mesh.size} x {jax.devices()[0].device_kind}", flush=True)
-    print(f"state of {parameters:.3f} M numbers; the first step compiles and takes longer", flush=True)
-    with MetricsWriter(workdir, total, first, jax.process_index() == 0) as writer:
-      started, evaluation, warned = time.monotonic(), {}, False
-      batches = stage.batches(first) if first < total else iter(())
-      for number in range(first + 1, total + 1):
-        state, metrics = step(state, to_devices(next(batches), mesh))
-        if number == first + 1:
-          jax.block_until_ready(metrics)
-          print(f"first step done after {format_seconds(time.monotonic() - started)}", flush=True)
-        saving = number % config.train.save_every == 0 or number == total
-        if number % config.train.log_every == 0 or saving:
-          flat = writer.write(number, jax.device_get(metrics), stage.show)
-          text = stage.warn(flat)
-          if text and not warned:
-            writer.warn(f"step {number}: {text}")
-          warned = bool(text)
-          _check_finite(flat, number, workdir)
-        if number % config.train.eval_every == 0 or number == total:
-          evaluation = stage.evaluate(state, workdir / "eval" / f"{number:07d}")
-          writer.write(number, {f"eval/{name}": value for name, value in evaluation.items()})
-          print("evaluation  " + "  ".join(f"{k} {v:.4g}" for k, v in sorted(evaluation.items())), flush=True)
-        if saving:
+
+
+def _train(stage: Stage, config: Any, workdir: Path, checkpoints: Checkpoints, mesh) -> tuple[Any, dict[str, float]]:
+  options, total, leader = config.train, config.train.steps, jax.process_index() == 0
+  state = place(stage.state, mesh)
+  step, first = jit_step(stage.step, mesh, state), checkpoints.latest or 0
+  if first:
+    state = checkpoints.restore(state)
+    print(f"resuming {workdir} at step {first}", flush=True)
+  numbers = sum(np.prod(x.shape) for x in jax.tree.leaves(state)) / 1e6
+  print(f"training {config.family} to step {total} on {mesh.size} x {jax.devices()[0].device_kind}", flush=True)
+  print(f"state of {numbers:.3f} M numbers; the first step compiles and takes longer", flush=True)
+  watch, clock, evaluation = Watch(options.max_skipped, options.max_growth), Clock(), {}
+
+  def show(number: int, evaluating: bool) -> None:
+    """Evaluates and exports, on the first process; a full disk costs pictures and export, not the run."""
+    shown = gather(state.shown(), mesh)
+    if not leader:
+      return
+    try:
+      if evaluating:
+        evaluation.update(stage.evaluate(shown, workdir / "eval" / f"{number:07d}"))
+        writer.write(number, {f"eval/{name}": value for name, value in evaluation.items()})
+        print("evaluation  " + "  ".join(f"{k} {v:.4g}" for k, v in sorted(evaluation.items())), flush=True)
+      stage.export(shown, workdir / "export")
+    except OSError as error:
+      writer.warn(f"step {number}: pictures or export could not be written ({error})")
+
+  def diverged(number: int, reason: str, flat: dict) -> InputError:
+    """Keeps what reproduces it. Returns: the error to raise."""
+    checkpoints.finish()
+    bad = number - max(int(flat.get("health/skipped_in_row", 1)), 1) + 1
+    bundle = workdir / "diverged" / f"{bad:07d}"
+    shown = gather(state.shown(), mesh)
+    if leader:
+      write_bundle(bundle, bad, reason, next(stage.batches(bad - 1)), shown, flat, config, checkpoints.latest or 0)
+    return InputError(
+      f"diverged at step {bad}: {reason}; {bundle} has its batch, and {workdir} keeps checkpoint "
+      f"{checkpoints.latest or 0}: lower the rate or check the data"
+    )
+
+  with MetricsWriter(workdir, total, first, leader) as writer:
+    started, warned, logged = time.monotonic(), False, first
+    batches = stage.batches(first) if first < total else iter(())
+    for number in range(first + 1, total + 1):
+      with clock.on("data"):
+        batch = to_devices(next(batches), mesh)
+      state, metrics = step(state, batch)
+      if number == first + 1:
+        jax.block_until_ready(metrics)
+        print(f"first step done after {format_seconds(time.monotonic() - started)}", flush=True)
+      stopping = cluster.stopping(number) and number < total
+      saving = number % options.save_every == 0 or number == total or stopping
+      if number % options.log_every == 0 or saving:
+        spent = clock.read(number - logged)
+        flat = writer.write(number, jax.device_get(metrics) | spent | memory(), stage.show)
+        logged = number
+        reason, doubt = watch.judge(flat)
+        if reason is None and saving and not finite(state):
+          reason = "the state is not finite"
+        if reason:
+          raise diverged(number, reason, flat)
+        text = doubt or stage.warn(flat)
+        if text and not warned:
+          writer.warn(f"step {number}: {text}")
+        warned = bool(text)
+      if saving:
+        with clock.on("save"):
           checkpoints.save(number, state)
-          stage.export(state, workdir / "export")
+      if stopping:
+        checkpoints.finish()
+        raise Stopped(f"stopped by a signal at step {number}, which is saved; give the same command to go on")
+      evaluating = number % options.eval_every == 0 or number == total
+      if evaluating or saving:
+        with clock.on("evaluate"):
+          show(number, evaluating)
     if first >= total:
       print(f"{workdir} is at step {first} already; raise --config.train.steps to go on", flush=True)
-      stage.export(state, workdir / "export")
+      show(first, not (workdir / "eval" / f"{first:07d}").is_dir())
   print(f"done: {workdir / 'export'} holds the model, {workdir / 'eval'} its pictures", flush=True)
   return state, evaluation
-
-
-def _check_finite(flat: dict[str, float], step: int, workdir: Path) -> None:
-  bad = [name for name, value in flat.items() if not np.isfinite(value)]
-  if bad:
-    raise InputError(
-      f"{bad[0]} is not finite at step {step}; {workdir} keeps the last checkpoint: lower the rate or check the data"
-    )

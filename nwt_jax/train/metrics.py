@@ -1,5 +1,6 @@
 """Metrics of a run: JSON lines, TensorBoard event files, and a progress line with rate and time left."""
 
+import contextlib
 import json
 import sys
 import time
@@ -20,7 +21,7 @@ class MetricsWriter:
   """Appends to WORKDIR/metrics.jsonl and WORKDIR/tensorboard; prints a line. Does nothing unless `active`."""
 
   def __init__(self, workdir: Path, total_steps: int, first_step: int, active: bool):
-    self._active, self._total = active, total_steps
+    self._active, self._total, self._lost = active, total_steps, False
     self._start, self._first = time.monotonic(), first_step
     self._last, self._last_step = self._start, first_step
     if active:
@@ -42,9 +43,14 @@ class MetricsWriter:
       self._last, self._last_step = now, step
     # nan is no JSON: null says that a value was not finite
     finite = {name: value if np.isfinite(value) else None for name, value in flat.items()}
-    self._lines.write(json.dumps({"step": step, "time": round(time.time(), 3), **finite}) + "\n")
-    for name, value in flat.items():
-      self._events.add_scalar(name, value, step)
+    try:
+      self._lines.write(json.dumps({"step": step, "time": round(time.time(), 3), **finite}) + "\n")
+      for name, value in flat.items():
+        self._events.add_scalar(name, value, step)
+    except OSError as error:  # a full disk costs metrics, not the run
+      if not self._lost:
+        self.warn(f"step {step}: metrics cannot be written ({error.strerror}); training goes on without")
+      self._lost = True
     if show:
       rate = (step - self._first) / max(now - self._start, 1e-9)
       left = format_seconds((self._total - step) / max(rate, 1e-9))
@@ -65,5 +71,7 @@ class MetricsWriter:
   def __exit__(self, *_):
     """Closes both files."""
     if self._active:
-      self._lines.close()
-      self._events.close()
+      with contextlib.suppress(OSError):
+        self._lines.close()
+      with contextlib.suppress(OSError):
+        self._events.close()

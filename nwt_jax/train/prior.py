@@ -84,14 +84,16 @@ def make_stage(config: Any) -> Stage:
     config.model.num_episodes = len(metadata["episodes"])
     config.dvae = config.dvae or metadata["dvae"]
   _check(config, metadata)
-  prior = build.prior(config.family, config.model)
+  prior = build.prior(config.family, config.model, config.train.remat)
   tx = build.optimiser(config.optim)
   objective = functools.partial(prior_loss, **objective_options(config.objective, tokens, config.data.frames))
-  loss = make_prior_loss(prior, objective, config.objective.own_errors, config.objective.hidden_first)
+  options = config.train
+  loss = make_prior_loss(
+    prior, objective, config.objective.own_errors, config.objective.hidden_first, options.precision
+  )
 
   initialise = jax.jit(lambda key: build.init_prior(prior, key), compiler_options=build.QUICK_COMPILE)
-  params = initialise(jax.random.key(config.train.seed))
-  params = start_from(config.train, config.family, params)
+  params = start_from(options, config.family, initialise(jax.random.key(options.seed)))
 
   def batches(first: int) -> Iterator[dict]:
     data = config.data
@@ -134,26 +136,25 @@ def make_stage(config: Any) -> Stage:
       for name in (results[0] if results else {})
       if results[0][name].ndim == 0
     }
-    if jax.process_index() == 0:
-      export(state, folder.parent.parent / "export")
-      _pictures(config, folder)
+    export(state, folder.parent.parent / "export")
+    _pictures(config, folder)
     return metrics
 
   make_bank = jax.jit(functools.partial(style.bank, prior))
   style_windows = functools.cache(lambda: first_windows(tokens, config.sample.style_clips, config.data.frames))
 
   def export(state: PriorState, folder: Path) -> None:
-    if jax.process_index() == 0:
-      variables = dict(jax.device_get(state.prior))
-      if config.sample.style_clips:
-        variables["styles"] = jax.device_get(make_bank(variables, *style_windows()))
-      save_release(
-        folder, config.family, variables, card(config, metadata, state), config.train.export_dtype, dvae=config.dvae
-      )
+    variables = dict(jax.device_get(state.prior))
+    if config.sample.style_clips:
+      variables["styles"] = jax.device_get(make_bank(variables, *style_windows()))
+    save_release(
+      folder, config.family, variables, card(config, metadata, state), config.train.export_dtype, dvae=config.dvae
+    )
 
   return Stage(
-    state=init_state(params, tx),
-    step=make_prior_step(loss, tx, config.train.seed),
+    state=init_state(params, tx, options.ema_decay > 0),
+    step=make_prior_step(loss, tx, options.seed, options.accumulate, options.ema_decay),
+    data=metadata["fingerprint"],
     batches=batches,
     evaluate=evaluate,
     export=export,

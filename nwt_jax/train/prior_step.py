@@ -11,6 +11,9 @@ from einops import repeat
 from flax import struct
 from jaxtyping import Array
 
+from nwt_jax.train.accumulate import accumulated
+from nwt_jax.train.health import skipped
+from nwt_jax.train.precision import in_precision
 from nwt_jax.types import Codes, Logits
 
 
@@ -21,11 +24,17 @@ class PriorState:
   step: Any
   prior: Any
   opt: Any
+  ema: Any = None  # moving average of `prior`, where the config asks for one
+
+  def shown(self) -> "PriorState":
+    """What is evaluated and released: no optimiser, and the moving average as the prior where there is one."""
+    return self.replace(prior=self.prior if self.ema is None else self.ema, ema=None, opt=None)
 
 
-def init_state(params: Any, tx: optax.GradientTransformation) -> PriorState:
+def init_state(params: Any, tx: optax.GradientTransformation, ema: bool = False) -> PriorState:
   """A state at step 0 for given parameters."""
-  return PriorState(jnp.zeros((), jnp.int32), params, tx.init(params))
+  average = jax.tree.map(jnp.copy, params) if ema else None
+  return PriorState(jnp.zeros((), jnp.int32), params, tx.init(params), average)
 
 
 def with_own_errors(codes: Codes, guesses: Logits, key: Array, share: float) -> Codes:
@@ -51,20 +60,24 @@ def without_first(history: Codes, empty: int, key: Array, share: float) -> Codes
   return history.at[:, 0].set(jnp.where(hidden, empty, history[:, 0]))
 
 
-def make_prior_loss(prior, objective: Callable, own_errors: float, hidden_first: float) -> Callable:
+def make_prior_loss(
+  prior, objective: Callable, own_errors: float, hidden_first: float, precision: str = "float32"
+) -> Callable:
   """Binds a FAR or MAR module: loss(params, batch, key) -> (loss, metrics), style drawn from its posterior.
 
   Args: own_errors: share of the clips whose history holds the prior's own guesses (`with_own_errors`). DEPARTS: the
     paper's priors see true Memcodes alone. A small one that has learned to carry frames over then never repairs what
     it sampled wrong at the start of a clip. hidden_first: share of the clips whose first frame is not in the history
-    (`without_first`). DEPARTS: a MAR that reads a first frame's Memcodes one after another needs no style for them."""
+    (`without_first`). DEPARTS: a MAR that reads a first frame's Memcodes one after another needs no style for them.
+    precision: see `train.precision`."""
+  apply = in_precision(prior.apply, precision)
 
   def loss(params, batch: dict, key: Array):
     codes = batch["codes"].astype(jnp.int32)
     episode = repeat(batch["episode"], "b -> b t", t=codes.shape[1])
     noise = jax.random.normal(key, (codes.shape[0], prior.style_dim))
     forward = functools.partial(
-      prior.apply, codes=codes, mel=batch["mel"], episode=episode, noise=noise, method="reconstruct"
+      apply, codes=codes, mel=batch["mel"], episode=episode, noise=noise, method="reconstruct"
     )
     history = None
     if own_errors:
@@ -79,14 +92,22 @@ def make_prior_loss(prior, objective: Callable, own_errors: float, hidden_first:
   return loss
 
 
-def make_prior_step(loss: Callable, tx: optax.GradientTransformation, seed: int) -> Callable:
-  """Builds (state, batch) -> (state, metrics)."""
+def make_prior_step(
+  loss: Callable, tx: optax.GradientTransformation, seed: int, parts: int = 1, ema_decay: float = 0.0
+) -> Callable:
+  """Builds (state, batch) -> (state, metrics).
+
+  Args: parts: of the batch, whose gradients are accumulated. ema_decay: of the moving average, for a state with one.
+  """
 
   def step(state: PriorState, batch: dict):
     key = jax.random.fold_in(jax.random.key(seed), state.step)
-    grads, metrics = jax.grad(loss, has_aux=True)(state.prior, batch, key)
+    gradient = accumulated(lambda batch, key: jax.grad(loss, has_aux=True)(state.prior, batch, key), parts)
+    grads, metrics = gradient(batch, key)
     updates, opt = tx.update(grads, state.opt, state.prior)
-    metrics |= {"grad_norm/prior": optax.tree.norm(grads)}
-    return PriorState(state.step + 1, optax.apply_updates(state.prior, updates), opt), metrics
+    prior = optax.apply_updates(state.prior, updates)
+    ema = None if state.ema is None else optax.incremental_update(prior, state.ema, 1 - ema_decay)
+    metrics |= {"grad_norm/prior": optax.tree.norm(grads), **skipped(opt)}
+    return PriorState(state.step + 1, prior, opt, ema), metrics
 
   return step

@@ -80,8 +80,9 @@ def test_four_devices_equal_one(setup):
   state = init_state(gen, critic, tx, tx)
   single, single_metrics = jax.jit(step)(state, batch)
   mesh = sharding.make_mesh()
-  replicated = jax.device_put(jax.tree.map(jnp.array, state), sharding.replicated(mesh))
-  many, metrics = sharding.jit_step(step, mesh)(replicated, sharding.to_devices(jax.device_get(batch), mesh))
+  many, metrics = sharding.jit_step(step, mesh, state)(
+    sharding.place(state, mesh), sharding.to_devices(jax.device_get(batch), mesh)
+  )
   close(single.gen, many.gen, 1e-5)
   close(single.critic, many.critic, 1e-5)
   close(single_metrics, metrics, 1e-4)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import struct
 
 from configs import dvae_lwt, far, mar
 from configs import tokenize as tokenize_config
@@ -113,10 +114,14 @@ def test_one_collapsed_head_is_a_warning():
   assert many({**healthy, "codes/used_min": 30.0}) is None
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
-  loop._check_finite({"loss/gen": 1.0}, 3, tmp_path)
-  with pytest.raises(InputError, match="loss/gen is not finite at step 3"):
-    loop._check_finite({"loss/gen": float("nan")}, 3, tmp_path)
+@struct.dataclass
+class Counter:
+  """A state that any metrics can be made from."""
+
+  step: jax.Array
+
+  def shown(self):
+    return self
 
 
 def test_a_state_that_is_not_finite_is_never_saved(tmp_path):
@@ -126,17 +131,17 @@ def test_a_state_that_is_not_finite_is_never_saved(tmp_path):
     config.train.update({"steps": 6, "log_every": 5, "save_every": 2, "eval_every": 100})
 
   def step(state, batch):
-    state = {"step": state["step"] + 1.0}
-    return state, {"loss/gen": jnp.where(state["step"] > 3, jnp.nan, state["step"])}
+    state = Counter(state.step + 1.0)
+    return state, {"loss/gen": jnp.where(state.step > 3, jnp.nan, state.step)}
 
   batch = {"x": np.zeros((jax.device_count(), 1), np.float32)}
   stage = loop.Stage(
-    state={"step": jnp.zeros(())}, step=step, batches=lambda first: itertools.repeat(batch), warn=lambda metrics: None,
-    evaluate=lambda *_: {}, export=lambda *_: None, show=("loss/gen",),
+    state=Counter(jnp.zeros(())), step=step, batches=lambda first: itertools.repeat(batch), warn=lambda metrics: None,
+    evaluate=lambda *_: {}, export=lambda *_: None, show=("loss/gen",), data="none",
   )  # fmt: skip
-  with pytest.raises(InputError, match="loss/gen is not finite at step 4"):
+  with pytest.raises(InputError, match="step 4: loss/gen is not finite"):
     loop.train(lambda: stage, config, tmp_path / "run")
-  assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir()) == ["2"]
+  assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit()] == ["2"]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,99 @@
+"""One program from a CPU to a pod: processes find each other and agree on the step to stop at (jax.distributed)."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+
+import jax
+from jax.experimental import multihost_utils
+
+from nwt_jax.errors import InputError
+
+ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
+WAIT = int(os.environ.get("NWT_CONNECT_SECONDS", 300))  # for the other processes to appear
+
+
+def connect(heartbeat: int) -> None:
+  """Joins the other processes of a Slurm step, a JobSet, a TPU slice, an MPI run, or those that three variables name.
+
+  Alone, it starts the same service for itself. From here on SIGTERM, and the first Ctrl-C, end training at a step that
+  all processes agree on (`stopping`). A second Ctrl-C ends the process at once.
+
+  Args: heartbeat: seconds after which a silent process counts as dead, and the others end.
+  Raises: InputError: the others, or the coordinator's port, cannot be had.
+  """
+  if jax.distributed.is_initialized():
+    return
+  options = {"heartbeat_timeout_seconds": heartbeat, "initialization_timeout": WAIT}
+  count = os.environ.get(COUNT)
+  try:
+    if count is not None and count != "1":
+      jax.distributed.initialize(os.environ[ADDRESS], int(count), int(os.environ[INDEX]), **options)
+    elif count == "1" or not _found(options):
+      _alone(options)
+  except KeyError as error:
+    raise InputError(
+      f"{COUNT} is {count}, but {error.args[0]} is not set; set {ADDRESS}, {COUNT} and {INDEX}"
+    ) from error
+  except (RuntimeError, ValueError, OSError) as error:
+    reason = str(error).strip().splitlines()[0][:200]
+    raise InputError(
+      f"cannot join the other processes ({reason}); start all of them, with a free port, or set {COUNT}=1 for one alone"
+    ) from error
+  if not jax.config.jax_enable_preemption_service:
+    logging.warning("the preemption service is off: SIGTERM ends training with no state saved")
+  _forward_interrupts()
+
+
+def _found(options: dict) -> bool:
+  """Joins the cluster that jax.distributed recognises; False where it recognises none."""
+  try:
+    jax.distributed.initialize(**options)
+  except ValueError as error:
+    if "should be defined" in str(error):
+      return False
+    raise
+  return True
+
+
+def _alone(options: dict) -> None:
+  jax.config.update("jax_check_proxy_envs", False)
+  os.environ["no_grpc_proxy"] = ",".join(filter(None, (os.environ.get("no_grpc_proxy"), "127.0.0.1")))
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    address = f"127.0.0.1:{free.getsockname()[1]}"
+  jax.distributed.initialize(address, 1, 0, coordinator_bind_address=address, **options)
+
+
+def stopping(step: int) -> bool:
+  """Whether to save and stop after this step. All processes must ask after every step.
+
+  False where `connect` was not called, as in notebooks, or the preemption service is off."""
+  if not (jax.distributed.is_initialized() and jax.config.jax_enable_preemption_service):
+    return False
+  return multihost_utils.reached_preemption_sync_point(step)
+
+
+def _forward_interrupts() -> None:
+  """The first Ctrl-C becomes a SIGTERM to this process, the second its end; a thread reads them, so that neither waits
+  for a compilation to return."""
+  if threading.current_thread() is not threading.main_thread():
+    return
+  read, write = os.pipe()
+  os.set_blocking(write, False)
+  signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+  signal.signal(signal.SIGINT, lambda *_: None)
+
+  def listen():
+    count = 0
+    while True:
+      count += os.read(read, 64).count(signal.SIGINT)
+      if count >= 2:
+        os._exit(130)
+      if count:
+        print("\nCtrl-C: saving after this step; a second one ends at once", flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+  threading.Thread(target=listen, daemon=True).start()
