@@ -95,8 +95,11 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
     raise InputError(f"{path} is no whole idx file ({error}); download it again") from error
 
 
-def digit_batches(digits: Digits, batch_size: int, seed: int, start_step: int = 0) -> Iterator[dict[str, np.ndarray]]:
-  """Endless shuffled batches; batch number n is a function of the pictures, batch_size and seed.
+def digit_batches(
+  digits: Digits, batch_size: int, seed: int, start_step: int = 0, process_index: int = 0, process_count: int = 1
+) -> Iterator[dict[str, np.ndarray]]:
+  """Endless shuffled batches; batch number n is a function of the pictures, batch_size and seed. Each process reads its
+  own rows of it (see data.batches.video_batches).
 
   Yields: "video" uint8 [b 1 32 32 1], "episode" int32 [b] (0), "label" int32 [b].
   """
@@ -105,9 +108,11 @@ def digit_batches(digits: Digits, batch_size: int, seed: int, start_step: int = 
   if not 1 <= batch_size <= len(digits.labels):
     raise InputError(f"a batch of {batch_size} from {len(digits.labels)} pictures; change --config.data.batch_size")
   plan = grain.MapDataset.range(len(digits.labels)).seed(seed).shuffle().repeat()
-  for picks in plan.batch(batch_size, drop_remainder=True)[start_step:]:
+  local = batch_size // process_count
+  for batch in plan.batch(batch_size, drop_remainder=True)[start_step:]:
+    picks = batch[process_index * local : (process_index + 1) * local]
     yield {
       "video": digits.pictures[picks],
-      "episode": np.zeros(batch_size, np.int32),
+      "episode": np.zeros(local, np.int32),
       "label": digits.labels[picks],
     }

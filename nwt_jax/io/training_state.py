@@ -4,6 +4,7 @@ Orbax loads a flipped byte of array data without a word. So each committed step 
 the steps in DIGESTS, and what does not match is not restored. A step without digests was not finished.
 """
 
+import errno
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ from nwt_jax.errors import InputError
 from nwt_jax.io.checkpoint import file_sha256
 
 DIGESTS, SET_ASIDE = "digests", "set_aside"
+FULL = "No space left on device"
 
 
 class Checkpoints:
@@ -35,6 +37,7 @@ class Checkpoints:
     self.latest = _agreed(lambda: _newest_whole(self._directory))
     self._saving: threading.Thread | None = None
     self._failure: Exception | None = None
+    self._in_a_row = 0  # saves that failed
     self._checkpointer = ocp.training.Checkpointer(
       self._directory,
       preservation_policy=ocp.training.preservation_policies.LatestN(keep),
@@ -56,45 +59,57 @@ class Checkpoints:
   def save(self, step: int, state: Any) -> None:
     """Starts saving `state`, a tree of arrays; a step that is already there is left as it is.
 
-    Raises: InputError: this save or the one before could not be written.
+    Raises: InputError: the save before could not be written; unless it was the first in a row to fail, for another
+    reason than a full disk: that is a warning.
     """
     self.finish()
     if self.latest == step:
       return
     try:
       response = self._checkpointer.save_checkpointables_async(step, {"state": state}, force=True)
-    except Exception as error:
-      raise self._unwritten(step, error) from error
+    except Exception as error:  # noqa: BLE001 (whatever it is, `finish` decides)
+      self._fail(step, error)
+      return self.finish()
     self._saving = threading.Thread(target=self._seal, args=(step, response))
     self._saving.start()
 
+  def save_now(self, step: int, state: Any) -> None:
+    """Saves and waits; where that fails it tries once more. Raises: InputError: it could not be written."""
+    while self.latest != step:
+      self.save(step, state)
+      self.finish()
+
   def finish(self) -> None:
-    """Waits for the save under way. Raises: InputError: it could not be written."""
+    """Waits for the save under way. Raises: InputError: see `save`."""
     if self._saving is not None:
       self._saving.join()
       self._saving = None
-    if self._failure is not None:
-      failure, self._failure = self._failure, None
+    failure, self._failure = self._failure, None
+    if failure is None:
+      return
+    if self._in_a_row > 1 or FULL in str(failure):
       raise failure
+    logging.warning("%s; trying again at the next save", failure)
 
   def _seal(self, step: int, response: Any) -> None:
     try:
       response.result()
       if jax.process_index() == 0:
         _write_digests(self._directory, step)
-      self.latest = step
+      self.latest, self._in_a_row = step, 0
     except Exception as error:  # noqa: BLE001 (of a thread; `finish` raises it)
-      self._failure = self._unwritten(step, error)
-      self._failure.__cause__ = error
+      self._fail(step, error)
 
-  def _unwritten(self, step: int, error: Exception) -> InputError:
+  def _fail(self, step: int, error: Exception) -> None:
     left = f"step {self.latest} is kept" if self.latest else "there is none before it"
-    full = "No space left" in str(error) or getattr(error, "errno", None) == 28
-    reason = "No space left on device" if full else (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-    return InputError(
-      f"checkpoint {step} could not be written to {self._directory} ({reason}); {left}: make room there, and give the "
-      "same command again"
+    full = FULL in str(error) or getattr(error, "errno", None) == errno.ENOSPC
+    reason = FULL if full else (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    remedy = ": make room there, and give the same command again" if full else ""
+    self._failure = InputError(
+      f"checkpoint {step} could not be written to {self._directory} ({reason}); {left}{remedy}"
     )
+    self._failure.__cause__ = error
+    self._in_a_row += 1
 
   def restore(self, state: Any) -> Any:
     """The newest whole state, laid out like `state` (shapes, dtypes, shardings).

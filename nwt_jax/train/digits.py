@@ -74,8 +74,6 @@ def make_stage(config: Any, critic: dict | None = None) -> Stage:
 
   Args: critic: the critics' parameters at the start; `loss=frozen` needs those of `train_classifier`.
   """
-  if jax.process_count() > 1:
-    raise InputError(f"{jax.process_count()} processes, but MNIST is small: start one")
   train, held_out = split(config)
   model = build.dvae(config.model)
   state, step = make_update(config, model, train.pictures[:CHUNK], critic)
@@ -83,7 +81,8 @@ def make_stage(config: Any, critic: dict | None = None) -> Stage:
   judge = make_classifier_test(config)
 
   def batches(first: int) -> Iterator[dict]:
-    return digit_batches(train, config.data.batch_size, config.data.seed, first)
+    rows = jax.process_index(), jax.process_count()
+    return digit_batches(train, config.data.batch_size, config.data.seed, first, *rows)
 
   def evaluate(state: DVAEState, folder: Path) -> dict[str, float]:
     codes = encode(state.gen, held_out.pictures)

@@ -164,11 +164,11 @@ def _train(stage: Stage, config: Any, workdir: Path, checkpoints: Checkpoints, m
         if text and not warned:
           writer.warn(f"step {number}: {text}")
         warned = bool(text)
-      if saving:
+      # In a row of updates that were left out the last checkpoint stays before it, to meet its batches again
+      if saving and (stopping or not flat.get("health/skipped_in_row")):
         with clock.on("save"):
-          checkpoints.save(number, state)
+          (checkpoints.save_now if stopping or number == total else checkpoints.save)(number, state)
       if stopping:
-        checkpoints.finish()
         raise Stopped(f"stopped by a signal at step {number}, which is saved; give the same command to go on")
       evaluating = number % options.eval_every == 0 or number == total
       if evaluating or saving:

@@ -2,12 +2,17 @@
 
 import contextlib
 import json
+import socket
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
-import tensorboardX
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.record_writer import RecordWriter
+
+FLUSH_SECONDS = 30  # between flushes of the event file
 
 
 def format_seconds(seconds: float) -> str:
@@ -15,6 +20,28 @@ def format_seconds(seconds: float) -> str:
   seconds = int(max(seconds, 0))
   hours, minutes = seconds // 3600, seconds // 60 % 60
   return f"{hours} h {minutes:02d} m" if hours else f"{minutes} m {seconds % 60:02d} s" if minutes else f"{seconds} s"
+
+
+class Events:
+  """An event file of TensorBoard. Written here and now, not by tensorboardX's thread, which a full disk kills silently:
+  its queue then fills, and the run hangs."""
+
+  def __init__(self, folder: Path):
+    folder.mkdir(parents=True, exist_ok=True)
+    self._file = RecordWriter(str(folder / f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"))
+    self._file.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+    self._flushed = time.monotonic()
+
+  def write(self, step: int, flat: dict[str, float]) -> None:
+    """One point of every curve."""
+    values = [Summary.Value(tag=name, simple_value=value) for name, value in flat.items()]
+    self._file.write(Event(wall_time=time.time(), step=step, summary=Summary(value=values)).SerializeToString())
+    if time.monotonic() - self._flushed > FLUSH_SECONDS:
+      self._file.flush()
+      self._flushed = time.monotonic()
+
+  def close(self) -> None:
+    self._file.close()
 
 
 class MetricsWriter:
@@ -27,7 +54,7 @@ class MetricsWriter:
     if active:
       workdir.mkdir(parents=True, exist_ok=True)
       self._lines = open(workdir / "metrics.jsonl", "a", buffering=1)
-      self._events = tensorboardX.SummaryWriter(str(workdir / "tensorboard"))
+      self._events = Events(workdir / "tensorboard")
 
   def write(self, step: int, metrics: dict, show: tuple[str, ...] = ()) -> dict[str, float]:
     """Writes scalars (a vector becomes one scalar an element); returns them as floats."""
@@ -45,8 +72,7 @@ class MetricsWriter:
     finite = {name: value if np.isfinite(value) else None for name, value in flat.items()}
     try:
       self._lines.write(json.dumps({"step": step, "time": round(time.time(), 3), **finite}) + "\n")
-      for name, value in flat.items():
-        self._events.add_scalar(name, value, step)
+      self._events.write(step, flat)
     except OSError as error:  # a full disk costs metrics, not the run
       if not self._lost:
         self.warn(f"step {step}: metrics cannot be written ({error.strerror}); training goes on without")
