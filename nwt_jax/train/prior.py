@@ -1,7 +1,7 @@
 """Stage 2 assembled: tokens, FAR or MAR, update, evaluation, export (2.2, C.2.2)."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,21 @@ def first_windows(tokens: Tokens, count: int, frames: int) -> tuple[np.ndarray, 
   return np.stack([w["codes"] for w in windows]).astype(np.int32), np.array([w["episode"] for w in windows], np.int32)
 
 
+def make_update(config: Any, prior, objective: Callable):
+  """A prior's update.
+
+  Args: objective: `prior_loss` with its options. Returns: the state at step 0, and (state, batch) -> (state, metrics).
+  """
+  options, tx = config.train, build.optimiser(config.optim)
+  loss = make_prior_loss(
+    prior, objective, config.objective.own_errors, config.objective.hidden_first, options.precision
+  )
+  initialise = jax.jit(lambda key: build.init_prior(prior, key), compiler_options=build.QUICK_COMPILE)
+  params = start_from(options, config.family, initialise(jax.random.key(options.seed)))
+  step = make_prior_step(loss, tx, options.seed, options.accumulate, options.ema_decay)
+  return init_state(params, tx, options.ema_decay > 0), step
+
+
 def make_stage(config: Any) -> Stage:
   """Everything the loop needs, from a config of family "far" or "mar".
 
@@ -85,15 +100,8 @@ def make_stage(config: Any) -> Stage:
     config.dvae = config.dvae or metadata["dvae"]
   _check(config, metadata)
   prior = build.prior(config.family, config.model, config.train.remat)
-  tx = build.optimiser(config.optim)
   objective = functools.partial(prior_loss, **objective_options(config.objective, tokens, config.data.frames))
-  options = config.train
-  loss = make_prior_loss(
-    prior, objective, config.objective.own_errors, config.objective.hidden_first, options.precision
-  )
-
-  initialise = jax.jit(lambda key: build.init_prior(prior, key), compiler_options=build.QUICK_COMPILE)
-  params = start_from(options, config.family, initialise(jax.random.key(options.seed)))
+  state, step = make_update(config, prior, objective)
 
   def batches(first: int) -> Iterator[dict]:
     data = config.data
@@ -152,8 +160,8 @@ def make_stage(config: Any) -> Stage:
     )
 
   return Stage(
-    state=init_state(params, tx, options.ema_decay > 0),
-    step=make_prior_step(loss, tx, options.seed, options.accumulate, options.ema_decay),
+    state=state,
+    step=step,
     data=metadata["fingerprint"],
     batches=batches,
     evaluate=evaluate,
