@@ -37,7 +37,7 @@ class MAR(Prior):
 
   def setup(self):
     super().setup()
-    self.residual = [self.block(CausalConv1D, rows, self.shortcut_bias) for rows in self.blocks]
+    self.residual = [self.block(CausalConv1D, rows, self.shortcut_bias, static=(3,)) for rows in self.blocks]
 
   def arrange(self, condition: Float[Array, "b t i j f"]) -> Float[Array, "b t p f"]:
     return rearrange(condition, "b t i j f -> b t (i j) f")

@@ -82,9 +82,9 @@ class Prior(nn.Module):
     embed = self.embed if self.share_embedding else self.style_embed
     return self.style_encoder(embed(codes), valid)
 
-  def block(self, *fields):
-    """A residual block of the decoder; its argument 3, where a window begins, is a number in training."""
-    return (nn.remat(ResidualBlock, static_argnums=(3,)) if self.remat else ResidualBlock)(*fields)
+  def block(self, *fields, static: tuple[int, ...] = ()):
+    """A residual block of the decoder. Args: static: which arguments of its calls are plain numbers in training."""
+    return (nn.remat(ResidualBlock, static_argnums=static) if self.remat else ResidualBlock)(*fields)
 
   def condition(self, mel: Mel, style: StyleTrack, episode: Episode, valid=None) -> tuple[Float[Array, "b t ..."], ...]:
     """Everything that decoding needs from outside: for each block, the conditioning's share of its linear projection.

@@ -1,5 +1,7 @@
 """The prior's update: what its history is made of, and that its targets stay true."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,3 +68,16 @@ def test_a_changed_history_leaves_the_targets_and_the_style(family, changed):
   np.testing.assert_array_equal(told["codes"], inputs["codes"])
   np.testing.assert_allclose(told["mean"], clean["mean"], rtol=1e-5, atol=1e-6)  # the style is of the true clip
   assert any(jax.tree.leaves(jax.tree.map(lambda a, b: not np.allclose(a, b), plain, erring)))
+
+
+@pytest.mark.parametrize("family", ["far", "mar"])
+def test_computing_blocks_again_changes_no_gradient(family):
+  module = priors.model(family)
+  params, inputs = priors.parameters(module), priors.batch(module, 4)
+  batch = {**inputs, "episode": inputs["episode"][:, 0]}
+
+  def gradient(remat):
+    loss = make_prior_loss(module.clone(remat=remat), functools.partial(prior_loss, style_kl_weight=1.0), 0.0, 0.0)
+    return priors.jit(jax.grad(lambda p: loss(p, batch, jax.random.key(0))[0]))(params)
+
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), gradient(True), gradient(False))
