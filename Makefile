@@ -17,20 +17,23 @@ test: venv
 test-slow: venv
 	@$(RUN) -m pytest -m slow
 
-# Chromium and ChromeDriver come from apt, where there is one; what is not to be had is skipped, and pytest says so.
+# Chromium, ChromeDriver and Slurm come from apt, where there is one; what is not to be had is skipped, and pytest says so.
 test-system: venv venv-system
 	@command -v chromedriver >/dev/null || { apt-get install -qq -y chromium chromium-driver >/dev/null 2>&1 || \
 	  echo "chromium is not here and apt-get cannot bring it: tests in a browser are skipped" >&2; }
+	@PATH="$$PATH:/usr/sbin"; command -v slurmctld >/dev/null || { apt-get install -qq -y --no-install-recommends slurmctld slurmd slurm-client munge >/dev/null 2>&1 || \
+	  echo "slurmctld is not here and apt-get cannot bring it: tests in Slurm are skipped" >&2; }
 	@$(VENV)-system/bin/python -m pytest -m system
 
-# Beam wants an older protobuf, and yt-dlp a new release every month: an environment of their own, above ours.
+# Beam wants an older protobuf, yt-dlp a new release every month, and the schemas of Kubernetes are large: an environment of
+# their own, above ours.
 venv-system: venv
-	@if ! $(VENV)-system/bin/python -c "import apache_beam, yt_dlp" 2>/dev/null; then \
+	@if ! $(VENV)-system/bin/python -c "import apache_beam, yt_dlp, kubernetes_validate, kubeflow_trainer_api" 2>/dev/null; then \
 	  echo "Making $(VENV)-system (once; a minute)."; \
 	  rm -rf $(VENV)-system && $(RUN) -m venv $(VENV)-system && \
 	  $(RUN) -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$($(VENV)-system/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/below.pth" && \
-	  $(VENV)-system/bin/python -m pip install -q --disable-pip-version-check --no-input "apache-beam>=2.60" yt-dlp 2>/dev/null || \
-	  echo "apache-beam and yt-dlp cannot be installed: tests of them are skipped" >&2; fi
+	  $(VENV)-system/bin/python -m pip install -q --disable-pip-version-check --no-input "apache-beam>=2.60" yt-dlp kubernetes-validate kubeflow-trainer-api 2>/dev/null || \
+	  echo "apache-beam, yt-dlp and the schemas cannot be installed: tests of them are skipped" >&2; fi
 
 lint: venv
 	@$(RUN) -m ruff check .
