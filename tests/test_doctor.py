@@ -10,7 +10,7 @@ import pytest
 
 from configs import dvae_lwt
 from nwt_jax import doctor
-from nwt_jax.train import dvae, loop
+from nwt_jax.train import dvae, loop, trial
 
 NAMES = (
   "nwt_jax", "Python", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "machine", "memory",
@@ -180,7 +180,7 @@ def test_the_tiny_config_has_the_fields_of_the_real_one():
     parts = ([key, value, f"{name}/{key}"] for key, value in config.items())
     return {p: type(v) for k, v, at in parts for p, v in (fields(v, at) if hasattr(v, "items") else {at: v}).items()}
 
-  tiny, real = doctor.tiny_config("", 4, 2), dvae_lwt.get_config("tiny")
+  tiny, real = trial.tiny_config("", 4, 2), dvae_lwt.get_config("tiny")
   assert fields(tiny).keys() == fields(real).keys()
   for group in ("objective", "optim"):
     assert tiny[group].to_dict() == real[group].to_dict()

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+import time
 
 import jax
 from jax.experimental import multihost_utils
@@ -30,7 +31,9 @@ def connect(heartbeat: int) -> None:
   count = os.environ.get(COUNT)
   try:
     if count is not None and count != "1":
-      jax.distributed.initialize(os.environ[ADDRESS], int(count), int(os.environ[INDEX]), **options)
+      address, index = os.environ[ADDRESS], int(os.environ[INDEX])
+      _answers(address, index)
+      jax.distributed.initialize(address, int(count), index, **options)
     elif count == "1" or not _found(options):
       _alone(options)
   except KeyError as error:
@@ -45,6 +48,27 @@ def connect(heartbeat: int) -> None:
   if not jax.config.jax_enable_preemption_service:
     logging.warning("the preemption service is off: SIGTERM ends training with no state saved")
   _forward_interrupts()
+
+
+def _answers(address: str, index: int) -> None:
+  """Waits for the coordinator, or sees that its port is free here: jaxlib would end the process with a stack trace.
+
+  Raises: OSError: no answer, or the port is taken."""
+  host, _, port = address.rpartition(":")
+  if index == 0:
+    with socket.socket() as here:
+      here.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+      here.bind(("", int(port)))
+    return
+  deadline = time.monotonic() + WAIT
+  while True:
+    try:
+      socket.create_connection((host, int(port)), timeout=WAIT).close()
+      return
+    except OSError as error:
+      if time.monotonic() > deadline:
+        raise OSError(f"nothing answers at {address} for {WAIT} s: {error}") from error
+    time.sleep(0.5)
 
 
 def _found(options: dict) -> bool:

@@ -90,10 +90,11 @@ def train(make_stage: Callable[[], Stage], config: Any, workdir: Path) -> tuple[
     with Checkpoints(workdir / "checkpoints", config.train.keep) as checkpoints:
       try:
         return _train(stage, config, workdir, checkpoints, mesh)
-      except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+      except (jax.errors.JaxRuntimeError, MemoryError) as error:
+        text = str(error) or "out of memory"
+        if not any(words in text.lower() for words in ("resource_exhausted", "out of memory")):
           raise
-        reason = str(error).splitlines()[0][:160]
+        reason = text.splitlines()[0][-160:]
         raise InputError(
           f"out of memory ({reason}); lower --config.data.batch_size, raise --config.train.accumulate or "
           "--config.train.fsdp, or set --config.train.remat=True"

@@ -33,8 +33,11 @@ def steps_of(workdir: Path) -> list[int]:
 
 def fingerprint(workdir: Path) -> str:
   """Hash of every array of the newest checkpoint: parameters, optimisers, counters."""
+  step, here = steps_of(workdir)[-1], jax.sharding.SingleDeviceSharding(jax.devices()[0])
   with ocp.training.Checkpointer(workdir / "checkpoints") as checkpointer:
-    state = checkpointer.load_checkpointables(steps_of(workdir)[-1])["state"]
+    stored = checkpointer.checkpointables_metadata(step).metadata["state"]
+    wanted = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), stored)
+    state = checkpointer.load_checkpointables(step, {"state": wanted})["state"]
   digest = hashlib.sha256()
   for path, leaf in sorted(jax.tree_util.tree_leaves_with_path(state), key=lambda pair: str(pair[0])):
     digest.update(str(path).encode() + np.ascontiguousarray(leaf).tobytes())

@@ -6,6 +6,7 @@ import re
 import resource
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +38,10 @@ def pair(trainer, workdir, *overrides, **options):
   """Two processes of one device each."""
   port = free_port()
   return [trainer(workdir, *overrides, rank=(index, 2, port), **options) for index in range(2)]
+
+
+def rows(workdir):
+  return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
 def finished(*runs):
@@ -90,8 +95,7 @@ def test_fault_05_another_number_of_devices_is_close_and_said(trainer, truth_of_
   finished(run)
   assert "devices was 2 x cpu, is 1 x cpu: training goes on, but not bit for bit" in run.text()
   there, here = (
-    next(row for row in map(json.loads, open(folder / "metrics.jsonl")) if row["step"] == SAVE + 10)
-    for folder in (two_devices, tmp_path / "run")
+    next(row for row in rows(folder) if row["step"] == SAVE + 10) for folder in (two_devices, tmp_path / "run")
   )
   for name in ("loss/recon", "loss/kl"):
     np.testing.assert_allclose(here[name], there[name], rtol=0.05)
@@ -288,7 +292,8 @@ def test_fault_72_a_soak_is_flat(trainer, tmp_path):
   readings = []
   for step in range(200, 1400, 100):
     run.wait_for(f"step {step}/")
-    status = dict(re.findall(r"^(VmRSS|Threads):\s+(\d+)", open(f"/proc/{run.process.pid}/status").read(), re.M))
+    status = Path(f"/proc/{run.process.pid}/status").read_text()
+    status = dict(re.findall(r"^(VmRSS|Threads):\s+(\d+)", status, re.M))
     files = len(os.listdir(f"/proc/{run.process.pid}/fd"))
     readings.append((step, int(status["VmRSS"]) / 1024, files, int(status["Threads"])))
   run.kill(signal.SIGTERM)
@@ -297,8 +302,8 @@ def test_fault_72_a_soak_is_flat(trainer, tmp_path):
   half = len(readings) // 2
   first, second = (np.array(part)[:, 1:].mean(axis=0) for part in (readings[:half], readings[half:]))
   assert second[0] < first[0] + 16 and abs(second[1] - first[1]) < 6 and abs(second[2] - first[2]) < 6
-  rows = [json.loads(line) for line in open(tmp_path / "run" / "metrics.jsonl")]
-  times = [r["time/compute"] + r["time/data"] for r in rows if 200 <= r["step"] <= 1300 and "time/compute" in r]
+  logged = [row for row in rows(tmp_path / "run") if "time/compute" in row]
+  times = [r["time/compute"] + r["time/data"] for r in logged if 200 <= r["step"] <= 1300]
   early, late = (np.median(part) for part in np.array_split(np.array(times), 2))
   print(f"seconds a step, median: {early:.4f}, then {late:.4f}")
   assert late < 1.5 * early

@@ -13,7 +13,8 @@ from nwt_jax.train import sharding
 from nwt_jax.train.dvae_step import init_state, make_dvae_step, prepare
 
 
-def small():
+def networks():
+  """Config, generator, critics, their parameters, and a batch."""
   config = dvae_lwt.get_config("tiny")
   with config.unlocked():
     config.model.update({"stages": ((1, 4),), "num_episodes": 2, "temporal": ((2, 4),)})
@@ -25,6 +26,12 @@ def small():
   rng = np.random.default_rng(0)
   video = jnp.asarray(rng.integers(0, 256, (4, 3, 8, 8, 3), np.uint8))
   batch = {"video": video, "episode": jnp.array([0, 1, 0, 1], jnp.int32)}
+  return config, model, critics, gen, critic, batch
+
+
+def small():
+  """Losses, parameters and a batch."""
+  config, model, critics, gen, critic, batch = networks()
   return make_losses(model.apply, critics.apply, build.weights(config.objective)), gen, critic, batch
 
 
