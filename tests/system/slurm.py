@@ -35,7 +35,6 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 MpiDefault=none
 ReturnToService=2
-KillWait=60
 SchedulerParameters=sched_interval=2,batch_sched_delay=0
 SlurmdParameters=config_overrides
 NodeName={host} NodeAddr=127.0.0.1 CPUs=4 State=UNKNOWN
@@ -124,11 +123,11 @@ def slurm(folder: Path):
 
 
 def _end_jobs(cluster: Slurm) -> None:
-  """Kills what a test left: its processes would outlive the daemons."""
-  end = time.monotonic() + 30
-  while (jobs := cluster.run("squeue", "-h", "-o", "%A").split()) and time.monotonic() < end:
-    for command in (["scancel", "--signal=KILL", "--full"], ["scancel"]):
-      subprocess.run([*command, *jobs], env=cluster.environment, capture_output=True, timeout=30)
+  """Cancels what a test left: its processes would outlive the daemons. They have 30 s, as by default."""
+  if jobs := cluster.run("squeue", "-h", "-o", "%A").split():
+    cluster.run("scancel", *jobs)
+  end = time.monotonic() + 60
+  while cluster.run("squeue", "-h", "-o", "%A").split() and time.monotonic() < end:
     time.sleep(0.5)
 
 
