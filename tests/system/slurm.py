@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "scontrol", "scancel", "squeue")
+ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
 # One node that is this machine; tasks are ordinary processes. Nobody waits: a requeued job is started again by
 # `Slurm.requeue`, and a node that has just finished takes the next job at once.
 CONFIG = """
@@ -32,6 +33,7 @@ ProctrackType=proctrack/linuxproc
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 ReturnToService=2
+MinJobAge=3600
 SchedulerParameters=sched_interval=2,batch_sched_delay=0
 SlurmdParameters=config_overrides
 NodeName={host} NodeAddr=127.0.0.1 CPUs=4 State=UNKNOWN
@@ -58,16 +60,16 @@ class Slurm:
     return dict(word.split("=", 1) for word in text.split() if "=" in word)
 
   def wait(self, number: int | str, what, seconds: float = 180.0, every: float = 0.5) -> dict[str, str]:
-    """Waits for `what(job)`. A job in the queue again is started at once: by itself it waits two minutes."""
+    """Waits for `what(job)`. A job in the queue again is started after three seconds: by itself it waits two minutes,
+    and at once slurmd would refuse it, with the credential of the turn that it has just ended."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-      job = self.job(number)
-      if what(job):
-        return job
+    while not what(job := self.job(number)):
+      assert job["JobState"] not in ENDED and time.monotonic() < end, f"job {number}: {job}"
       if job["JobState"] == "PENDING" and job["Reason"] == "BeginTime":
+        time.sleep(3)
         self.run("scontrol", "update", f"JobId={number}", "StartTime=now")
       time.sleep(every)
-    raise AssertionError(f"job {number} after {seconds:.0f} s: {job}")
+    return job
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from nwt_jax.io.checkpoint import load_card, load_release
 from tests.conftest import PROGRAM_ENVIRONMENT, ROOT, TEST_ENVIRONMENT
 from tests.data import media
 from tests.data.conftest import token_clips
-from tests.system.slurm import slurm
+from tests.system.slurm import ENDED, slurm
 
 pytestmark = pytest.mark.system
 STEPS = 100
@@ -31,12 +31,6 @@ def token_set(folder, release):
   clips = [clip | {"codes": clip["codes"] % 4} for clip in token_clips(6)]
   tokens.write_tokens(folder, {"train": clips, "validation": [], "test": []}, facts)
   return folder
-
-
-def running(job, log):
-  """False where the job waits. AssertionError where it has ended."""
-  assert job["JobState"] in ("PENDING", "RUNNING"), log.read_text()
-  return job["JobState"] == "RUNNING"
 
 
 def step_of(workdir):
@@ -65,7 +59,7 @@ def test_fault_13_slurm_requeue(tmp_path, tiny_release):
 
     alone, whole, _ = submit("whole")
     number, workdir, log = submit("stopped")
-    reach = lambda step: cluster.wait(number, lambda job: running(job, log) and step_of(workdir) >= step, every=0.1)
+    reach = lambda step: cluster.wait(number, lambda job: step_of(workdir) >= step, every=0.1)
     reach(5)
     cluster.run("scontrol", "requeue", str(number))
     cluster.wait(number, lambda job: job["Restarts"] == "1" and job["JobState"] == "RUNNING")
@@ -76,7 +70,7 @@ def test_fault_13_slurm_requeue(tmp_path, tiny_release):
     cluster.wait(number, lambda job: job["Restarts"] == "2" and job["JobState"] == "RUNNING")
     second = step_of(workdir)
     assert second < STEPS, "training ended before it was told to stop"
-    done = cluster.wait(number, lambda job: job["JobState"] not in ("RUNNING", "PENDING", "COMPLETING"))
+    done = cluster.wait(number, lambda job: job["JobState"] in ENDED)
     text = log.read_text()
     assert (done["JobState"], done["ExitCode"], done["Restarts"]) == ("COMPLETED", "0:0", "2"), text
     assert cluster.wait(alone, lambda job: job["JobState"] == "COMPLETED")["Restarts"] == "0"
@@ -103,7 +97,7 @@ def test_preparation_as_a_job_array(tmp_path):
       said = cluster.run("bash", ROOT / "launch/slurm_prepare.sh", *options, *given, cwd=ROOT, env=environment)
       number = said.split()[-1]
       for part in range(2):
-        done = cluster.wait(f"{number}_{part}", lambda job: job["JobState"] in ("COMPLETED", "FAILED"))
+        done = cluster.wait(f"{number}_{part}", lambda job: job["JobState"] in ENDED)
         assert done["JobState"] == "COMPLETED", (output / "lists" / f"part-000{part}.log").read_text()
   names = [json.loads((output / f"part-000{part}" / "index.json").read_text()) for part in range(2)]
   made = [sorted(row["name"] for rows in part.values() for row in rows) for part in names]
