@@ -4,6 +4,7 @@ Orbax loads a flipped byte of array data without a word. So each committed step 
 the steps in DIGESTS, and what does not match is not restored. A step without digests was not finished.
 """
 
+import contextlib
 import errno
 import json
 import logging
@@ -38,10 +39,14 @@ class Checkpoints:
     self._saving: threading.Thread | None = None
     self._failure: Exception | None = None
     self._in_a_row = 0  # saves that failed
-    self._checkpointer = ocp.training.Checkpointer(
+    self._keep = keep
+    self._checkpointer = self._open(clean=True)
+
+  def _open(self, clean: bool) -> ocp.training.Checkpointer:
+    return ocp.training.Checkpointer(
       self._directory,
-      preservation_policy=ocp.training.preservation_policies.LatestN(keep),
-      cleanup_tmp_directories=True,
+      preservation_policy=ocp.training.preservation_policies.LatestN(self._keep),
+      cleanup_tmp_directories=clean,
     )
 
   def __enter__(self):
@@ -60,7 +65,7 @@ class Checkpoints:
     """Starts saving `state`, a tree of arrays; a step that is already there is left as it is.
 
     Raises: InputError: the save before could not be written; unless it was the first in a row to fail, for another
-    reason than a full disk: that is a warning.
+    reason than a full disk, and there is one process: that is a warning.
     """
     self.finish()
     if self.latest == step:
@@ -87,9 +92,12 @@ class Checkpoints:
     failure, self._failure = self._failure, None
     if failure is None:
       return
-    if self._in_a_row > 1 or FULL in str(failure):
+    if self._in_a_row > 1 or FULL in str(failure) or jax.process_count() > 1:
       raise failure
     logging.warning("%s; trying again at the next save", failure)
+    with contextlib.suppress(Exception):  # it raises what the failed save raised, now and at every later save
+      self._checkpointer.close()
+    self._checkpointer = self._open(clean=False)  # threads of the failed save may still be writing
 
   def _seal(self, step: int, response: Any) -> None:
     try:

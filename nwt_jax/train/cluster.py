@@ -27,7 +27,8 @@ def connect(heartbeat: int) -> None:
   """
   if jax.distributed.is_initialized():
     return
-  options = {"heartbeat_timeout_seconds": heartbeat, "initialization_timeout": WAIT}
+  # At the end all wait for the first process, which evaluates
+  options = {"heartbeat_timeout_seconds": heartbeat, "initialization_timeout": WAIT, "shutdown_timeout_seconds": 7_200}
   count = os.environ.get(COUNT)
   try:
     if count is not None and count != "1":

@@ -97,7 +97,9 @@ def make_stage(config: Any) -> Stage:
   metadata = tokens.metadata
   with config.unlocked():
     config.model.num_episodes = len(metadata["episodes"])
-    config.dvae = config.dvae or metadata["dvae"]
+    config.dvae = config.dvae or metadata.get("dvae", "")
+  if not config.dvae:
+    raise InputError(f"no dVAE: the tokens in {config.data.path} name none; give its folder with --config.dvae")
   _check(config, metadata)
   prior = build.prior(config.family, config.model, config.train.remat)
   objective = functools.partial(prior_loss, **objective_options(config.objective, tokens, config.data.frames))

@@ -25,8 +25,8 @@ def dvae_config(data, steps):
   with config.unlocked():
     config.data.update({"path": str(data), "frames": 3, "num_threads": 0})
     config.train.update({"steps": steps, "save_every": 2, "eval_every": 100})
-    # one critic over time, one with groups: the smallest set that has both kinds
-    config.critics = ((((2, 4, 4), 4, 1, 4),), (((1, 2, 2), 1, 1, 4), ((1, 4, 4), 2, 2, 4)))
+    # three, as in Table 4b: one over time, one with groups, one more
+    config.critics = ((((2, 4, 4), 4, 1, 4),), (((1, 2, 2), 1, 1, 4), ((1, 4, 4), 2, 2, 4)), (((1, 4, 4), 4, 1, 4),))
   return config
 
 
@@ -34,12 +34,12 @@ def dvae_config(data, steps):
 def stage1(dataset, tmp_path_factory):  # noqa: F811
   workdir = tmp_path_factory.mktemp("runs") / "dvae"
   config = dvae_config(dataset, 4)
-  _, evaluation = loop.train(lambda: dvae.make_stage(config), config, workdir)
-  return workdir, evaluation
+  state, evaluation = loop.train(lambda: dvae.make_stage(config), config, workdir)
+  return workdir, evaluation, state
 
 
 def test_a_run_writes_what_people_look_at(stage1):
-  workdir, evaluation = stage1
+  workdir, evaluation, _ = stage1
   lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
   assert [line["step"] for line in lines if "loss/gen" in line] == [1, 2, 3, 4]
   assert {"loss/recon", "loss/gradient_penalty", "codes/used", "grad_norm/critic"} <= lines[0].keys()
@@ -51,13 +51,15 @@ def test_a_run_writes_what_people_look_at(stage1):
   assert card["training"]["steps"] == 4 and card["episodes"] and "encoder" in params["params"]
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(stage1, dataset, tmp_path):  # noqa: F811
+def test_fault_02_a_resumed_run_equals_an_uninterrupted_one(stage1, dataset, tmp_path):  # noqa: F811
   for steps in (2, 4):
     config = dvae_config(dataset, steps)
-    loop.train(lambda config=config: dvae.make_stage(config), config, tmp_path / "run")
+    state, _ = loop.train(lambda config=config: dvae.make_stage(config), config, tmp_path / "run")
   resumed, _ = load_release(tmp_path / "run", "dvae")
   whole, _ = load_release(stage1[0], "dvae")
   jax.tree.map(np.testing.assert_array_equal, resumed, whole)
+  # Critics and optimisers too, not what is released alone
+  jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), jax.device_get(stage1[2]))
 
 
 def test_a_workdir_of_another_model_is_refused(stage1, dataset):  # noqa: F811
@@ -100,7 +102,7 @@ def test_modules_that_are_named_start_fresh(stage1, dataset, tmp_path):  # noqa:
 def test_a_checkpoint_of_another_optimiser_is_refused(stage1, dataset):  # noqa: F811
   config = dvae_config(dataset, 6)
   config.optim.gen.clip = 1.0  # adds a stage to the optimiser, and so to its state
-  with pytest.raises(InputError, match="does not fit this config"):
+  with pytest.raises(InputError, match=r"does not fit this config: opt_gen/\S+ is .*, wanted .*; use its config"):
     loop.train(lambda: dvae.make_stage(config), config, stage1[0])
 
 
@@ -154,17 +156,19 @@ def tokens(stage1, dataset, tmp_path_factory):  # noqa: F811
 
 
 @pytest.mark.parametrize("family", ["mar", "far"])
-def test_stage_2_trains_on_tokens_and_resumes(family, tokens, tmp_path):
-  weights = []
+def test_fault_02_stage_2_trains_on_tokens_and_resumes(family, tokens, tmp_path):
+  weights, states = [], []
   for name, stops in (("whole", (4,)), ("resumed", (2, 4))):
     for steps in stops:
       config = {"mar": mar, "far": far}[family].get_config("tiny,repair")
       config.data.update({"path": str(tokens), "num_threads": 0})
       config.train.update({"steps": steps, "eval_every": 4})
       config.sample.style_clips = 2
-      _, evaluation = loop.train(lambda config=config: prior.make_stage(config), config, tmp_path / name)
+      state, evaluation = loop.train(lambda config=config: prior.make_stage(config), config, tmp_path / name)
     weights.append(load_release(tmp_path / name, family)[0])
+    states.append(jax.device_get(state))
   jax.tree.map(np.testing.assert_array_equal, *weights)
+  jax.tree.map(np.testing.assert_array_equal, *states)
   assert evaluation["loss/ce"] < 2 * np.log(4)
   card = load_release(tmp_path / "whole", family)[1]
   assert card["frames"] == 8 and card["temperature"] == 1.0
