@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -37,7 +38,7 @@ SETTINGS: dict[str, dict] = {  # of `config.train`
 DEVICES = (1, 8, 16, 64)
 COMPILED = {
   "dvae": (1, 2),
-  "far": (1, 8, 64),
+  "far": (1, 64),
   "mar": (1, 8, 64),
 }  # clips; others are on the line through the nearest two
 HOST = 8  # devices that share one copy of the state where it is cut (config.train.fsdp)
@@ -150,17 +151,15 @@ def largest(total: Callable[[int], int], plans: list[dict], budget: float) -> in
 
   Args: total: clips -> bytes; it compiles, and adds to `plans`, which has two or more.
   """
-  most = max((p["clips"] for p in plans if needs(p) <= budget), default=0)
-  while line(plans, most + 1) <= budget:
-    guess = most + 1
-    while line(plans, guess + 1) <= budget:
+  while True:
+    most = max((p["clips"] for p in plans if needs(p) <= budget), default=0)
+    too_many = min((p["clips"] for p in plans if needs(p) > budget), default=math.inf)
+    guess = most
+    while guess + 1 < too_many and line(plans, guess + 1) <= budget:
       guess += 1
-    while total(guess) > budget:
-      guess -= 1
     if guess == most:
-      break
-    most = guess
-  return most
+      return most
+    total(guess)
 
 
 def planner(config: Any, known: list[dict], plans: list[dict], done: Callable[[dict], None]) -> Callable[[int], int]:
