@@ -79,7 +79,7 @@ def starting_windows(clips: Clips, frames: int) -> np.ndarray:
   return np.stack([clips.window(i, middle(i), frames)["video"] for i in chosen])
 
 
-def make_update(config: Any, model, first: np.ndarray, critic: dict | None = None):
+def make_update(config: Any, model, first: np.ndarray | jax.Array, critic: dict | None = None):
   """Networks and their update, for clips or pictures.
 
   Args: model: the generator. first: frames to initialise with, uint8 [b t h w c] (see models.memcodes.Query). critic:

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from nwt_jax.errors import InputError
 
@@ -23,7 +23,7 @@ def make_mesh(fsdp: int = 1) -> Mesh:
   return jax.make_mesh((devices // fsdp, fsdp), (DATA, FSDP), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
   """The same value on every device: metrics."""
   return NamedSharding(mesh, PartitionSpec())
 
@@ -33,7 +33,7 @@ def split(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec((DATA, FSDP)))
 
 
-def of_state(state: Any, mesh: Mesh) -> Any:
+def of_state(state: Any, mesh: Mesh | AbstractMesh) -> Any:
   """The rule for parameters and optimisers: an array is cut along its longest axis that divides, if it is large.
 
   Args: state: arrays, or their shapes. Returns: a sharding for each.
@@ -50,7 +50,7 @@ def of_state(state: Any, mesh: Mesh) -> Any:
   return jax.tree.map(rule, state)
 
 
-def bytes_per_device(state: Any, mesh: Mesh) -> int:
+def bytes_per_device(state: Any, mesh: Mesh | AbstractMesh) -> int:
   """Memory that one device needs for a state under the rule."""
   shards = jax.tree.map(lambda x, s: np.prod(s.shard_shape(x.shape)) * x.dtype.itemsize, state, of_state(state, mesh))
   return int(sum(jax.tree.leaves(shards)))
