@@ -29,6 +29,11 @@ def test_recorded_sizes_are_todays(name):
   assert list(entry["plans"]) == list(entry["largest"]) == list(cost.SETTINGS)
 
 
+def test_no_recorded_plan_computes_things_twice_by_itself():
+  every = [plan for entry in RESULTS["configs"].values() for plans in entry["plans"].values() for plan in plans]
+  assert not any(plan["rematerialised"] for plan in every)
+
+
 def test_state_on_a_device_is_what_its_shards_take():
   shapes, _ = abstract.update(cost.read("mar:tiny"))
   mesh = sharding.make_mesh(fsdp=4)
