@@ -140,8 +140,12 @@ def needs(found: dict) -> int:
 
 
 def line(plans: list[dict], clips: int) -> float:
-  """Bytes for so many clips, on the straight line through the two plans nearest to it; `plans` sorted by clips."""
-  few, many = sorted(sorted(plans, key=lambda p: abs(p["clips"] - clips))[:2], key=lambda p: p["clips"])
+  """Bytes for so many clips, on a straight line; `plans` sorted by clips.
+
+  Among what is compiled it goes through the nearest two, beyond that through the smallest and the largest."""
+  outside = clips > plans[-1]["clips"]
+  near = [plans[0], plans[-1]] if outside else sorted(plans, key=lambda p: abs(p["clips"] - clips))[:2]
+  few, many = sorted(near, key=lambda p: p["clips"])
   slope = (needs(many) - needs(few)) / (many["clips"] - few["clips"])
   return needs(many) + slope * (clips - many["clips"])
 
@@ -254,7 +258,7 @@ def remarks(results: dict) -> list[str]:
     f"A card's budget is {budget:.0f} GB. Batches between the smallest and the largest compiled one are off the line",
     f"through those two by {max(bends):.1%} at most. FLOPs of MAR: {hand:.1f} T by hand (six a weight and place),",
     f"{counted:.1f} T by XLA. {len(seconds)} programs, each compiled in {min(seconds):.0f} to {max(seconds):.0f} s of",
-    f"processor time, the newest on {results['date']} with {versions}.",
+    f"processor time; all of them are the programs of {results['date']} with {versions}.",
   ]
 
 
