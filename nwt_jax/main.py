@@ -39,7 +39,7 @@ def main(_) -> None:
 
     tokenize(config, workdir)
     return
-  from nwt_jax.train.cluster import connect
+  from nwt_jax.train import cluster
   from nwt_jax.train.loop import train
 
   if config.family == "dvae":
@@ -48,8 +48,9 @@ def main(_) -> None:
     from nwt_jax.train.digits import make_stage
   else:
     from nwt_jax.train.prior import make_stage
-  connect(config.train.heartbeat)
-  train(lambda: make_stage(config), config, workdir)
+  cluster.connect(config.train.heartbeat)
+  with cluster.ending_together():
+    train(lambda: make_stage(config), config, workdir)
 
 
 if __name__ == "__main__":

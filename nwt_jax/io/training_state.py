@@ -45,7 +45,8 @@ class Checkpoints:
   def _open(self, clean: bool) -> ocp.training.Checkpointer:
     return ocp.training.Checkpointer(
       self._directory,
-      preservation_policy=ocp.training.preservation_policies.LatestN(self._keep),
+      # Orbax removes old steps before a new one has its digests
+      preservation_policy=ocp.training.preservation_policies.LatestN(max(self._keep, 2)),
       cleanup_tmp_directories=clean,
     )
 
@@ -64,8 +65,8 @@ class Checkpoints:
   def save(self, step: int, state: Any) -> None:
     """Starts saving `state`, a tree of arrays; a step that is already there is left as it is.
 
-    Raises: InputError: the save before could not be written; unless it was the first in a row to fail, for another
-    reason than a full disk, and there is one process: that is a warning.
+    Raises: InputError: the disk was full at the save before. RuntimeError: it failed otherwise; the first in a row to
+    do so is a warning where there is one process.
     """
     self.finish()
     if self.latest == step:
@@ -79,21 +80,23 @@ class Checkpoints:
     self._saving.start()
 
   def save_now(self, step: int, state: Any) -> None:
-    """Saves and waits; where that fails it tries once more. Raises: InputError: it could not be written."""
+    """Saves and waits; where that fails it tries once more. Raises: see `save`."""
     while self.latest != step:
       self.save(step, state)
       self.finish()
 
   def finish(self) -> None:
-    """Waits for the save under way. Raises: InputError: see `save`."""
+    """Waits for the save under way. Raises: see `save`."""
     if self._saving is not None:
       self._saving.join()
       self._saving = None
     failure, self._failure = self._failure, None
     if failure is None:
       return
-    if self._in_a_row > 1 or FULL in str(failure) or jax.process_count() > 1:
+    if FULL in str(failure):
       raise failure
+    if self._in_a_row > 1 or jax.process_count() > 1:
+      raise RuntimeError(str(failure)) from failure  # no bad input: worth another try
     logging.warning("%s; trying again at the next save", failure)
     with contextlib.suppress(Exception):  # it raises what the failed save raised, now and at every later save
       self._checkpointer.close()

@@ -8,12 +8,19 @@ import dataclasses
 import flax.linen as nn
 import jax.numpy as jnp
 from einops import rearrange
+from jax import lax
 from jaxtyping import Array, Float
 
 from nwt_jax.models import conditioning
 from nwt_jax.models.causal import ResidualBlock
 from nwt_jax.models.spatial import Tower
 from nwt_jax.types import Codes, Episode, Logits, Mel, Style, StyleTrack
+
+
+def exact_dot(x: Array, kernel: Array, dimensions, **options) -> Array:
+  """A product that is float32 at least, whatever its factors are: the cross-entropy is."""
+  options["preferred_element_type"] = jnp.promote_types(x.dtype, jnp.float32)
+  return lax.dot_general(x, kernel, dimensions, **options)
 
 
 class Prior(nn.Module):
@@ -72,7 +79,7 @@ class Prior(nn.Module):
     self.linears = [conditioning.ConcatLinear((width, *outside), self.linear_dim) for width in inside]
     # GAP: logits start near 0, the cross-entropy near log(num_codes).
     start = nn.initializers.variance_scaling(0.01, "fan_in", "uniform")
-    self.logits = nn.Dense(self.num_heads * self.num_codes, kernel_init=start)
+    self.logits = nn.Dense(self.num_heads * self.num_codes, kernel_init=start, dot_general=exact_dot)
 
   def style_posterior(self, codes: Codes, valid=None) -> tuple[Style, Style]:
     """Posterior of a clip's style.

@@ -14,7 +14,8 @@ from nwt_jax.errors import InputError
 def accumulated(gradient: Callable[[Any, Array], Any], parts: int) -> Callable[[Any, Array], Any]:
   """The mean of `gradient` over `parts` parts of a batch, each with noise of its own.
 
-  Args: gradient: (batch, key) -> a tree of means over the batch: gradients and metrics.
+  Args: gradient: (batch, key) -> a tree of means over the batch: gradients and metrics. Metrics that are no means, such
+    as codes in use, become means over parts.
   Returns: the same for the whole batch; `gradient` itself where there is one part.
   """
   if parts == 1:

@@ -1,16 +1,21 @@
 """One program from a CPU to a pod: processes find each other and agree on the step to stop at (jax.distributed)."""
 
+import contextlib
 import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
+import traceback
+from collections.abc import Iterator
 
 import jax
 from jax.experimental import multihost_utils
 
-from nwt_jax.errors import InputError
+from nwt_jax import program
+from nwt_jax.errors import InputError, Stopped
 
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 WAIT = int(os.environ.get("NWT_CONNECT_SECONDS", 300))  # for the other processes to appear
@@ -23,7 +28,8 @@ def connect(heartbeat: int) -> None:
   all processes agree on (`stopping`). A second Ctrl-C ends the process at once.
 
   Args: heartbeat: seconds after which a silent process counts as dead, and the others end.
-  Raises: InputError: the others, or the coordinator's port, cannot be had.
+  Raises: InputError: the coordinator, or its port, cannot be had. (Where others than the coordinator do not come,
+    jaxlib ends the process itself.)
   """
   if jax.distributed.is_initialized():
     return
@@ -47,8 +53,27 @@ def connect(heartbeat: int) -> None:
       f"cannot join the other processes ({reason}); start all of them, with a free port, or set {COUNT}=1 for one alone"
     ) from error
   if not jax.config.jax_enable_preemption_service:
-    logging.warning("the preemption service is off: SIGTERM ends training with no state saved")
+    logging.warning("the preemption service is off: SIGTERM and Ctrl-C end training with no state saved")
+    return
   _forward_interrupts()
+
+
+@contextlib.contextmanager
+def ending_together() -> Iterator[None]:
+  """An error in one process of several ends it at once, so that the others notice and end too.
+
+  Otherwise jax waits at its exit for the others, which wait for it in the middle of an update."""
+  try:
+    yield
+  except Stopped:
+    raise
+  except BaseException as error:
+    if jax.process_count() == 1:
+      raise
+    bad = isinstance(error, InputError)
+    print(f"{program.name()}: {error}" if bad else traceback.format_exc(), file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(2 if bad else 1)
 
 
 def _answers(address: str, index: int) -> None:

@@ -104,7 +104,7 @@ def make_stage(config: Any, critic: dict | None = None) -> Stage:
     }
     save_release(folder, "dvae", jax.device_get(state.gen), card, config.train.export_dtype)
 
-  warn = collapse_warning(config.model.num_codes, config.data.batch_size)
+  warn = collapse_warning(config.model.num_codes, config.data.batch_size // config.train.accumulate)
   return Stage(state, step, batches, evaluate, export, SHOW, warn, train.fingerprint())
 
 

@@ -41,12 +41,13 @@ def card(config: Any, metadata: dict, state: DVAEState) -> dict:
   }
 
 
-def collapse_warning(num_codes: int, batch_size: int):
+def collapse_warning(num_codes: int, memcodes: int):
   """Builds metrics -> warning: a head that uses one code only, or less than a quarter of those that a batch could.
 
-  Args: batch_size: clips in a batch, each of at least one Memcode.
+  Args: memcodes: at least so many are in a batch, or in a part of it where gradients are accumulated: codes are counted
+    in parts.
   """
-  wanted = max(2, min(num_codes, batch_size) // 4)
+  wanted = max(min(2, memcodes), min(num_codes, memcodes) // 4)
 
   def warn(metrics: dict[str, float]) -> str | None:
     least = metrics["codes/used_min"]
@@ -161,6 +162,7 @@ def make_stage(config: Any) -> Stage:
   def export(state: DVAEState, folder: Path) -> None:
     save_release(folder, "dvae", jax.device_get(state.gen), card(config, metadata, state), config.train.export_dtype)
 
+  clips = config.data.batch_size // config.train.accumulate
   return Stage(
     state=state,
     step=step,
@@ -169,5 +171,5 @@ def make_stage(config: Any) -> Stage:
     evaluate=evaluate,
     export=export,
     show=SHOW,
-    warn=collapse_warning(config.model.num_codes, config.data.batch_size),
+    warn=collapse_warning(config.model.num_codes, clips * config.data.frames),
   )

@@ -103,20 +103,24 @@ class Watch:
 def write_bundle(
   folder: Path, step: int, reason: str, batch: dict, state: Any, flat: dict, config: Any, last: int
 ) -> None:
-  """What reproduces a divergence: report.json, and batch.npz with this process's rows of the first bad batch.
+  """What reproduces a divergence: report.json, and for each process batch-INDEX.npz, its rows of the first bad batch.
 
-  Args: step: of the first bad update. last: step of the newest checkpoint, from which the same command meets it again.
+  Args: step: of the first update that was not finite, or at which a growth was noticed. last: step of the newest
+    checkpoint, from which the same command meets it again.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  np.savez(folder / "batch.npz", **{name: np.asarray(value) for name, value in batch.items()})
+  np.savez(folder / f"batch-{jax.process_index()}.npz", **{name: np.asarray(value) for name, value in batch.items()})
+  if jax.process_index():
+    return
   tops = jax.tree_util.tree_flatten_with_path(state, is_leaf=lambda x: isinstance(x, dict) and "params" not in x)[0]
   norms = {jax.tree_util.keystr(p, simple=True, separator="/"): float(optax.tree.norm(x)) for p, x in tops}
   report = {
     "reason": reason,
-    "first_bad_step": step,
+    "step": step,
     "seed": config.train.seed,
     "last_checkpoint": last,
-    "again": f"in a copy of this workdir, the same command with --config.train.steps={step} --config.train.log_every=1",
+    "again": f"in a copy of this workdir, the same command with --config.train.steps={step} "
+    "--config.train.log_every=1 --config.train.max_skipped=1",
     "metrics": {name: value if np.isfinite(value) else str(value) for name, value in flat.items()},
     "parameter_norms": {name: value if np.isfinite(value) else str(value) for name, value in norms.items()},
     "versions": {"jax": jax.__version__, "optax": optax.__version__},

@@ -1,6 +1,7 @@
 """The training loop that every stage shares: batches, steps, logs, pictures, checkpoints, resume."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from nwt_jax.train.accumulate import check_parts
 from nwt_jax.train.health import Clock, Watch, finite, memory, write_bundle
 from nwt_jax.train.metrics import MetricsWriter, format_seconds
 from nwt_jax.train.sharding import check_batch_size, gather, jit_step, make_mesh, place, to_devices
-from nwt_jax.train.workdir import check, held
+from nwt_jax.train.workdir import check, held, record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,9 +88,11 @@ def train(make_stage: Callable[[], Stage], config: Any, workdir: Path) -> tuple[
   with held(workdir):
     stage = make_stage()
     check(workdir, config, stage.data)
+    # From here on the state is where the rule puts it, and nowhere else
+    state, stage = place(stage.state, mesh), dataclasses.replace(stage, state=None)
     with Checkpoints(workdir / "checkpoints", config.train.keep) as checkpoints:
       try:
-        return _train(stage, config, workdir, checkpoints, mesh)
+        return _train(stage, state, config, workdir, checkpoints, mesh)
       except (jax.errors.JaxRuntimeError, MemoryError) as error:
         text = str(error) or "out of memory"
         if not any(words in text.lower() for words in ("resource_exhausted", "out of memory")):
@@ -101,20 +104,23 @@ def train(make_stage: Callable[[], Stage], config: Any, workdir: Path) -> tuple[
         ) from error
 
 
-def _train(stage: Stage, config: Any, workdir: Path, checkpoints: Checkpoints, mesh) -> tuple[Any, dict[str, float]]:
+def _train(stage: Stage, state: Any, config: Any, workdir: Path, checkpoints: Checkpoints, mesh) -> tuple[Any, dict]:
   options, total, leader = config.train, config.train.steps, jax.process_index() == 0
-  state = place(stage.state, mesh)
+  say = functools.partial(print, flush=True) if leader else lambda _: None
   step, first = jit_step(stage.step, mesh, state), checkpoints.latest or 0
   if first:
     state = checkpoints.restore(state)
-    print(f"resuming {workdir} at step {first}", flush=True)
+    say(f"resuming {workdir} at step {first}")
+  record(workdir, config, stage.data)
   numbers = sum(np.prod(x.shape) for x in jax.tree.leaves(state)) / 1e6
-  print(f"training {config.family} to step {total} on {mesh.size} x {jax.devices()[0].device_kind}", flush=True)
-  print(f"state of {numbers:.3f} M numbers; the first step compiles and takes longer", flush=True)
+  say(f"training {config.family} to step {total} on {mesh.size} x {jax.devices()[0].device_kind}")
+  say(f"state of {numbers:.3f} M numbers; the first step compiles and takes longer")
   watch, clock, evaluation = Watch(options.max_skipped, options.max_growth), Clock(), {}
 
   def show(number: int, evaluating: bool) -> None:
-    """Evaluates and exports, on the first process; a full disk costs pictures and export, not the run."""
+    """Evaluates and exports, on the first process; a full disk costs pictures and export, not the run.
+
+    Raises: InputError: at the end of training they are what it was for."""
     shown = gather(state.shown(), mesh)
     if not leader:
       return
@@ -122,10 +128,13 @@ def _train(stage: Stage, config: Any, workdir: Path, checkpoints: Checkpoints, m
       if evaluating:
         evaluation.update(stage.evaluate(shown, workdir / "eval" / f"{number:07d}"))
         writer.write(number, {f"eval/{name}": value for name, value in evaluation.items()})
-        print("evaluation  " + "  ".join(f"{k} {v:.4g}" for k, v in sorted(evaluation.items())), flush=True)
+        say("evaluation  " + "  ".join(f"{k} {v:.4g}" for k, v in sorted(evaluation.items())))
       stage.export(shown, workdir / "export")
-    except OSError as error:
-      writer.warn(f"step {number}: pictures or export could not be written ({error})")
+    except (OSError, InputError) as error:
+      text = f"step {number}: pictures or export could not be made ({error})"
+      if number >= total:
+        raise InputError(f"{text}; the state is saved: give the same command again") from error
+      writer.warn(text)
 
   def diverged(number: int, reason: str, flat: dict) -> InputError:
     """Keeps what reproduces it. Returns: the error to raise."""
@@ -133,8 +142,7 @@ def _train(stage: Stage, config: Any, workdir: Path, checkpoints: Checkpoints, m
     bad = number - max(int(flat.get("health/skipped_in_row", 1)), 1) + 1
     bundle = workdir / "diverged" / f"{bad:07d}"
     shown = gather(state.shown(), mesh)
-    if leader:
-      write_bundle(bundle, bad, reason, next(stage.batches(bad - 1)), shown, flat, config, checkpoints.latest or 0)
+    write_bundle(bundle, bad, reason, next(stage.batches(bad - 1)), shown, flat, config, checkpoints.latest or 0)
     return InputError(
       f"diverged at step {bad}: {reason}; {bundle} has its batch, and {workdir} keeps checkpoint "
       f"{checkpoints.latest or 0}: lower the rate or check the data"
@@ -149,7 +157,7 @@ def _train(stage: Stage, config: Any, workdir: Path, checkpoints: Checkpoints, m
       state, metrics = step(state, batch)
       if number == first + 1:
         jax.block_until_ready(metrics)
-        print(f"first step done after {format_seconds(time.monotonic() - started)}", flush=True)
+        say(f"first step done after {format_seconds(time.monotonic() - started)}")
       stopping = cluster.stopping(number) and number < total
       saving = number % options.save_every == 0 or number == total or stopping
       if number % options.log_every == 0 or saving:
@@ -166,7 +174,7 @@ def _train(stage: Stage, config: Any, workdir: Path, checkpoints: Checkpoints, m
           writer.warn(f"step {number}: {text}")
         warned = bool(text)
       # In a row of updates that were left out the last checkpoint stays before it, to meet its batches again
-      if saving and (stopping or not flat.get("health/skipped_in_row")):
+      if saving and (stopping or number == total or not flat.get("health/skipped_in_row")):
         with clock.on("save"):
           (checkpoints.save_now if stopping or number == total else checkpoints.save)(number, state)
       if stopping:
@@ -176,7 +184,7 @@ def _train(stage: Stage, config: Any, workdir: Path, checkpoints: Checkpoints, m
         with clock.on("evaluate"):
           show(number, evaluating)
     if first >= total:
-      print(f"{workdir} is at step {first} already; raise --config.train.steps to go on", flush=True)
+      say(f"{workdir} is at step {first} already; raise --config.train.steps to go on")
       show(first, not (workdir / "eval" / f"{first:07d}").is_dir())
-  print(f"done: {workdir / 'export'} holds the model, {workdir / 'eval'} its pictures", flush=True)
+  say(f"done: {workdir / 'export'} holds the model, {workdir / 'eval'} its pictures")
   return state, evaluation

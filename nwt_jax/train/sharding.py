@@ -1,5 +1,6 @@
 """Where arrays live: a mesh of two axes, batches cut over both, the state whole everywhere or cut over one (FSDP)."""
 
+import functools
 from typing import Any
 
 import jax
@@ -76,8 +77,12 @@ def place(state: Any, mesh: Mesh) -> Any:
 
 def gather(state: Any, mesh: Mesh) -> Any:
   """A laid-out state whole on this process's first device. All processes must ask for it together."""
-  whole = jax.jit(lambda x: x, out_shardings=replicated(mesh))(state)
-  return jax.tree.map(lambda x: x.addressable_data(0), whole)
+  return jax.tree.map(lambda x: x.addressable_data(0), _gathering(mesh)(state))
+
+
+@functools.cache
+def _gathering(mesh: Mesh):
+  return jax.jit(lambda state: state, out_shardings=replicated(mesh))
 
 
 def to_devices(batch: dict, mesh: Mesh) -> dict:

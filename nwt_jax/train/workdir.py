@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from nwt_jax import __version__
 from nwt_jax.errors import InputError
@@ -26,15 +28,22 @@ def held(workdir: Path) -> Iterator[None]:
   """
   if workdir.exists() and not workdir.is_dir():
     raise InputError(f"--workdir={workdir} is a file; give a folder")
-  if jax.process_index():
-    yield
-    return
-  with locked(workdir / "lock", f"another program is training in {workdir}; wait for it, or use another --workdir"):
+  busy, refused = f"another program is training in {workdir}; wait for it, or use another --workdir", None
+  with contextlib.ExitStack() as stack:
+    if jax.process_index() == 0:
+      try:
+        stack.enter_context(locked(workdir / "lock", busy))
+      except InputError as error:
+        refused = error
+    if jax.process_count() > 1 and multihost_utils.broadcast_one_to_all(np.int32(refused is not None)):
+      raise refused or InputError(f"process 0 could not use {workdir}; its message says why")
+    if refused:
+      raise refused
     yield
 
 
 def check(workdir: Path, config: Any, data: str) -> None:
-  """Records config and circumstances; compares them with those of the run that the folder holds.
+  """Compares config and circumstances with those of the run that the folder holds.
 
   Args: data: fingerprint of the data set.
   Raises: InputError: its run has another model or other data.
@@ -50,9 +59,15 @@ def check(workdir: Path, config: Any, data: str) -> None:
         f"{workdir} holds a run on other data (fingerprint {then['data'][:12]}, now {data[:12]}); use a new --workdir, "
         "or its data set"
       )
-    _say_changes(_flat(before), _flat(now), then, here)
+    if jax.process_index() == 0:
+      _say_changes(_flat(before), _flat(now), then, here)
+
+
+def record(workdir: Path, config: Any, data: str) -> None:
+  """Writes config and circumstances, once they are known to fit."""
   if jax.process_index() == 0:
-    for name, content in (("config.json", now), ("run.json", here)):
+    now = json.loads(config.to_json_best_effort())
+    for name, content in (("config.json", now), ("run.json", circumstances(data))):
       partial = workdir / f"{name}.partial"
       partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
       os.replace(partial, workdir / name)

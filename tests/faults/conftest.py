@@ -107,6 +107,7 @@ def trainer(mnist, tmp_path):
   for each in started:
     if each.process.poll() is None:
       os.killpg(each.process.pid, signal.SIGKILL)
+      each.process.wait()
 
 
 def free_port() -> int:

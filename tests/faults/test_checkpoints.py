@@ -128,6 +128,16 @@ def test_a_step_without_digests_was_not_finished(copy, capsys):
   assert not (copy / "20").exists()
 
 
+def test_the_step_before_is_there_until_the_new_one_has_its_digests(tmp_path):
+  """With keep=1 too: a kill between Orbax's commit and the digests must not cost both."""
+  with Checkpoints(tmp_path / "run", keep=1) as checkpoints:
+    for step in (10, 20):
+      checkpoints.save(step, tree(step))
+      checkpoints.finish()
+  (tmp_path / "run" / "digests" / "20.json").unlink()
+  assert loaded(tmp_path / "run")[0] == 10
+
+
 def test_steps_of_a_folder_that_never_had_digests_are_put_aside(copy, caplog):
   shutil.rmtree(copy / "digests")
   with Checkpoints(copy, keep=3) as checkpoints:

@@ -5,6 +5,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -81,12 +82,35 @@ def test_fault_04_saved_by_two_resumed_by_one_and_back(trainer, truth_of_two, tm
   assert fingerprint(tmp_path / "run") == truth_of_two
 
 
-def test_fault_04_sharded_state_is_saved_by_two_and_resumed_by_one(trainer, truth_of_two, tmp_path):
-  """FSDP: parameters and optimisers cut between the processes; saved and restored all the same."""
-  finished(*pair(trainer, tmp_path / "run", "--config.train.fsdp=2", steps=2 * SAVE))
-  run = trainer(tmp_path / "run", "--config.train.fsdp=1", JAX_NUM_CPU_DEVICES="2")
-  finished(run)
-  assert "config changed: train.fsdp was 2, is 1" in run.text()
+CUT_SMALL_ARRAYS = """
+import runpy
+from nwt_jax.train import sharding
+sharding.SMALLEST = 16
+place = sharding.place
+def counted(state, mesh):
+  laid = place(state, mesh)
+  import jax
+  cut = sum(x.addressable_data(0).size < x.size for x in jax.tree.leaves(laid))
+  print(f"{cut} arrays are cut", flush=True)
+  return laid
+from nwt_jax.train import loop
+loop.place = counted
+runpy.run_module("nwt_jax.main", run_name="__main__")
+"""
+
+
+def test_fault_04_a_cut_state_is_saved_by_two_and_resumed_by_one(trainer, tmp_path):
+  """FSDP: parameters and optimisers lie between the processes; one process with two devices goes on to the same end."""
+  cut = {"script": CUT_SMALL_ARRAYS}
+  runs = pair(trainer, tmp_path / "run", "--config.train.fsdp=2", steps=2 * SAVE, **cut)
+  finished(*runs)
+  assert all(int(re.search(r"(\d+) arrays are cut", run.text())[1]) > 20 for run in runs)
+  finished(trainer(tmp_path / "run", "--config.train.fsdp=2", JAX_NUM_CPU_DEVICES="2", **cut))
+  finished(trainer(tmp_path / "whole", "--config.train.fsdp=2", JAX_NUM_CPU_DEVICES="2", **cut))
+  assert fingerprint(tmp_path / "run") == fingerprint(tmp_path / "whole")
+  last = trainer(tmp_path / "run", steps=STEPS + SAVE, JAX_NUM_CPU_DEVICES="2")  # and whole again
+  finished(last)
+  assert "config changed: train.fsdp was 2, is 1" in last.text()
 
 
 def test_fault_05_another_number_of_devices_is_close_and_said(trainer, truth_of_two, two_devices, tmp_path):
@@ -225,7 +249,7 @@ def test_fault_10_kill_before_a_step_is_committed(trainer, truth, tmp_path, scri
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_fault_11_when_a_rank_is_killed_the_other_ends(trainer, truth_of_two, tmp_path, victim):
+def test_fault_11_when_a_rank_is_killed_the_other_ends(trainer, tmp_path, victim):
   heartbeat = 10
   runs = pair(trainer, tmp_path / "run", f"--config.train.heartbeat={heartbeat}", steps=LONG)
   runs[0].wait_for(f"step {SAVE + 10}/")
@@ -235,8 +259,36 @@ def test_fault_11_when_a_rank_is_killed_the_other_ends(trainer, truth_of_two, tm
   waited = time.monotonic() - began
   print(f"the other process ended after {waited:.1f} s")
   assert waited < heartbeat + 15
-  finished(*pair(trainer, tmp_path / "run"))
-  assert fingerprint(tmp_path / "run") == truth_of_two or steps_of(tmp_path / "run")[-1] > STEPS
+  end = steps_of(tmp_path / "run")[-1] + SAVE
+  finished(*pair(trainer, tmp_path / "run", steps=end))
+  finished(trainer(tmp_path / "whole", steps=end, JAX_NUM_CPU_DEVICES="2"))
+  assert fingerprint(tmp_path / "run") == fingerprint(tmp_path / "whole")
+
+
+RAISES = """
+import os, runpy
+from nwt_jax.errors import InputError
+from nwt_jax.train import digits
+read = digits.digit_batches
+def failing(*args):
+  for number, batch in enumerate(read(*args)):
+    if number == 30 and os.environ["JAX_PROCESS_ID"] == "{rank}":
+      raise {error}
+    yield batch
+digits.digit_batches = failing
+runpy.run_module("nwt_jax.main", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("rank, error, code", [(0, "InputError('a bad shard')", 2), (1, "KeyError('a bug')", 1)])
+def test_fault_11_an_error_in_one_process_ends_the_other(trainer, tmp_path, rank, error, code):
+  """And not after two hours: jax's exit waits for the others, which wait in the middle of an update."""
+  script = RAISES.format(rank=rank, error=error)
+  runs = pair(trainer, tmp_path / "run", "--config.train.heartbeat=10", script=script, steps=LONG)
+  assert runs[rank].end(200) == code, runs[rank].text()
+  assert ("a bad shard" if code == 2 else "a bug") in runs[rank].text()
+  assert ("Traceback" in runs[rank].text()) == (code == 1)
+  assert runs[1 - rank].end(25) != 0
 
 
 def test_fault_12_no_coordinator_or_its_port_taken_is_a_line(trainer, tmp_path):
@@ -244,8 +296,6 @@ def test_fault_12_no_coordinator_or_its_port_taken_is_a_line(trainer, tmp_path):
   alone = trainer(tmp_path / "run", rank=(1, 2, port), NWT_CONNECT_SECONDS="5")
   assert alone.end(120) == 2, alone.text()
   assert "cannot join the other processes" in alone.text() and "Traceback" not in alone.text()
-  import socket
-
   with socket.socket() as taken:
     taken.bind(("0.0.0.0", port))
     taken.listen()
@@ -261,6 +311,18 @@ def test_fault_27_without_the_preemption_service_it_warns_and_runs(trainer, trut
   run = trainer(tmp_path / "run", JAX_ENABLE_PREEMPTION_SERVICE="false")
   finished(run)
   assert "preemption service is off" in run.text() and fingerprint(tmp_path / "run") == truth
+  run = trainer(tmp_path / "other", steps=LONG, JAX_ENABLE_PREEMPTION_SERVICE="false")
+  run.wait_for("step 20/")
+  run.kill(signal.SIGINT)  # no promise of saving
+  assert run.end(60) == 130 and "Ctrl-C: saving" not in run.text()
+
+
+def test_fault_20_two_processes_in_a_folder_that_is_taken_each_say_a_line(trainer, tmp_path):
+  first = trainer(tmp_path / "run", steps=LONG)
+  first.wait_for("step 20/")
+  runs = pair(trainer, tmp_path / "run")
+  assert [run.end(100) for run in runs] == [2, 2]
+  assert "another program is training in" in runs[0].text() and "Traceback" not in runs[0].text() + runs[1].text()
 
 
 LITTLE_MEMORY = """

@@ -1,9 +1,11 @@
 """Faults of a run's folder, data and numbers (faults 18 to 26), on a small problem in the real loop."""
 
+import dataclasses
 import gc
 import json
 import multiprocessing
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 from configs import dvae_lwt
 from nwt_jax import build
 from nwt_jax.errors import InputError
+from nwt_jax.io.video import write_video
 from nwt_jax.objectives.dvae import make_losses
 from nwt_jax.train import loop, workdir
 from nwt_jax.train.dvae_step import init_state, make_dvae_step
@@ -41,11 +44,33 @@ def test_fault_18_a_full_disk_costs_metrics_but_not_the_run(tmp_path, capsys):
 
 def test_fault_18_a_full_disk_costs_an_export_but_not_the_run(tmp_path, capsys):
   def export(state, folder):
-    raise OSError(28, "No space left on device")
+    if int(state.step) in full:
+      raise OSError(28, "No space left on device")
 
+  full = (4, 8)
   state = run_line(tmp_path / "run", export=export)
-  assert "export could not be written" in capsys.readouterr().err
+  assert "step 4: pictures or export could not be made ([Errno 28] No space left" in capsys.readouterr().err
   assert steps_of(tmp_path / "run") == [4, 8, 12] and int(state.step) == 12
+  full = (12,)  # at the end the export is what training was for
+  with pytest.raises(InputError, match="export could not be made .* the state is saved: give the same command again"):
+    run_line(tmp_path / "again", export=export)
+  assert steps_of(tmp_path / "again")[-1] == 12
+  full = ()
+  run_line(tmp_path / "again", export=export)
+
+
+def test_fault_18_a_video_that_cannot_be_written_is_a_warning(tmp_path, capsys):
+  """What ffmpeg cannot write is an InputError."""
+
+  def evaluate(state, folder):
+    if int(state.step) < 12:
+      write_video(Path("/proc/none/clip.mp4"), np.zeros((4, 32, 32, 3), np.uint8))
+    return {"score": 1.0}
+
+  config = line_config(12, eval_every=4)
+  loop.train(lambda: dataclasses.replace(line_stage(config), evaluate=evaluate), config, tmp_path)
+  assert "step 4: pictures or export could not be made" in capsys.readouterr().err
+  assert steps_of(tmp_path) == [4, 8, 12]
 
 
 def test_fault_19_workdirs(tmp_path):
@@ -107,12 +132,17 @@ def test_fault_22_some_in_a_row_stop_the_run_with_a_bundle(tmp_path):
     run_line(tmp_path / "run", config, bad=range(6, 40))
   bundle = tmp_path / "run" / "diverged" / "0000007"
   report = json.loads((bundle / "report.json").read_text())
-  assert report["first_bad_step"] == 7 and report["last_checkpoint"] == 4 and steps_of(tmp_path / "run") == [4]
-  with np.load(bundle / "batch.npz") as batch:
+  assert report["step"] == 7 and report["last_checkpoint"] == 4 and steps_of(tmp_path / "run") == [4]
+  with np.load(bundle / "batch-0.npz") as batch:
     again = next(line_stage(config, bad=range(6, 40)).batches(6))
     np.testing.assert_array_equal(batch["x"], again["x"])
     assert np.isnan(batch["x"]).any()
   assert all(np.isfinite(float(v)) for v in report["parameter_norms"].values())
+  # As the report says: the same command meets it again
+  assert "--config.train.steps=7 --config.train.log_every=1 --config.train.max_skipped=1" in report["again"]
+  shutil.copytree(tmp_path / "run", tmp_path / "again")
+  with pytest.raises(InputError, match="diverged at step 7"):
+    run_line(tmp_path / "again", line_config(7, max_skipped=1), bad=range(6, 40))
   # What the checkpoint holds is finite, and goes on where the data is mended.
   state = run_line(tmp_path / "run", config)
   assert np.isfinite(state.weights["w"]).all() and int(state.step) == 40
@@ -124,6 +154,53 @@ def test_fault_22_a_gradient_that_explodes_stops_the_run(tmp_path):
   assert steps_of(tmp_path / "run")[-1] == 40
   watch = Watch(max_skipped=3, max_growth=0)
   assert watch.judge({"grad_norm/a": 1e30}) == (None, None)
+
+
+def test_fault_22_a_state_that_is_not_finite_is_not_saved(tmp_path):
+  """Metrics look well, and no gradient says it: an infinite weight."""
+
+  def stage():
+    whole = line_stage(config)
+
+    def step(state, batch):
+      state, metrics = whole.step(state, batch)
+      weights = {"w": jnp.where(state.step == 8, jnp.inf, state.weights["w"])}
+      return state.replace(weights=weights), {"loss/fit": metrics["loss/fit"]}
+
+    return dataclasses.replace(whole, step=step)
+
+  config = line_config(8)
+  with pytest.raises(InputError, match="diverged at step 8: the state is not finite"):
+    loop.train(stage, config, tmp_path)
+  assert steps_of(tmp_path) == [4]
+
+
+def test_fault_22_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+  """Of a step that leaves nothing out."""
+
+  def stage():
+    whole = line_stage(config, bad=(5,))
+    keep = lambda metrics: {"loss/fit": metrics["loss/fit"]}
+    return dataclasses.replace(whole, step=lambda s, b: (lambda done: (done[0], keep(done[1])))(whole.step(s, b)))
+
+  config = line_config(8)
+  with pytest.raises(InputError, match="diverged at step 6: loss/fit is not finite"):
+    loop.train(stage, config, tmp_path)
+
+
+def test_the_last_update_is_saved_even_if_it_was_left_out(tmp_path):
+  run_line(tmp_path, bad=(11,))
+  assert steps_of(tmp_path) == [4, 8, 12]
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_config_as_it_was(tmp_path):
+  run_line(tmp_path, line_config(4))
+  before = (tmp_path / "config.json").read_text()
+  config = line_config(8)
+  config.optim.clip = 1.0
+  with pytest.raises(InputError, match="does not fit this config"):
+    run_line(tmp_path, config)
+  assert (tmp_path / "config.json").read_text() == before
 
 
 @pytest.mark.parametrize("family", ["far", "mar"])

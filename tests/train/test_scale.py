@@ -1,15 +1,20 @@
 """What makes training fit: gradients in parts, states cut among devices, other precisions, a moving average, remat."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.extend.core import jaxprs_in_params
 
+from configs import dvae_lwt, far
 from nwt_jax import build
 from nwt_jax.errors import InputError
 from nwt_jax.objectives.dvae import make_losses
-from nwt_jax.train import sharding
+from nwt_jax.objectives.prior import prior_loss
+from nwt_jax.train import dvae, prior, sharding
 from nwt_jax.train.accumulate import accumulated, check_parts
 from nwt_jax.train.dvae_step import init_state, make_dvae_step
 from nwt_jax.train.precision import in_precision
@@ -97,6 +102,17 @@ def test_the_rule_cuts_the_longest_axis_of_large_arrays():
     sharding.make_mesh(3)
 
 
+def factors(jaxpr) -> set[tuple[str, ...]]:
+  """The types of both factors of every product and convolution, also inside."""
+  found = set()
+  for equation in jaxpr.eqns:
+    if equation.primitive.name in ("dot_general", "conv_general_dilated"):
+      found.add(tuple(sorted(str(v.aval.dtype) for v in equation.invars)))
+    for inner in jaxprs_in_params(equation.params):
+      found |= factors(inner)
+  return found
+
+
 def test_bfloat16_computes_in_it_and_keeps_float32():
   config, model, critics, gen, critic, batch = networks()
   weights = build.weights(config.objective)
@@ -113,16 +129,16 @@ def test_bfloat16_computes_in_it_and_keeps_float32():
   for name in ("loss/recon", "loss/pixel", "loss/gradient_penalty", "grad_norm/critic"):
     np.testing.assert_allclose(rough_metrics[name], metrics[name], rtol=0.05)
     assert rough_metrics[name] != metrics[name]
-  text = str(jax.make_jaxpr(mixed)(state, batch))
-  products = [line for line in text.splitlines() if "dot_general[" in line or "conv_general_dilated[" in line]
-  assert products and "bf16" in text and "bf16" not in str(jax.make_jaxpr(exact)(state, batch))
+  rough_types, exact_types = (factors(jax.make_jaxpr(step)(state, batch).jaxpr) for step in (mixed, exact))
+  # One factor is float32 where the gradient of the Memcodes' logits, which are, meets queries and keys
+  assert rough_types == {("bfloat16", "bfloat16"), ("bfloat16", "float32")}
+  assert exact_types == {("float32", "float32")}
   with pytest.raises(InputError, match="choose one of float32, tensorfloat32, bfloat16"):
     in_precision(model.apply, "float16")
 
 
 @pytest.mark.parametrize("family", ["far", "mar"])
 def test_bfloat16_priors_are_close(family):
-  from nwt_jax.objectives.prior import prior_loss
   from nwt_jax.train.prior_step import make_prior_loss
 
   module = priors.model(family)
@@ -133,6 +149,9 @@ def test_bfloat16_priors_are_close(family):
     loss = make_prior_loss(module, lambda *a: prior_loss(*a, style_kl_weight=1.0), 0, 0, precision)
     return jit(lambda p: loss(p, batch, jax.random.key(0))[0])(params)
 
+  apply = in_precision(module.apply, "bfloat16")
+  forward = lambda p: apply(p, *(inputs[n] for n in ("codes", "mel", "style", "episode")))
+  assert factors(jax.make_jaxpr(forward)(params).jaxpr) == {("bfloat16", "bfloat16")}
   exact, rough = losses("float32"), losses("bfloat16")
   assert rough.dtype == jnp.float32 and rough != exact
   np.testing.assert_allclose(rough, exact, rtol=0.02)
@@ -162,3 +181,34 @@ def test_computing_residual_blocks_again_changes_no_gradient():
     return jit(make_dvae_step(losses, tx, tx, seed=0))(init_state(gen, critic, tx, tx), batch)[0].gen
 
   close(gradient(model), gradient(model.clone(remat=True)), 1e-5)
+
+
+@pytest.mark.parametrize("family", ["dvae", "far"])
+def test_the_switches_of_a_config_reach_its_update(family):
+  """Two updates by a config's own update: in parts, with a moving average, in bfloat16, with blocks computed again."""
+
+  def update(**options):
+    config = (dvae_lwt if family == "dvae" else far).get_config("tiny")
+    config.train.update({"ema_decay": 0.5, **options})
+    if family == "dvae":
+      with config.unlocked():
+        config.model.update({"stages": ((1, 4),), "temporal": ((1, 4),)})
+        config.critics = ((((1, 4, 4), 2, 1, 4),),)
+      model = build.dvae(config.model, config.train.remat)
+      state, step = dvae.make_update(config, model, np.zeros((4, 2, 8, 8, 3), np.uint8))
+      video = np.random.default_rng(0).integers(0, 256, (4, 2, 8, 8, 3), np.uint8)
+      batch = {"video": video, "episode": np.zeros(4, np.int32)}
+    else:
+      model = build.prior(family, config.model, config.train.remat)
+      state, step = prior.make_update(config, model, functools.partial(prior_loss, style_kl_weight=1.0))
+      inputs = priors.batch(model, 4, size=4)
+      batch = {"codes": inputs["codes"], "mel": inputs["mel"], "episode": jnp.zeros(4, jnp.int32)}
+    text = str(jax.make_jaxpr(step)(state, batch))
+    return text, jax.eval_shape(step, state, batch)[0]
+
+  plain, state = update()
+  assert state.ema is not None and "bf16" not in plain and "length=2" not in plain
+  assert "bf16" in update(precision="bfloat16")[0]
+  assert "length=2" in update(accumulate=2)[0]  # of the scan over parts
+  assert update(remat=True)[0].count("remat") > plain.count("remat")
+  assert update(ema_decay=0.0)[1].ema is None
