@@ -27,6 +27,11 @@ number() { # OPTION VALUE MIN
   fi
 }
 
+# A time as Slurm writes it, or nothing.
+duration() { # OPTION VALUE
+  [[ -z $2 || $2 =~ ^([0-9]+-)?[0-9]+(:[0-9]{2}){0,2}$ ]] || fail "$1=$2: wanted minutes, HH:MM:SS or D-HH:MM:SS"
+}
+
 wanted() { # OPTION VALUE WHAT
   [ -n "$2" ] || fail "$1 is missing: give $1=$3"
 }

@@ -49,7 +49,7 @@ wanted --output "$output" DIR
 wanted --parts "$parts" N
 number --parts "$parts" 1
 number --cpus-per-task "$cpus" 1
-[[ -z $time || $time =~ ^([0-9]+-)?[0-9]+(:[0-9]{2}){0,2}$ ]] || fail "--time=$time: wanted minutes, HH:MM:SS or D-HH:MM:SS"
+duration --time "$time"
 [ -f "$list" ] || fail "--list=$list is no file: give a .txt or .jsonl list of recordings"
 case $list in *.txt | *.jsonl) ;; *) fail "--list=$list: wanted a .txt or .jsonl list of recordings" ;; esac
 root=("--root=$(cd "$(dirname "$list")" && pwd)") # where the list's relative paths start

@@ -54,7 +54,7 @@ number --tasks-per-node "$tasks" 1
 number --gpus-per-task "$gpus" 0
 number --grace "$grace" 1
 number --max-restarts "$restarts" 0
-[[ -z $time || $time =~ ^([0-9]+-)?[0-9]+(:[0-9]{2}){0,2}$ ]] || fail "--time=$time: wanted minutes, HH:MM:SS or D-HH:MM:SS"
+duration --time "$time"
 among --config 'write -- --config=configs/NAME.py --workdir=DIR' "$@"
 among --workdir 'a job that queues again goes on from there; write --workdir=DIR' "$@"
 

@@ -28,7 +28,8 @@ class Stage:
   state: Any  # has `shown()`: the part of it that is evaluated and released
   step: Callable  # (state, batch) -> (state, metrics)
   batches: Callable[[int], Iterator[dict]]  # first step -> this process's batches
-  evaluate: Callable[[Any, Path], dict]  # what the state shows, folder for pictures -> metrics; on one process
+  # What the state shows, WORKDIR/eval/STEP for pictures -> metrics; on one process, after the export to WORKDIR/export
+  evaluate: Callable[[Any, Path], dict]
   export: Callable[[Any, Path], None]  # what the state shows, folder; on one process
   show: tuple[str, ...]  # metrics of the progress line
   warn: Callable[[dict], str | None]  # metrics -> a warning
@@ -118,18 +119,18 @@ def _train(stage: Stage, state: Any, config: Any, workdir: Path, checkpoints: Ch
   watch, clock, evaluation = Watch(options.max_skipped, options.max_growth), Clock(), {}
 
   def show(number: int, evaluating: bool) -> None:
-    """Evaluates and exports, on the first process; a full disk costs pictures and export, not the run.
+    """Exports and evaluates, on the first process; a full disk costs pictures and export, not the run.
 
     Raises: InputError: at the end of training they are what it was for."""
     shown = gather(state.shown(), mesh)
     if not leader:
       return
     try:
+      stage.export(shown, workdir / "export")
       if evaluating:
         evaluation.update(stage.evaluate(shown, workdir / "eval" / f"{number:07d}"))
         writer.write(number, {f"eval/{name}": value for name, value in evaluation.items()})
         say("evaluation  " + "  ".join(f"{k} {v:.4g}" for k, v in sorted(evaluation.items())))
-      stage.export(shown, workdir / "export")
     except (OSError, InputError) as error:
       text = f"step {number}: pictures or export could not be made ({error})"
       if number >= total:

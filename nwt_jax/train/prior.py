@@ -146,7 +146,6 @@ def make_stage(config: Any) -> Stage:
       for name in (results[0] if results else {})
       if results[0][name].ndim == 0
     }
-    export(state, folder.parent.parent / "export")
     _pictures(config, folder)
     return metrics
 

@@ -158,7 +158,9 @@ def test_speech_gain_is_zero_for_a_prior_that_cannot_hear(tokens, tmp_path):
   stage = prior.make_stage(config)
 
   def gain(params):
-    return stage.evaluate(stage.state.replace(prior=params), tmp_path / "run" / "eval" / "0")["speech_gain"]
+    state = stage.state.replace(prior=params)
+    stage.export(state, tmp_path / "run" / "export")
+    return stage.evaluate(state, tmp_path / "run" / "eval" / "0")["speech_gain"]
 
   params = priors.parameters(priors.model("far", num_episodes=config.model.num_episodes))
   silence = jax.tree.map(np.zeros_like, params["params"]["audio_upsampler"])
