@@ -9,7 +9,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from nwt_jax.generate.noise import draw, frame_noise
-from nwt_jax.models.far import FAR
+from nwt_jax.models.far import FAR, Folded
 
 
 @struct.dataclass
@@ -26,9 +26,19 @@ def init_state(model: FAR, batch: int, dtype=jnp.float32) -> FARState:
   return FARState(previous=previous, cache=model.empty_cache(batch, dtype))
 
 
+def fold(model: FAR, params, dtype=None) -> tuple[dict, Folded]:
+  """What decoding reads of a model, in the form in which it reads it: made once for a loaded model.
+
+  Args: params: the model's variables. dtype: what to decode in, with `init_state` of the same; None keeps the
+    parameters'. Logits, noise and argmax are float32 at least."""
+  layers = {n: v for n, v in params["params"].items() if n.startswith(("linears", "residual", "logits"))}
+  weights = {"params": layers}, model.apply(params, method="fold")
+  return weights if dtype is None else jax.tree.map(lambda w: w.astype(dtype), weights)
+
+
 def sample_chunk(
   model: FAR,
-  params,
+  weights: tuple[dict, Folded],
   state: FARState,
   condition: tuple[Float[Array, "b t u v f"], ...],
   keys: Key[Array, " b"],
@@ -37,19 +47,21 @@ def sample_chunk(
 ) -> tuple[UInt8[Array, "b t i j k"], FARState]:
   """Samples the next frames. Chunks in a row give what one call gives.
 
-  Args: params: the model's variables. condition: `FAR.condition` of these frames. keys: one a clip. first_frame: index
-    of the chunk's first frame in its clip. temperature: 0 takes the most likely codes.
+  Args: weights: of `fold`. condition: `FAR.condition` of these frames. keys: one a clip. first_frame: index of the
+    chunk's first frame in its clip. temperature: 0 takes the most likely codes.
   Returns: codes [b t i j k], and the state after them."""
+  layers, folded = weights
+  shape = (*model.grid, model.num_heads, model.num_codes)
   frames = first_frame + jnp.arange(condition[0].shape[1])
+  noise = jax.vmap(lambda frame: frame_noise(keys, frame, shape))(frames)  # of the chunk in bulk, before its steps
 
   def step(state, inputs):
-    frame, now = inputs
+    noise, now = inputs
     now = tuple(c[:, None] for c in now)
-    logits, cache = model.apply(params, state.previous[:, None], now, state.cache, method="frame")
-    noise = frame_noise(keys, frame, logits.shape[2:])
+    logits, cache = model.apply(layers, folded, state.previous[:, None], now, state.cache, method="frame")
     codes = draw(logits[:, 0], noise, temperature).astype(jnp.int32)
     return FARState(previous=codes, cache=cache), codes.astype(jnp.uint8)
 
-  by_frame = tuple(jnp.moveaxis(c, 1, 0) for c in condition)
-  state, codes = jax.lax.scan(step, state, (frames, by_frame))
+  by_frame = tuple(jnp.moveaxis(c, 1, 0).astype(folded.down[0][0].dtype) for c in condition)
+  state, codes = jax.lax.scan(step, state, (noise, by_frame))
   return rearrange(codes, "t b i j k -> b t i j k"), state

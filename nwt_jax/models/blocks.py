@@ -144,12 +144,7 @@ def temporal_margins(layers: tuple[tuple[int, int], ...]) -> tuple[int, int]:
 
 
 class UpConv(nn.Module):
-  """Nearest-neighbour upsampling by two, then a SAME convolution: computed before the upsampling, which is exact.
-
-  Each of the four output phases of a pixel sees its neighbours through a kernel whose taps on equal pixels are added
-  up: one stride-1 convolution on the small maps with four times the features, with 9 instead of 16 products an output
-  for a 4 x 4 kernel.
-  """
+  """Nearest-neighbour upsampling by two, then a SAME convolution."""
 
   features: int
   kernel: int
@@ -159,17 +154,43 @@ class UpConv(nn.Module):
     init = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
     kernel = self.param("kernel", init, (1, self.kernel, self.kernel, x.shape[-1], self.features))
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
-    reads, low, high = _phase_reads(self.kernel)
-    reads = jnp.asarray(reads, kernel.dtype)
-    merged = jnp.einsum("pyr,qxs,yxco->rscpqo", reads, reads, kernel[0])
-    x = jnp.pad(x, ((0, 0), (0, 0), (low, high), (low, high), (0, 0)))
-    x = _dense(x, rearrange(merged, "r s c p q o -> r s c (p q o)"))
-    return rearrange(x, "b t h w (p q o) -> b t (h p) (w q) o", p=2, q=2) + bias[None, None, None, None]
+    return upsampled_conv(x, merge_taps(kernel[0], 2), self.kernel) + bias[None, None, None, None]
 
 
-def _phase_reads(kernel: int) -> tuple[np.ndarray, int, int]:
-  """Which small pixel each tap of each phase reads: [phase, tap, offset] of 0 and 1, and the padding on either side."""
-  before = (kernel - 1) // 2
-  offsets = np.array([[(phase + tap - before) // 2 for tap in range(kernel)] for phase in range(2)])
-  reads = offsets[..., None] == np.arange(offsets.min(), offsets.max() + 1)
-  return reads.astype(np.float32), int(-offsets.min()), int(offsets.max())
+Phases = tuple[tuple[Float[Array, "_ _ c o"], ...], ...]  # a kernel for each output phase: [row phase][column phase]
+
+
+def merge_taps(kernel: Float[Array, "k k c o"], scale: int) -> Phases:
+  """A SAME convolution after nearest-neighbour upsampling by `scale`, as convolutions before it: `upsampled_conv`.
+
+  The scale^2 output pixels within a small pixel (phases) see its neighbours through kernels of their own, in which the
+  taps that read the same small pixel are added up: exact, and with a kernel of 4 x 4 and a scale of 2 four kernels have
+  25 taps, where the four outputs took 64.
+  """
+  if scale == 1:
+    return ((kernel,),)
+  reads = [
+    jnp.asarray(phase[:, None] == np.arange(phase[0], phase[-1] + 1), kernel.dtype)
+    for phase in _phase_offsets(kernel.shape[0], scale)
+  ]
+  merge = lambda row, column: jnp.einsum("yr,xs,yxco->rsco", row, column, kernel, precision="highest")
+  return tuple(tuple(merge(row, column) for column in reads) for row in reads)
+
+
+def upsampled_conv(x: Maps, phases: Phases, size: int) -> NewMaps:
+  """Upsampling and SAME convolution of every frame. Args: phases: of `merge_taps`. size: of the kernel before it."""
+  offsets, (rows, columns) = _phase_offsets(size, len(phases)), x.shape[2:4]
+  low, high = -int(offsets.min()), int(offsets.max())
+  x = jnp.pad(x, ((0, 0), (0, 0), (low, high), (low, high), (0, 0)))
+  outputs = []
+  for top, kernels in zip(low + offsets[:, 0], phases, strict=True):
+    for left, kernel in zip(low + offsets[:, 0], kernels, strict=True):
+      seen = x[:, :, top : top + rows + kernel.shape[0] - 1, left : left + columns + kernel.shape[1] - 1]
+      outputs.append(_dense(seen, kernel))
+  return rearrange(outputs, "(p q) b t h w o -> b t (h p) (w q) o", p=len(phases))
+
+
+def _phase_offsets(size: int, scale: int) -> np.ndarray:
+  """Which small pixel each tap of each phase reads, counted from the output's own: [phase, tap]."""
+  before, _ = same_padding(size, size, 1)
+  return (np.arange(scale)[:, None] + np.arange(size) - before) // scale

@@ -24,13 +24,28 @@ def test_conv2d_equals_native(kernel, stride, groups, height, width):
 
 
 @pytest.mark.parametrize("height, width", [(5, 4), (1, 1), (2, 3)])
-@pytest.mark.parametrize("kernel", [2, 3, 4])
-def test_upconv_equals_repetition_and_convolution(kernel, height, width):
-  x = jax.random.normal(jax.random.key(0), (1, 2, height, width, 3))
-  module = blocks.UpConv(6, kernel)
-  params = module.init(jax.random.key(1), x)
+@pytest.mark.parametrize("scale", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
+def test_merged_taps_equal_repetition_and_convolution(kernel, scale, height, width):
+  with jax.enable_x64(True):
+    draw = np.random.default_rng(0)
+    x, weights = draw.standard_normal((2, 2, height, width, 3)), draw.standard_normal((kernel, kernel, 3, 6))
+    repeated = np.kron(x, np.ones((1, 1, scale, scale, 1))).reshape(4, scale * height, scale * width, 3)
+    expected = jax.lax.conv_general_dilated(
+      repeated, weights, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    phases = blocks.merge_taps(jnp.asarray(weights), scale)
+    ours = blocks.upsampled_conv(jnp.asarray(x), phases, kernel)
+    np.testing.assert_allclose(ours.reshape(expected.shape), expected, rtol=0, atol=1e-12)
+    assert sum(phase.shape[0] * phase.shape[1] for row in phases for phase in row) == (kernel + scale - 1) ** 2
+
+
+def test_upconv_equals_repetition_and_convolution():
+  x = jax.random.normal(jax.random.key(0), (1, 2, 5, 4, 3))
+  module = blocks.UpConv(6, 4)
+  params = jax.tree.map(lambda p: p + 0.1, module.init(jax.random.key(1), x))
   repeated = jnp.repeat(jnp.repeat(x, 2, axis=2), 2, axis=3)
-  expected = blocks.conv2d(repeated, params["params"]["kernel"][0])
+  expected = blocks.conv2d(repeated, params["params"]["kernel"][0]) + params["params"]["bias"].reshape(1, 1, 1, 1, 6)
   np.testing.assert_allclose(module.apply(params, x), expected, atol=1e-5)
 
 

@@ -2,10 +2,14 @@
 
 import functools
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nwt_jax.models.causal import for_mish, mish
+from nwt_jax.models.far import Convolution
 from tests import priors
 
 TABLE_3 = 383.484e6
@@ -51,14 +55,16 @@ def test_the_shipped_size_is_small():
 
 
 def decoder(module, frames):
-  """The decoder as a function of the embedded, padded previous frames [t (h w d)], with its parameters."""
+  """The decoder as a function of the one-hot, padded previous frames [t (h w k n)], with its parameters."""
   params, inputs = priors.parameters(module), priors.batch(module, frames, 1)
   cond = priors.jit(functools.partial(module.apply, method="condition"))(params, *priors.conditions(inputs))
-  width = module.num_heads * module.embed_dim
+  folded = priors.jit(functools.partial(module.apply, method="fold"))(params)
+  width = module.num_heads * module.num_codes
   x = np.random.default_rng(2).standard_normal((frames, module.padded[0] * module.padded[1] * width), np.float32)
 
   def decode(x):
-    logits, _ = module.apply(params, x.reshape(1, frames, *module.padded, width), cond, None, method="decode")
+    x = x.reshape(1, frames, *module.padded, width)
+    logits, _ = module.apply(params, folded, x, cond, None, method="decode")
     return logits[0].reshape(frames, -1)
 
   return decode, x
@@ -100,19 +106,71 @@ def teacher_forced(dtype):
   cond = priors.jit(functools.partial(module.apply, method="condition"))(params, *priors.conditions(inputs))
   empty = np.full_like(inputs["codes"][:, :1], module.num_codes)
   previous = np.concatenate([empty, inputs["codes"][:, :-1]], axis=1)
-  frame = priors.jit(functools.partial(module.apply, method="frame"))
-  return module, params, previous, jax.tree.map(np.asarray, cond), whole, frame
+  folded = priors.jit(functools.partial(module.apply, method="fold"))(params)
+  frame = functools.partial(priors.jit(functools.partial(module.apply, method="frame")), params, folded)
+  return module, previous, jax.tree.map(np.asarray, cond), whole, frame
 
 
 @pytest.mark.parametrize("split", [[1] * 6, [6], [2, 1, 3]])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 2e-5)])
 def test_frame_by_frame_equals_the_whole_clip(split, dtype, tolerance):
   with jax.enable_x64(dtype == np.float64):
-    module, params, previous, cond, whole, frame = teacher_forced(dtype)
+    module, previous, cond, whole, frame = teacher_forced(dtype)
     assert whole.dtype == dtype
     cache, start = module.empty_cache(2, dtype), 0
     for width in split:
       now = slice(start, start + width)
-      logits, cache = frame(params, previous[:, now], tuple(c[:, now] for c in cond), cache)
+      logits, cache = frame(previous[:, now], tuple(c[:, now] for c in cond), cache)
       np.testing.assert_allclose(logits, whole[:, now], rtol=0, atol=tolerance)
       start += width
+
+
+def as_printed(module, params, codes, conditions):
+  """Table 5 word for word: embedding, strided convolutions, ..., upsampling by repetition and then a convolution."""
+  weights, bound = params["params"], module.bind(params)
+  x = jnp.pad(codes[:, :-1], ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)), constant_values=module.num_codes)
+  below, right = (pad - size for pad, size in zip(module.padded, module.grid, strict=True))
+  x = bound.embed(jnp.pad(x, ((0, 0), (0, 0), (0, below), (0, right), (0, 0)), constant_values=module.num_codes))
+  for n, (k, s, features) in enumerate(module.down):
+    x = mish(nn.Conv(features, (k, k), (s, s)).apply({"params": weights[f"downs_{n}"]}, x))
+  for n, condition in enumerate(bound.condition(*conditions)):
+    x, _ = bound.residual[n](bound.linears[n](x, condition), None)
+  for n, (k, s, features) in enumerate(module.up):
+    x = jnp.repeat(jnp.repeat(x, s, axis=2), s, axis=3)
+    x = mish(nn.Conv(features, (k, k)).apply({"params": weights[f"ups_{n}"]}, x))
+  logits = bound.logits(x[:, :, : module.grid[0], : module.grid[1]])
+  return logits.reshape(*logits.shape[:-1], module.num_heads, module.num_codes)
+
+
+CHANGES = {
+  "tiny": {},
+  "empty embeds as a row of its own": {"learned_empty": True},
+  "kernels and strides of Table 5": {
+    "down": ((4, 2, 8), (4, 1, 6), (4, 2, 8)),
+    "up": ((4, 2, 6), (4, 1, 8), (4, 2, 6)),
+    "padded": (8, 8),
+    "grid": (8, 7),
+  },
+  "odd kernels": {"down": ((3, 2, 8),), "up": ((3, 2, 8),)},
+}
+
+
+@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
+def test_folded_layers_equal_table_5_as_printed(changes):
+  with jax.enable_x64(True):
+    module = priors.model("far", **changes)
+    params, inputs = priors.parameters(module, dtype=np.float64), priors.batch(module, 4, dtype=np.float64)
+    codes = inputs["codes"].at[0, 1, 0, 0, 0].set(module.num_codes)  # an empty code amid others
+    expected = priors.jit(functools.partial(as_printed, module))(params, codes, priors.conditions(inputs))
+    ours = priors.jit(module.apply)(params, codes, *priors.conditions(inputs))
+    assert ours.dtype == np.float64 and np.std(expected) > 1e-2
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-12)
+
+
+def test_initial_values_are_those_of_plain_convolutions():
+  """So that a seed trains what it trained before these layers were folded."""
+  module = priors.model("far")
+  ours = Convolution((4, 4, 3, 5)).init(jax.random.key(0))
+  plain = nn.Conv(5, (4, 4), kernel_init=for_mish).init(jax.random.key(0), jnp.zeros((1, 4, 4, 3)))
+  jax.tree.map(np.testing.assert_array_equal, ours, plain)
+  assert {"downs_0", "ups_0"} < set(priors.shapes(module)["params"])
