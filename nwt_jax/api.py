@@ -178,6 +178,10 @@ class NWT:
       self.dvae.decoder_margins,
     )
 
+  @functools.cached_property
+  def _weights(self):
+    return jax.jit(functools.partial(SAMPLERS[self.family].fold, self.prior))(self._prior_params)
+
   @functools.cache  # noqa: B019 - one compiled program per chunk size, for as long as the model is in use
   def _chunk(self, frames: int) -> Callable:
     return jax.jit(chunks.make_chunk(self.prior, SAMPLERS[self.family].sample_chunk, frames))
@@ -210,6 +214,7 @@ class NWT:
       held = np.clip(around, 0, total - 1)
       codes, state = chunk(
         self._prior_params,
+        self._weights,
         state,
         job.sound.mel(start, stop)[None],
         inside[None],

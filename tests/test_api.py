@@ -53,7 +53,9 @@ def test_chunks_are_the_clip_sampled_whole(model, speech):
   @jax.jit
   def whole(mel, style, episode, key):
     condition = model.prior.apply(params, mel, style, episode, method="condition")
-    return sampler.sample_chunk(model.prior, params, sampler.init_state(model.prior, 1), condition, key, 0, 1.0)[0]
+    return sampler.sample_chunk(
+      model.prior, model._weights, sampler.init_state(model.prior, 1), condition, key, 0, 1.0
+    )[0]
 
   codes = whole(audio_files.log_mel(speech, 31)[None], job.style, job.numbers[None], job.key[None])
   np.testing.assert_array_equal(collect(job)[1], codes[0])

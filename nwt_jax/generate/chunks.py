@@ -13,14 +13,16 @@ def make_chunk(model: Prior, sample_chunk: Callable, frames: int) -> Callable:
   """The one program that samples a clip chunk by chunk; pure, so that its caller may jit it once.
 
   Args: sample_chunk: of generate.far or generate.mar. frames: in a chunk.
-  Returns: chunk(params, state, mel [b s m], valid [b w], style [b z] or [b w z], episode [b w], keys [b],
-    first_frame, temperature) -> (codes [b frames i j k], state), where mel, valid, episode and a style that changes
-    cover the w = look_back + frames + look_ahead frames around the chunk, and valid is 0 outside the clip. The last
-    chunk may reach past its end."""
+  Returns: chunk(params, weights, state, mel [b s m], valid [b w], style [b z] or [b w z], episode [b w], keys [b],
+    first_frame, temperature) -> (codes [b frames i j k], state), where weights are `fold` of params, and mel, valid,
+    episode and a style that changes cover the w = look_back + frames + look_ahead frames around the chunk, with valid 0
+    outside the clip. The last chunk may reach past its end."""
 
-  def chunk(params, state, mel, valid, style: StyleTrack, episode, keys: Key[Array, " b"], first_frame, temperature):
+  def chunk(
+    params, weights, state, mel, valid, style: StyleTrack, episode, keys: Key[Array, " b"], first_frame, temperature
+  ):
     condition = model.apply(params, mel, style, episode, valid, method="condition")
     inner = jax.tree.map(lambda c: c[:, model.look_back : model.look_back + frames], condition)
-    return sample_chunk(model, params, state, inner, keys, first_frame, temperature)
+    return sample_chunk(model, weights, state, inner, keys, first_frame, temperature)
 
   return chunk

@@ -19,17 +19,19 @@ FRAMES = 6
 
 @functools.cache
 def set_up(family, dtype=np.float32):
-  """A tiny prior, its inputs, keys, conditions, and two programs: cached sampling, uncached logits with noise."""
+  """A tiny prior, folded weights, inputs, keys, conditions, and two programs: cached sampling, uncached drawing."""
   module = priors.model(family)
   params, inputs = priors.parameters(module, dtype=dtype), priors.batch(module, FRAMES, dtype=dtype)
   keys = jax.random.split(jax.random.key(0), 2)
   condition = priors.jit(functools.partial(module.apply, method="condition"))
   sample = priors.jit(functools.partial(SAMPLERS[family].sample_chunk, module))
+  weights = priors.jit(functools.partial(SAMPLERS[family].fold, module))(params)
 
   def again(params, codes, keys, temperature):
     return redraw(module, params, codes, *priors.conditions(inputs), keys, temperature)
 
-  return module, params, inputs, keys, condition(params, *priors.conditions(inputs)), sample, priors.jit(again)
+  cond = condition(params, *priors.conditions(inputs))
+  return module, params, weights, inputs, keys, cond, sample, priors.jit(again)
 
 
 @pytest.mark.parametrize("family", ["far", "mar"])
@@ -40,9 +42,9 @@ def test_cached_sampling_equals_rerunning_the_whole_model(family, dtype, tempera
 
   Exactly in float64. In float32 a difference must be a near-tie: see the gap."""
   with jax.enable_x64(dtype == np.float64):
-    module, params, inputs, keys, cond, sample, again = set_up(family, dtype)
+    module, params, weights, _, keys, cond, sample, again = set_up(family, dtype)
     state = SAMPLERS[family].init_state(module, 2, dtype)
-    codes, _ = sample(params, state, cond, keys, 0, dtype(temperature))
+    codes, _ = sample(weights, state, cond, keys, 0, dtype(temperature))
     drawn, gap = again(params, np.asarray(codes, np.int32), keys, dtype(temperature))
     assert gap.dtype == dtype and np.median(gap) > 1e-2  # so that a near-tie is rare
     differs = np.asarray(drawn) != np.asarray(codes)
@@ -52,10 +54,10 @@ def test_cached_sampling_equals_rerunning_the_whole_model(family, dtype, tempera
 
 @pytest.mark.parametrize("family", ["far", "mar"])
 def test_a_clip_does_not_depend_on_its_batch(family):
-  module, params, _, keys, cond, sample, _ = set_up(family)
-  both, _ = sample(params, SAMPLERS[family].init_state(module, 2), cond, keys, 0, np.float32(1))
+  module, _, weights, _, keys, cond, sample, _ = set_up(family)
+  both, _ = sample(weights, SAMPLERS[family].init_state(module, 2), cond, keys, 0, np.float32(1))
   alone, _ = sample(
-    params,
+    weights,
     SAMPLERS[family].init_state(module, 1),
     jax.tree.map(lambda c: np.asarray(c)[1:], cond),
     keys[1:],
@@ -70,17 +72,17 @@ def test_a_clip_does_not_depend_on_its_batch(family):
 @pytest.mark.parametrize("family", ["far", "mar"])
 def test_chunks_equal_the_whole_clip_and_carry_a_state_of_one_size(family):
   """4 frames a chunk over 6: the second window of speech reaches past the clip's end."""
-  module, params, inputs, keys, cond, sample, _ = set_up(family)
+  module, params, weights, inputs, keys, cond, sample, _ = set_up(family)
   mel, style, episode = map(np.asarray, priors.conditions(inputs))
   state, pieces = SAMPLERS[family].init_state(module, 2), []
-  whole, _ = sample(params, state, cond, keys, 0, np.float32(1))
+  whole, _ = sample(weights, state, cond, keys, 0, np.float32(1))
   chunk = priors.jit(make_chunk(module, SAMPLERS[family].sample_chunk, 4))
   for start in (0, 4):
     around = np.arange(start - module.look_back, start + 4 + module.look_ahead)
     at = np.clip(around, 0, FRAMES - 1)
     valid = np.stack([around == at] * 2).astype(np.float32)
     window = mel.reshape(2, FRAMES, -1, 80)[:, at].reshape(2, -1, 80)
-    codes, after = chunk(params, state, window, valid, style, episode[:, at], keys, start, np.float32(1))
+    codes, after = chunk(params, weights, state, window, valid, style, episode[:, at], keys, start, np.float32(1))
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
     state = after
     pieces.append(codes)
