@@ -1,19 +1,20 @@
 """MAR, the Memcode-level prior (paper 2.2.2, Table 6, C.2.2).
 
 Arguments: kernel6 (the reading that meets Table 3), demo (the shipped model: the talker in 8 x 7 Memcodes), repair
-(after demo: the second part of its training), tiny (seconds long, for tests).
+(after demo: the second part of its training), causal (for live speech: hears nothing ahead), tiny (seconds long, for
+tests).
 """
 
 import ml_collections
 
 from configs import common
-from configs.prior import prior_config, repair, shrink_to_demo, shrink_to_tiny
+from configs.prior import causal, prior_config, repair, shrink_to_demo, shrink_to_tiny
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-  words = common.variants(arg, ("kernel6", "demo", "tiny", "repair"))
+  words = common.variants(arg, ("kernel6", "demo", "tiny", "repair", "causal"))
   config = paper()
-  for variant in (kernel6, demo, repair, tiny):
+  for variant in (kernel6, demo, repair, tiny, causal):
     if variant.__name__ in words:
       variant(config)
   return config.lock()

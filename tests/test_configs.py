@@ -14,8 +14,10 @@ CONFIGS = [
   "tokenize",
   "far",
   "far:demo",
+  "far:causal",
   "mar",
   "mar:demo",
+  "mar:causal",
   "dvae_mnist",
   "dvae_mnist:loss=class",
 ]

@@ -7,7 +7,7 @@ from einops import rearrange
 from jaxtyping import Array, Float, Int
 
 from nwt_jax.models.causal import add_bias, conv_frames, conv_memcodes, for_mish, mish
-from nwt_jax.models.spatial import keep_valid, same_margins
+from nwt_jax.models.spatial import keep_valid, same_margins, time_margins
 from nwt_jax.types import Episode
 
 
@@ -52,6 +52,7 @@ class AudioEncoder(nn.Module):
   stride: int
   mel_shift: float  # GAP: input scaling, (mel + shift) * scale
   mel_scale: float
+  causal: bool = False  # hears no later frame
 
   @nn.compact
   def __call__(self, mel: Float[Array, "b s m"], valid=None) -> Float[Array, "b t d"]:
@@ -60,25 +61,25 @@ class AudioEncoder(nn.Module):
     x = (mel + self.mel_shift) * self.mel_scale
     x = keep_valid(x, None if valid is None else jnp.repeat(valid, self.stride, axis=1))
     (kernel, _, features), *rest = self.rows
-    margins = same_margins(max(kernel - self.stride, 0) + 1)
+    margins = time_margins(max(kernel - self.stride, 0) + 1, 1, self.causal)
     x = mish(nn.Conv(features, (kernel,), self.stride, [margins], kernel_init=for_mish, name="conv_0")(x))
     x = keep_valid(x, valid)
     for n, (kernel, dilation, features) in enumerate(rest, 1):
       weight = self.param(f"conv_{n}_kernel", for_mish, (kernel, x.shape[-1], features))
       bias = self.param(f"conv_{n}_bias", nn.initializers.zeros, (features,))
-      padded = jnp.pad(x, ((0, 0), same_margins(kernel, dilation), (0, 0)))
+      padded = jnp.pad(x, ((0, 0), time_margins(kernel, dilation, self.causal), (0, 0)))
       x = keep_valid(mish(add_bias(conv_memcodes(padded, weight, dilation, x.shape[1], 0), bias)), valid)
     return x
 
 
 def reach(
-  audio_rows: tuple[tuple[int, int, int], ...], stride: int, tower_layers: int, tower_kernel: int
+  audio_rows: tuple[tuple[int, int, int], ...], stride: int, tower_layers: int, tower_kernel: int, causal: bool
 ) -> tuple[int, int]:
   """Frames before and after a frame that its audio features depend on: what a chunk's window must overlap by."""
-  first = same_margins(max(audio_rows[0][0] - stride, 0) + 1)
+  first = time_margins(max(audio_rows[0][0] - stride, 0) + 1, 1, causal)
   before, after = (-(-steps // stride) for steps in first)
   for kernel, dilation in [row[:2] for row in audio_rows[1:]] + [(tower_kernel, 1)] * tower_layers:
-    margins = same_margins(kernel, dilation)
+    margins = time_margins(kernel, dilation, causal)
     before, after = before + margins[0], after + margins[1]
   return before, after
 

@@ -21,6 +21,11 @@ def same_margins(kernel: int, dilation: int = 1) -> tuple[int, int]:
   return total // 2, total - total // 2
 
 
+def time_margins(kernel: int, dilation: int = 1, causal: bool = False) -> tuple[int, int]:
+  """Frames before and after that keep the length: all of them before, where nothing later may be heard."""
+  return ((kernel - 1) * dilation, 0) if causal else same_margins(kernel, dilation)
+
+
 def keep_valid(x: Float[Array, "b t ..."], valid: Float[Array, "b t"] | Bool[Array, "b t"] | None) -> Array:
   """Zeroes the frames outside the clip, so that a padded window equals SAME padding at the clip's true ends."""
   if valid is None:
@@ -46,6 +51,7 @@ class SpatiallyConnected(nn.Module):
 
   kernel: tuple[int, int, int]  # frames, rows, columns
   features: int
+  causal: bool = False  # in time
 
   @nn.compact
   def __call__(self, x: Float[Array, "b t i j c"], endless: bool = False) -> Float[Array, "b t i j f"]:
@@ -53,7 +59,7 @@ class SpatiallyConnected(nn.Module):
     depth = self.kernel[0] * self.kernel[1] * self.kernel[2] * x.shape[-1]
     kernel = self.param("kernel", for_mish_in_places, (*x.shape[2:4], depth, self.features))
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
-    margins = ((0, 0), same_margins(self.kernel[0]), (0, 0), (0, 0), (0, 0))
+    margins = ((0, 0), time_margins(self.kernel[0], 1, self.causal), (0, 0), (0, 0), (0, 0))
     x = jnp.pad(x, margins, mode="edge" if endless else "constant")
     return add_bias(spatially_connected(x, kernel, self.kernel), bias)
 
@@ -69,6 +75,7 @@ class Tower(nn.Module):
   stages: tuple[tuple[int, int], ...]  # (SC3D layers, features) at 2 x 2, 4 x 4, ...
   kernel: tuple[int, int, int]
   grid: tuple[int, int]  # the last grid is cropped to it before the last layer
+  causal: bool = False  # in time
 
   @nn.compact
   def __call__(self, x: Float[Array, "b t c"], valid=None, endless: bool = False) -> Float[Array, "b t i j f"]:
@@ -78,6 +85,6 @@ class Tower(nn.Module):
       for layer in range(layers):
         if stage == len(self.stages) - 1 and layer == layers - 1:
           x = x[:, :, : self.grid[0], : self.grid[1]]
-        x = mish(SpatiallyConnected(self.kernel, features, name=f"stage{stage}_{layer}")(x, endless))
+        x = mish(SpatiallyConnected(self.kernel, features, self.causal, name=f"stage{stage}_{layer}")(x, endless))
         x = keep_valid(x, valid)
     return x

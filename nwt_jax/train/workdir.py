@@ -106,10 +106,11 @@ def _read(path: Path) -> dict:
 
 
 def _field(config: dict, path: str) -> Any:
-  """A value by its dotted path; None where the config has none."""
+  """A value by its dotted path; None where the config has none. Switches that are off do not count: a config of
+  before there was such a switch has none."""
   for name in path.split("."):
     config = config.get(name) if isinstance(config, dict) else None
-  return config
+  return {k: v for k, v in config.items() if v is not False} if isinstance(config, dict) else config
 
 
 def _flat(config: dict, prefix: str = "") -> dict:

@@ -116,6 +116,16 @@ def test_fault_21_a_harmless_change_is_said_and_another_model_refused(tmp_path, 
     run_line(tmp_path, config)
 
 
+def test_a_switch_of_the_model_that_came_later_and_is_off_stops_no_run(tmp_path):
+  run_line(tmp_path, line_config(4))  # a config.json of before the switch
+  config = line_config(8)
+  config.model.switch = False
+  run_line(tmp_path, config)
+  config.model.switch = True
+  with pytest.raises(InputError, match="another `model`"):
+    run_line(tmp_path, config)
+
+
 def test_fault_22_an_update_that_is_not_finite_is_left_out_and_counted(tmp_path, capsys):
   state = run_line(tmp_path / "run", bad=(5,))
   assert int(state.step) == 12 and np.isfinite(state.weights["w"]).all()

@@ -7,21 +7,39 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs.mar import get_config
+from nwt_jax import build
 from nwt_jax.models.conditioning import CodeEmbedding, ConcatLinear, EpisodeEmbedding
 from tests import priors
 
 
-@pytest.mark.parametrize(("family", "reach"), [("far", (23, 23)), ("mar", (29, 29))])
-def test_full_size_looks_so_many_frames_back_and_ahead(family, reach):
-  assert priors.model(family, "").reach == reach
+@pytest.mark.parametrize(
+  ("family", "arg", "reach"),
+  [("far", "", (23, 23)), ("mar", "", (29, 29)), ("far", "causal", (46, 0)), ("mar", "causal", (58, 0))],
+)
+def test_full_size_looks_so_many_frames_back_and_ahead(family, arg, reach):
+  assert priors.model(family, arg).reach == reach
 
 
 @pytest.mark.parametrize("family", ["far", "mar"])
+def test_causal_audio_takes_no_parameters_more_or_less(family):
+  causal, usual = (priors.shapes(priors.model(family, arg)) for arg in ("causal", ""))
+  assert causal == usual
+
+
+def test_a_card_that_is_silent_about_causal_audio_means_the_papers():
+  fields = get_config("tiny").model.to_dict()
+  assert fields.pop("causal_audio") is False
+  assert build.prior("mar", fields) == priors.model("mar") != priors.model("mar", "tiny,causal")
+
+
+@pytest.mark.parametrize("family", ["far", "mar"])
+@pytest.mark.parametrize("arg", ["tiny", "tiny,causal"])
 @pytest.mark.parametrize("kernel", [4, 6])
-def test_condition_depends_on_exactly_the_stated_frames(family, kernel):
-  module = priors.model(family)
+def test_condition_depends_on_exactly_the_stated_frames(family, arg, kernel):
+  module = priors.model(family, arg)
   module = module.clone(audio_rows=((kernel, 1, 8), *module.audio_rows[1:]))
-  frames, middle = 15, 7
+  frames, middle = 23, 14
   params, inputs = priors.parameters(module), priors.batch(module, frames, 1)
 
   def at_middle(mel):
@@ -35,8 +53,25 @@ def test_condition_depends_on_exactly_the_stated_frames(family, kernel):
 
 
 @pytest.mark.parametrize("family", ["far", "mar"])
-def test_padded_windows_with_their_margins_equal_the_whole_clip(family):
-  module = priors.model(family)
+def test_with_causal_audio_no_frame_hears_a_later_one(family):
+  """Whole clips, as in training: what later frames sound like has no say in any frame's conditioning."""
+  module = priors.model(family, "tiny,causal")
+  params, inputs = priors.parameters(module), priors.batch(module, 9, 1)
+
+  def heard(mel):
+    cond = module.apply(params, mel[None], inputs["style"], inputs["episode"], method="condition")
+    return jnp.stack([jnp.sum(jnp.sin(c[0].reshape(9, -1)), axis=1) for c in cond], axis=1)
+
+  by_row = priors.influence(heard, np.asarray(inputs["mel"][0]))  # [t s]
+  later = np.arange(by_row.shape[1])[None] // module.mel_stride > np.arange(9)[:, None]
+  assert not by_row[later].any()
+  assert (by_row[np.arange(9), np.arange(9) * module.mel_stride + module.mel_stride - 1] > 0).all()
+
+
+@pytest.mark.parametrize("family", ["far", "mar"])
+@pytest.mark.parametrize("arg", ["tiny", "tiny,causal"])
+def test_padded_windows_with_their_margins_equal_the_whole_clip(family, arg):
+  module = priors.model(family, arg)
   frames, chunk = 11, 4
   params, inputs = priors.parameters(module), priors.batch(module, frames, 1)
   apply = priors.jit(functools.partial(module.apply, method="condition"))
