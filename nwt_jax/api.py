@@ -3,11 +3,9 @@
 `NWT.from_checkpoint().generate("speech.wav").write("out.mp4")`
 """
 
-import dataclasses
 import functools
 import math
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -15,36 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from nwt_jax import build
-from nwt_jax.data.splits import MEAN
 from nwt_jax.errors import InputError
 from nwt_jax.generate import chunks, far, mar, render, uncached
 from nwt_jax.generate import style as styles
+from nwt_jax.generate.stream import Chunk, Run
+from nwt_jax.generation import Episodes, Generation, Latency, Stream
 from nwt_jax.io import checkpoint, sound, video
 
 SAMPLERS = {"far": far, "mar": mar}
 CHUNK_FRAMES = 32  # frames sampled, and frames decoded, at once: more is faster on large devices, and takes more memory
 STYLE_FRAMES = 96  # GAP: frames of a style clip that are looked at; the posterior averages over them
 STYLE_DRAW = 2**32 - 1  # a frame number that no clip reaches, so that style and noise of one seed are independent
-
-
-@dataclasses.dataclass(frozen=True)
-class Chunk:
-  """Consecutive frames of a generated video.
-
-  frames: uint8 RGB [t h w 3]. codes: uint8 [t i j k], the Memcodes that they were decoded from.
-  """
-
-  frames: np.ndarray
-  codes: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class Written:
-  """What `Generation.write` wrote: path, frames, and the seconds that it took."""
-
-  path: Path
-  frames: int
-  seconds: float
 
 
 class NWT:
@@ -88,7 +67,7 @@ class NWT:
     style_from: str | Path | np.ndarray | None = None,
     style: str | None = None,
     chunk_frames: int = CHUNK_FRAMES,
-  ) -> "Generation":
+  ) -> Generation:
     """Prepares a video for a recording; nothing is sampled before the result is iterated or written.
 
     Args:
@@ -119,16 +98,54 @@ class NWT:
       raise InputError(f"temperature {temperature} is not a finite number from 0 on; give 1, or 0 for the likeliest")
     if chunk_frames < 1:
       raise InputError(f"chunk_frames {chunk_frames} is less than one frame; 32 is usual")
-    numbers = episode_numbers(episode, self.episodes, recording.frames, self.fps)
+    episodes = Episodes.parse(episode, self.episodes, self.fps, recording.frames if recording.ended else None)
     if style_from is not None:
       given = isinstance(style_from, np.ndarray)
       clip = style_from if given else video.read_video(style_from, self.fps, self.height, self.width)
       variates = self.style_of(clip)
     else:
       key = jax.random.fold_in(jax.random.key(seed if style_seed is None else style_seed), STYLE_DRAW)
-      variates = styles.draw_track(self.prior, self._prior_params, key, numbers)
+      variates = styles.draw_track(self.prior, self._prior_params, key, episodes.numbers)
     variates = styles.edit(variates, style) if style else variates
-    return Generation(self, recording, numbers, variates, jax.random.key(seed), float(temperature), chunk_frames)
+    return Generation(recording, episodes, variates, jax.random.key(seed), float(temperature), chunk_frames, self)
+
+  def stream(self, rate: int, **options) -> Stream:
+    """A video of sound that is still arriving, frame for frame what `generate` makes of all of it.
+
+    Args: rate: samples per second. options: as of `generate`; a small `chunk_frames` comes sooner (`latency`)."""
+    return Stream(self.generate(sound.Live(rate), **options))
+
+  def generate_many(self, jobs: Sequence[Generation], at_once: int = 16) -> Iterator[tuple[int, Chunk]]:
+    """Samples many clips, several at once, which a large device does in little more time than one.
+
+    A clip's noise is its own, so that it comes out as alone, but for rounding: products of another shape are summed in
+    another order, and a near-tie of two codes (1e-4 nats in float32) may go the other way.
+
+    Args: jobs: what `generate` prepared, with one temperature and one `chunk_frames`. at_once: clips; those of like
+      length go together, and a clip that has ended is computed, unseen, until the longest beside it has.
+    Returns: (place in jobs, its next frames) as they come.
+    Raises: InputError: several temperatures or sizes of chunk, or `at_once` under 1."""
+    jobs = list(jobs)
+    for name in ("temperature", "chunk_frames"):
+      if len(found := sorted({getattr(job, name) for job in jobs})) > 1:
+        raise InputError(f"clips of several values of {name} ({', '.join(map(str, found))}); give all of them one")
+    if at_once < 1:
+      raise InputError(f"at_once {at_once} is less than one clip; 16 is usual")
+    order = sorted(range(len(jobs)), key=lambda place: -jobs[place].frames)
+    groups = [order[first : first + at_once] for first in range(0, len(order), at_once)]
+    runs = (self.run([jobs[place] for place in group]).chunks() for group in groups)
+    return ((group[clip], chunk) for group, run in zip(groups, runs, strict=True) for clip, chunk in run)
+
+  def latency(self, chunk_frames: int = CHUNK_FRAMES, rate: int = sound.SAMPLE_RATE) -> Latency:
+    """How far a stream's frames lag behind its sound, computing apart."""
+    frame = 1000 / self.fps
+    return Latency(
+      chunk=(chunk_frames - 1) * frame,
+      audio=self.prior.look_ahead * frame,
+      decoder=self.dvae.decoder_margins[1] * frame,
+      mel=1000 * sound.MEL_AHEAD / sound.SAMPLE_RATE,
+      resampling=1000 * sound.resampling_lag(rate),
+    )
 
   def style_of(self, frames: np.ndarray) -> jax.Array:
     """The style of a clip: the mean of q(z_l | z) on its codes.
@@ -158,8 +175,9 @@ class NWT:
 
   def decode(self, codes: np.ndarray, episode: str | None = None, chunk_frames: int = CHUNK_FRAMES) -> np.ndarray:
     """The frames of Memcodes. Args: codes: uint8 [t i j k]. episode: as in `generate`. Returns: uint8 [t h w 3]."""
-    numbers = episode_numbers(episode, self.episodes, len(codes), self.fps)
-    return np.concatenate(list(self._pixels([codes], numbers, chunk_frames)))
+    numbers = Episodes.parse(episode, self.episodes, self.fps, len(codes)).at(np.arange(len(codes)))
+    decoder = render.make_decoder(self._draw, self.dvae.decoder_margins)
+    return decoder(self._dvae_params, codes[None], numbers[None], chunk_frames)[0]
 
   @functools.cached_property
   def _style_posterior(self) -> Callable:
@@ -172,8 +190,8 @@ class NWT:
     )
 
   @functools.cached_property
-  def _decoder(self) -> Callable:
-    return render.make_decoder(
+  def _draw(self) -> Callable:
+    return render.make_draw(
       lambda params, codes, episode, valid: self.dvae.apply(params, codes, episode, valid, method="decode"),
       self.dvae.decoder_margins,
     )
@@ -190,7 +208,7 @@ class NWT:
   def _redraw(self) -> Callable:
     return jax.jit(functools.partial(uncached.redraw, self.prior))
 
-  def differences(self, job: "Generation", codes: np.ndarray) -> np.ndarray:
+  def differences(self, job: Generation, codes: np.ndarray) -> np.ndarray:
     """Checks a sample against the model without its caches; takes memory in proportion to the clip.
 
     Args: job: what `generate` returned. codes: uint8 [t i j k], all that it sampled.
@@ -203,99 +221,15 @@ class NWT:
     )  # fmt: skip
     return np.asarray(gap[0])[np.asarray(again[0]) != codes]
 
-  def _codes(self, job: "Generation") -> Iterator[np.ndarray]:
-    """Samples codes [t i j k] chunk by chunk; each hears as much sound around it as its conditioning looks at."""
-    size, total = job.chunk_frames, job.frames
-    chunk, state = self._chunk(size), SAMPLERS[self.family].init_state(self.prior, 1)
-    for first in range(0, total, size):
-      start, stop = first - self.prior.look_back, first + size + self.prior.look_ahead
-      around = np.arange(start, stop)
-      inside = ((around >= 0) & (around < total)).astype(np.float32)
-      held = np.clip(around, 0, total - 1)
-      codes, state = chunk(
-        self._prior_params,
-        self._weights,
-        state,
-        job.sound.mel(start, stop)[None],
-        inside[None],
-        job.style if job.style.ndim == 2 else job.style[:, held],
-        job.numbers[held][None],
-        job.key[None],
-        jnp.int32(first),
-        jnp.float32(job.temperature),
-      )
-      yield np.asarray(codes[0, : min(size, total - first)], np.uint8)
-
-  def _pixels(self, codes: Iterable[np.ndarray], numbers: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Decodes codes [t i j k] as they come; windows overlap by the decoder's view, so that chunks leave no seam."""
-    batched = (part[None] for part in codes)
-    return (frames[0] for frames in self._decoder(self._dvae_params, batched, numbers[None], size))
-
-
-class Generation:
-  """A video that is sampled while it is read: iterate over its chunks once, or `write` it. Memory stays constant."""
-
-  def __init__(self, model: NWT, recording: sound.Sound, numbers, style, key, temperature: float, chunk_frames: int):
-    self.model, self.sound, self.numbers, self.style = model, recording, numbers, style
-    self.key, self.temperature, self.chunk_frames = key, temperature, chunk_frames
-    self.frames = recording.frames  # frames that cover the sound
-
-  def __iter__(self) -> Iterator[Chunk]:
-    sampled: list[np.ndarray] = []
-
-    def remember(chunks):
-      for codes in chunks:
-        sampled.append(codes)
-        yield codes
-
-    codes = np.zeros((0,), np.uint8)
-    for frames in self.model._pixels(remember(self.model._codes(self)), self.numbers, self.chunk_frames):
-      codes = np.concatenate([*([codes] if codes.size else []), *sampled])
-      sampled.clear()
-      yield Chunk(frames, codes[: len(frames)])
-      codes = codes[len(frames) :]
-
-  def write(self, path: str | Path, on_chunk: Callable[[Chunk], None] | None = None) -> Written:
-    """Writes the video with its sound; the file appears under its name only when it is whole.
-
-    Args: path: an .mp4; its folder is made. on_chunk: called after each chunk, for progress or to keep codes.
-    Raises: InputError: the file cannot be written.
-    """
-    began = time.perf_counter()
-    model = self.model
-    with video.VideoWriter(path, model.fps, model.height, model.width, self.sound.samples, sound.SAMPLE_RATE) as writer:
-      for chunk in self:
-        writer.write(chunk.frames)
-        if on_chunk is not None:
-          on_chunk(chunk)
-    return Written(Path(path), self.frames, time.perf_counter() - began)
-
-
-def episode_numbers(text: str | None, names: tuple[str, ...], frames: int, fps: int) -> np.ndarray:
-  """The episode of each frame.
-
-  Args: text: "A", "mean", or changes on the way, "A,B@2.5,A@5.0" in seconds; None: the first name. names: the
-    checkpoint's episodes. frames: of the video.
-  Returns: int32 [t]; -1 asks for the mean embedding.
-  Raises: InputError: an unknown name, or times that do not rise within the video.
-  """
-  numbers = np.zeros(frames, np.int32)
-  before = 0.0
-  for place, part in enumerate((text or names[0]).split(",")):
-    name, at, when = part.strip().rpartition("@") if "@" in part else (part.strip(), "", "0")
-    if name not in names and name != MEAN:
-      raise InputError(f"unknown episode {name!r}; choose from {', '.join(names)}, or {MEAN}")
-    try:
-      seconds = float(when)
-    except ValueError:
-      seconds = math.nan
-    if place and not (at and before < seconds < frames / fps):
-      raise InputError(
-        f"episode change {part.strip()!r} needs a time after {before:g} s and before the end at {frames / fps:.2f} s, "
-        "as in A,B@2.5"
-      )
-    if not place and seconds != 0:
-      raise InputError(f"the first episode {part.strip()!r} starts the video; give it without a time, as in A,B@2.5")
-    numbers[math.ceil(seconds * fps - 1e-6) :] = -1 if name == MEAN else names.index(name)
-    before = seconds
-  return numbers
+  def run(self, clips: Sequence[Generation]) -> Run:
+    """The clips side by side, each as far as its sound has come: what all of the above iterate."""
+    return Run(
+      clips,
+      clips[0].chunk_frames,
+      self.prior.reach,
+      self.dvae.decoder_margins,
+      functools.partial(self._chunk(clips[0].chunk_frames), self._prior_params, self._weights),
+      functools.partial(self._draw, self._dvae_params),
+      SAMPLERS[self.family].init_state(self.prior, len(clips)),
+      (*self.prior.grid, self.prior.num_heads),
+    )

@@ -1,6 +1,6 @@
 """Clips of any length through the dVAE: windows of one shape that overlap by the temporal blocks' reach (B.1.1)."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -37,27 +37,32 @@ def to_pixels(video: Video) -> UInt8[Array, "b t h w c"]:
   return jnp.clip(jnp.round((video + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
 
 
-def make_decoder(decode: Callable, margins: tuple[int, int]) -> Callable[..., Iterator[np.ndarray]]:
-  """Builds run(params, parts, episode, frames) -> uint8 [b <=frames h w 3], window by window, while codes arrive.
+def make_draw(decode: Callable, margins: tuple[int, int]) -> Callable[..., Array]:
+  """Builds draw(params, codes, episode, valid) -> uint8 [b t-margins h w 3], one window's frames without its margins.
 
-  Args: decode: (params, codes, episode, valid) -> video in [-1, 1]. margins: the decoder's. In `run`, parts: an
-    iterable of codes [b t i j k] that follow each other; no more of them are held than a window needs. episode: [b t]
-    of them all. frames: decoded at once.
+  Args: decode: (params, codes, episode, valid) -> video in [-1, 1]. margins: the decoder's.
   """
-  compiled = jax.jit(lambda params, codes, episode, valid: to_pixels(decode(params, codes, episode, valid)))
 
-  def run(params, parts: Iterable[np.ndarray], episode: np.ndarray, frames: int) -> Iterator[np.ndarray]:
-    parts, total = iter(parts), episode.shape[1]
-    held, first = next(parts), 0  # the codes that are still needed, and the frame of the first of them
-    for start in range(0, total, frames):
-      while first + held.shape[1] < min(start + frames + margins[1], total):
-        held = np.concatenate([held, next(parts)], axis=1)
-      drop = max(start - margins[0] - first, 0)
-      held, first = held[:, drop:], first + drop
-      part, valid = window(held, start - first, frames, margins)
+  def draw(params, codes, episode, valid):
+    video = decode(params, codes.astype(jnp.int32), episode, valid)
+    return to_pixels(video[:, margins[0] : video.shape[1] - margins[1]])
+
+  return jax.jit(draw)
+
+
+def make_decoder(draw: Callable, margins: tuple[int, int]) -> Callable[..., np.ndarray]:
+  """Builds run(params, codes uint8 [b t i j k], episode [b t], frames) -> uint8 [b t h w 3], `frames` at once.
+
+  Args: draw: of `make_draw`. margins: the decoder's.
+  """
+
+  def run(params, codes: np.ndarray, episode: np.ndarray, frames: int) -> np.ndarray:
+    parts = []
+    for start in range(0, codes.shape[1], frames):
+      part, valid = window(codes, start, frames, margins)
       numbers, _ = window(episode, start, frames, margins)
-      video = compiled(params, jnp.asarray(part, jnp.int32), jnp.asarray(numbers, jnp.int32), valid)
-      yield np.asarray(video[:, margins[0] : margins[0] + min(frames, total - start)])
+      parts.append(np.asarray(draw(params, part, numbers, valid)[:, : min(frames, codes.shape[1] - start)]))
+    return np.concatenate(parts, axis=1)
 
   return run
 

@@ -30,7 +30,7 @@ MEL_ARGUMENTS = {
 }
 SOUND_SUFFIXES = {".wav", ".flac", ".aif", ".aiff", ".ogg"}  # libsndfile opens these itself; ffmpeg opens the rest
 BLOCK_SAMPLES = 1 << 20  # samples written at once
-BLOCK_ROWS = 4096  # mel rows computed at once, so that memory does not grow with the recording
+BLOCK_FRAMES = 1024  # video frames whose mel is computed at once, so that memory does not grow with the recording
 
 
 def read_audio(path, sample_rate=SAMPLE_RATE, start=0.0, length=None):
@@ -141,18 +141,20 @@ def log_mel(audio, frames=None):
     raise ValueError(f"log_mel takes mono sound [samples], not {audio.shape}")
   if frames is None:
     frames = -(-len(audio) // (HOP * MEL_FRAMES))
-  rows = MEL_FRAMES * frames
-  mel = np.full((rows, MEL_BINS), np.log(MEL_FLOOR), np.float32)
-  # librosa gives one row per hop and one more at the end; a row that only sees silence is the floor already.
-  heard = min(rows, (len(audio) + FFT_SIZE // 2) // HOP + 1) if len(audio) else 0
-  padded = np.pad(audio, (FFT_SIZE // 2, FFT_SIZE + HOP))
+  mel = np.full((MEL_FRAMES * frames, MEL_BINS), np.log(MEL_FLOOR), np.float32)
+  # librosa gives one row per hop and one more at the end; a frame that only sees silence is the floor already.
+  heard = min(frames, -(-((len(audio) + FFT_SIZE // 2) // HOP + 1) // MEL_FRAMES)) if len(audio) else 0
+  padded = np.pad(audio, (FFT_SIZE // 2, FFT_SIZE + MEL_FRAMES * HOP))
   window, filters = _window(), mel_filters().T
-  for start in range(0, heard, BLOCK_ROWS):
-    stop = min(start + BLOCK_ROWS, heard)
-    strip = padded[start * HOP : (stop - 1) * HOP + FFT_SIZE]
+  for start in range(0, heard, BLOCK_FRAMES):
+    stop = min(start + BLOCK_FRAMES, heard)
+    strip = padded[start * MEL_FRAMES * HOP : (stop * MEL_FRAMES - 1) * HOP + FFT_SIZE]
     slices = np.lib.stride_tricks.sliding_window_view(strip, FFT_SIZE)[::HOP]
-    power = np.abs(np.fft.rfft(slices * window)) ** 2
-    mel[start:stop] = np.log(np.maximum(power @ filters, MEL_FLOOR))
+    spectrum = np.fft.rfft(slices * window)
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    # A product a frame, all of one shape: BLAS rounds by the number of rows, and a part must equal the whole's.
+    bands = power.reshape(stop - start, MEL_FRAMES, -1) @ filters
+    mel[start * MEL_FRAMES : stop * MEL_FRAMES] = np.log(np.maximum(bands, MEL_FLOOR)).reshape(-1, MEL_BINS)
   return mel
 
 

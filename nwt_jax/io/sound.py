@@ -1,16 +1,19 @@
-"""Sound of any length as frames of log-mel: long recordings stay on disk, a window at a time in memory (D.8)."""
+"""Sound of any length as frames of log-mel: long recordings stay on disk, live ones pass through (D.8)."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from nwt_jax.errors import InputError
-from nwt_jax.io.audio import HOP, MEL_BINS, MEL_FLOOR, MEL_FRAMES, SAMPLE_RATE, log_mel, read_audio, resample
+from nwt_jax.io import audio
+from nwt_jax.io.audio import HOP, MEL_FRAMES, SAMPLE_RATE, log_mel, read_audio, resample
 
 FRAME_SAMPLES = HOP * MEL_FRAMES  # samples per video frame
 LONG = 60.0  # seconds; anything longer is resampled block by block into a temporary file
 BLOCK = 1 << 18  # samples read at once
+MEL_AHEAD = audio.WINDOW // 2 - HOP  # samples after a frame that its last mel row hears
 
 
 class Sound:
@@ -22,15 +25,34 @@ class Sound:
   def __init__(self, samples):
     self.samples = samples
 
+  ended = True  # no more samples come
+
+  @property
+  def length(self) -> int:
+    """Samples so far, those included that were forgotten."""
+    return len(self.samples)
+
   @property
   def frames(self) -> int:
-    """Video frames that cover the sound, at 30 a second; the last may be part silence."""
-    return -(-len(self.samples) // FRAME_SAMPLES)
+    """Video frames that cover the sound so far, at 30 a second; the last may be part silence."""
+    return -(-self.length // FRAME_SAMPLES)
 
   @property
   def seconds(self) -> float:
     """Duration."""
-    return len(self.samples) / SAMPLE_RATE
+    return self.length / SAMPLE_RATE
+
+  @property
+  def ready(self) -> int:
+    """Frames whose mel will not change by what is still to come."""
+    return self.frames if self.ended else max(self.length - MEL_AHEAD, 0) // FRAME_SAMPLES
+
+  def part(self, start: int, stop: int) -> np.ndarray:
+    """Samples from `start` up to `stop`, or to the last one that is there."""
+    return self.samples[start:stop]
+
+  def forget(self, frame: int) -> None:
+    """Lets go of what no mel from `frame` on needs."""
 
   def mel(self, start: int, stop: int) -> np.ndarray:
     """Log-mel of some frames, equal to that part of the whole recording's.
@@ -38,14 +60,63 @@ class Sound:
     Args: start, stop: frames; those outside the recording are silence.
     Returns: float32 [4 (stop - start), 80].
     """
-    mel = np.full((MEL_FRAMES * (stop - start), MEL_BINS), np.log(MEL_FLOOR), np.float32)
+    mel = np.full((MEL_FRAMES * (stop - start), audio.MEL_BINS), np.log(audio.MEL_FLOOR), np.float32)
     first, last = max(start, 0), min(stop, self.frames)
     if first < last:
       lead = min(1, first)  # a row hears up to 512 samples around it: one frame more on either side is enough
-      strip = self.samples[(first - lead) * FRAME_SAMPLES : (last + 1) * FRAME_SAMPLES]
+      strip = self.part((first - lead) * FRAME_SAMPLES, (last + 1) * FRAME_SAMPLES)
       rows = log_mel(strip, frames=last - first + lead)[MEL_FRAMES * lead :]
       mel[MEL_FRAMES * (first - start) :][: len(rows)] = rows
     return mel
+
+
+class Live(Sound):
+  """A recording that is still arriving, in pieces of any size; holds what has not been forgotten.
+
+  Args: rate: samples per second of the pieces.
+  Raises: InputError: a rate that is not positive.
+  """
+
+  def __init__(self, rate: float | None):
+    check_rate(rate)
+    self._resample = _resampler(rate)
+    self._held, self._first = bytearray(), 0  # float32 samples, and the number of the first of them
+    self.ended = False
+
+  @property
+  def length(self) -> int:
+    return self._first + len(self._held) // 4
+
+  @property
+  def samples(self) -> np.ndarray:
+    """What is held: the newest samples."""
+    return np.frombuffer(bytes(self._held), np.float32)
+
+  def part(self, start: int, stop: int) -> np.ndarray:
+    assert start >= self._first, (start, self._first)
+    return np.frombuffer(bytes(self._held[4 * (start - self._first) : 4 * (stop - self._first)]), np.float32)
+
+  def forget(self, frame: int) -> None:
+    first = min(max((frame - 1) * FRAME_SAMPLES, self._first), self.length)  # `mel` reads one frame before
+    del self._held[: 4 * (first - self._first)]
+    self._first = first
+
+  def feed(self, samples: np.ndarray) -> None:
+    """Takes the next piece. Args: samples: as for `from_array`; there may be none in it.
+
+    Raises: InputError: as `from_array`, or a piece after the end."""
+    if self.ended:
+      raise InputError("sound came after its end; start another stream")
+    self._take(mono(samples), last=False)
+
+  def finish(self) -> None:
+    """Says that no piece is to come. Twice is once."""
+    if not self.ended:
+      self._take(np.zeros(0, np.float32), last=True)
+      self.ended = True
+
+  def _take(self, samples: np.ndarray, last: bool) -> None:
+    self._held += self._resample(samples, last).tobytes()
 
 
 def open_sound(path: str | Path) -> Sound:
@@ -63,8 +134,19 @@ def from_array(samples: np.ndarray, rate: int) -> Sound:
   Raises: InputError: another shape or type, no samples, NaN samples, a rate that is not positive.
   """
   samples = np.asarray(samples)
-  if samples.ndim not in (1, 2) or samples.size == 0:
+  if samples.size == 0:
     raise InputError(f"sound has shape {samples.shape}; give [samples] or [samples, channels] with at least one sample")
+  check_rate(rate)
+  return Sound(resample(mono(samples), rate, SAMPLE_RATE))
+
+
+def mono(samples: np.ndarray) -> np.ndarray:
+  """Checks sound from memory and brings it to one channel. Returns: float32 [samples], of the same rate.
+
+  Raises: InputError: as `from_array`."""
+  samples = np.asarray(samples)
+  if samples.ndim not in (1, 2) or samples.ndim == 2 and not samples.shape[1]:
+    raise InputError(f"sound has shape {samples.shape}; give [samples] or [samples, channels]")
   if samples.dtype == np.int16:
     samples = samples / np.float32(32768)
   if not np.issubdtype(samples.dtype, np.floating):
@@ -72,34 +154,54 @@ def from_array(samples: np.ndarray, rate: int) -> Sound:
   if not np.isfinite(samples).all():
     bad = int((~np.isfinite(samples)).sum())
     raise InputError(f"sound holds {bad} samples that are NaN or infinite; clean it first")
-  if not rate or rate <= 0:
-    raise InputError(f"the sample rate {rate} is not positive; give the samples per second of the array")
-  mono = samples if samples.ndim == 1 else samples.mean(axis=1)
-  return Sound(resample(mono, rate, SAMPLE_RATE))
+  return np.ascontiguousarray(samples if samples.ndim == 1 else samples.mean(axis=1), np.float32)
+
+
+def check_rate(rate) -> None:
+  """Raises: InputError: not a positive number of samples per second."""
+  if not (rate and rate > 0):
+    raise InputError(f"the sample rate {rate} is not positive; give the samples per second of the sound")
+
+
+def resampling_lag(rate: float) -> float:
+  """Seconds that a sample may wait in the resampler, at most: measured on two seconds of silence, sample by sample.
+
+  Measured because soxr's filters work in blocks, whose size follows from the rate: 39 ms at 48 kHz, 73 ms at 8 kHz."""
+  check_rate(rate)
+  step, silence, got, lag = _resampler(rate), np.zeros(1, np.float32), 0, 0.0
+  for fed in range(1, round(2 * rate) + 1):
+    lag = max(lag, fed / rate - (got + 1) / SAMPLE_RATE)  # if this sample is what the next one to come waits for
+    got += len(step(silence, False))
+  return lag
+
+
+def _resampler(rate: float) -> Callable[[np.ndarray, bool], np.ndarray]:
+  """Builds step(samples, last) -> what is ready at 24 kHz. It does not matter how the samples are cut, and all of it is
+  `resample` of all of them: tests/io/test_sound.py holds soxr to that."""
+  if rate == SAMPLE_RATE:
+    return lambda samples, last: samples
+  import soxr
+
+  stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+  return lambda samples, last: stream.resample_chunk(samples, last=last)
 
 
 def _open_long(path) -> Sound | None:
   """A recording longer than LONG that libsndfile reads, resampled into an unnamed file; None for all others."""
   import soundfile
-  import soxr
 
   try:
-    with soundfile.SoundFile(path) as file:
+    with soundfile.SoundFile(path) as file, tempfile.TemporaryFile() as spool:  # a map outlives its file's name
       if file.frames <= LONG * file.samplerate:
         return None
-      stream = soxr.ResampleStream(file.samplerate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-      spool = tempfile.TemporaryFile()
-      read = 0
+      step = _resampler(file.samplerate)
       for block in file.blocks(BLOCK, dtype="float32", always_2d=True):
-        mono = block.mean(axis=1)
-        read += len(mono)
-        if not np.isfinite(mono).all():
+        samples = block.mean(axis=1)
+        if not np.isfinite(samples).all():
           raise InputError(f"{path} holds samples that are NaN or infinite; export the recording again")
-        spool.write(stream.resample_chunk(mono, last=len(block) < BLOCK).tobytes())
-      spool.write(stream.resample_chunk(np.zeros(0, np.float32), last=True).tobytes() if read % BLOCK == 0 else b"")
+        spool.write(step(samples, False).tobytes())
+      spool.write(step(np.zeros(0, np.float32), True).tobytes())
+      spool.flush()
+      return Sound(np.memmap(spool, np.float32, mode="r")) if spool.tell() else None
   except (soundfile.SoundFileError, RuntimeError, OSError):
     return None  # not for libsndfile: read_audio asks ffmpeg, and says what is wrong
-  if not spool.tell():
-    return None
-  spool.flush()
-  return Sound(np.memmap(spool, np.float32, mode="r"))

@@ -13,7 +13,7 @@ from nwt_jax import build
 from nwt_jax.data.batches import long_enough, video_batches
 from nwt_jax.data.clips import Clips
 from nwt_jax.errors import InputError
-from nwt_jax.generate.render import from_pixels, make_decoder, make_encoder
+from nwt_jax.generate.render import from_pixels, make_decoder, make_draw, make_encoder
 from nwt_jax.io.checkpoint import save_release
 from nwt_jax.measure.similarity import ssim
 from nwt_jax.objectives.dvae import make_losses
@@ -137,7 +137,8 @@ def make_stage(config: Any) -> Stage:
     return ({"video": b["video"], "episode": np.asarray(b["episode"], np.int32)} for b in iterator)
 
   encode = make_encoder(lambda p, v, valid: model.apply(p, v, valid, method="encode"), model.encoder_margins)
-  decode = make_decoder(lambda p, c, e, valid: model.apply(p, c, e, valid, method="decode"), model.decoder_margins)
+  draw = make_draw(lambda p, c, e, valid: model.apply(p, c, e, valid, method="decode"), model.decoder_margins)
+  decode = make_decoder(draw, model.decoder_margins)
   held_out = evaluation_clips(config.data.path, config.eval.clips, config.eval.frames)
 
   def evaluate(state: DVAEState, folder: Path) -> dict[str, float]:
@@ -146,7 +147,7 @@ def make_stage(config: Any) -> Stage:
       real = clip["video"]
       codes = encode(state.gen, real[None], config.eval.chunk_frames)
       episodes = np.full(codes.shape[:2], clip["episode"], np.int32)
-      recon = np.concatenate(list(decode(state.gen, [codes], episodes, config.eval.chunk_frames)), axis=1)[0]
+      recon = decode(state.gen, codes, episodes, config.eval.chunk_frames)[0]
       ssims.append(float(np.mean(ssim(real, recon))))
       pairs.append((real, recon))
     result = {

@@ -43,10 +43,8 @@ def test_chunked_decoding_equals_the_whole(model, chunk):
   codes = np.random.default_rng(1).integers(0, 4, (1, 11, 2, 2, 2), np.uint8)
   episode = np.array([[0] * 5 + [1] * 6], np.int32)
   whole = render.to_pixels(jax.jit(decode)(params, jnp.asarray(codes, jnp.int32), jnp.asarray(episode), None))
-  parts = list(
-    render.make_decoder(decode, module.decoder_margins)(params, [codes[:, :2], codes[:, 2:]], episode, chunk)
-  )
-  got = np.concatenate(parts, axis=1)
+  draw = render.make_draw(decode, module.decoder_margins)
+  got = render.make_decoder(draw, module.decoder_margins)(params, codes, episode, chunk)
   # a decoder that forgets the frame before, or the frames after, would be seen
   for part, frame in ((np.s_[:, 3:], np.s_[:, 0]), (np.s_[:, :4], np.s_[:, 3])):
     cut = jax.jit(decode)(params, jnp.asarray(codes[part], jnp.int32), jnp.asarray(episode[part]), None)

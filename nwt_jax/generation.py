@@ -1,0 +1,156 @@
+"""What `nwt_jax.api` returns: a video that is sampled while it is read, or while its sound arrives."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nwt_jax.data.splits import MEAN
+from nwt_jax.errors import InputError
+from nwt_jax.generate.stream import Chunk, Clip
+from nwt_jax.io.audio import SAMPLE_RATE
+from nwt_jax.io.video import VideoWriter
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+  """What `Generation.write` wrote: path, frames, and the seconds that it took."""
+
+  path: Path
+  frames: int
+  seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+  """Milliseconds of sound after the end of a frame that come before it does, at most, by what waits for them.
+
+  chunk: frames of its chunk after it. audio: what its conditioning hears ahead. decoder: frames after it that the dVAE
+  draws it with. mel: the last spectrogram's window. resampling: the filter to 24 kHz. Computing comes on top."""
+
+  chunk: float
+  audio: float
+  decoder: float
+  mel: float
+  resampling: float
+
+  @property
+  def total(self) -> float:
+    return self.chunk + self.audio + self.decoder + self.mel + self.resampling
+
+
+@dataclasses.dataclass(frozen=True)
+class Episodes:
+  """Which episode holds from which frame on: `starts`, rising from 0, and `numbers`; -1 asks for the mean embedding."""
+
+  starts: np.ndarray
+  numbers: np.ndarray
+
+  @classmethod
+  def parse(cls, text: str | None, names: tuple[str, ...], fps: int, frames: int | None) -> "Episodes":
+    """Reads a request.
+
+    Args: text: "A", "mean", or changes on the way, "A,B@2.5,A@5.0" in seconds; None: the first name. names: the
+      checkpoint's episodes. frames: of the video; None where its end is not known yet.
+    Raises: InputError: an unknown name, or times that do not rise within the video.
+    """
+    starts, numbers, before = [], [], 0.0
+    end = math.inf if frames is None else frames / fps
+    for place, part in enumerate((text or names[0]).split(",")):
+      name, at, when = part.strip().rpartition("@") if "@" in part else (part.strip(), "", "0")
+      if name not in names and name != MEAN:
+        raise InputError(f"unknown episode {name!r}; choose from {', '.join(names)}, or {MEAN}")
+      try:
+        seconds = float(when)
+      except ValueError:
+        seconds = math.nan
+      if place and not (at and before < seconds < end):
+        until = "" if frames is None else f" and before the end at {end:.2f} s"
+        raise InputError(f"episode change {part.strip()!r} needs a time after {before:g} s{until}, as in A,B@2.5")
+      if not place and seconds != 0:
+        raise InputError(f"the first episode {part.strip()!r} starts the video; give it without a time, as in A,B@2.5")
+      starts.append(math.ceil(seconds * fps - 1e-6))
+      numbers.append(-1 if name == MEAN else names.index(name))
+      before = seconds
+    return cls(np.array(starts), np.array(numbers, np.int32))
+
+  def part(self, frames: np.ndarray) -> np.ndarray:
+    """The place in `numbers` of each frame's episode; the later one where two start at once."""
+    return np.searchsorted(self.starts, frames, side="right") - 1
+
+  def at(self, frames: np.ndarray) -> np.ndarray:
+    """The number of each frame's episode, int32."""
+    return self.numbers[self.part(frames)]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Generation(Clip):
+  """A video that is sampled while it is read: iterate over its chunks once, or `write` it. Memory stays constant."""
+
+  chunk_frames: int
+  model: Any  # api.NWT
+
+  @property
+  def numbers(self) -> np.ndarray:
+    """The episode of each frame [t]."""
+    return self.episodes.at(np.arange(self.frames))
+
+  @property
+  def style(self):
+    """The style [1 z], or that of each frame [1 t z] where episodes change on the way."""
+    return self.styles if self.styles.ndim == 2 else self.style_at(np.arange(self.frames), True)[None]
+
+  def __iter__(self) -> Iterator[Chunk]:
+    return (chunk for _, chunk in self.model.run([self]).chunks())
+
+  def write(self, path: str | Path, on_chunk: Callable[[Chunk], None] | None = None) -> Written:
+    """Writes the video with its sound; the file appears under its name only when it is whole.
+
+    Args: path: an .mp4; its folder is made. on_chunk: called after each chunk, for progress or to keep codes.
+    Raises: InputError: the file cannot be written.
+    """
+    began = time.perf_counter()
+    model = self.model
+    with VideoWriter(path, model.fps, model.height, model.width, self.sound.samples, SAMPLE_RATE) as writer:
+      for chunk in self:
+        writer.write(chunk.frames)
+        if on_chunk is not None:
+          on_chunk(chunk)
+    return Written(Path(path), self.frames, time.perf_counter() - began)
+
+
+class Stream:
+  """A video of sound that is still arriving; its frames come as soon as they can. Memory stays constant.
+
+  `for chunk in stream.follow(pieces)`, or `stream.feed(piece)` for each piece and `stream.finish()` after the last.
+  """
+
+  def __init__(self, generation: Generation):
+    self.generation = generation
+    self._run = generation.model.run([generation])
+
+  def feed(self, samples: np.ndarray) -> Iterator[Chunk]:
+    """Takes a piece of sound, of any length, and returns the frames that it allows, made as they are asked for.
+
+    Args: samples: [samples] or [samples channels], floats in about [-1, 1] or 16-bit integers.
+    Raises: InputError: something else, or sound after the end."""
+    self.generation.sound.feed(samples)
+    return self._chunks()
+
+  def finish(self) -> Iterator[Chunk]:
+    """Says that the sound has ended, and returns the frames that are left."""
+    self.generation.sound.finish()
+    return self._chunks()
+
+  def follow(self, pieces: Iterable[np.ndarray]) -> Iterator[Chunk]:
+    """The whole video, from an iterable that waits for each piece of sound, say a queue's: `iter(queue.get, None)`."""
+    for piece in pieces:
+      yield from self.feed(piece)
+    yield from self.finish()
+
+  def _chunks(self) -> Iterator[Chunk]:
+    return (chunk for _, chunk in self._run.chunks())
