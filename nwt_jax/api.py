@@ -16,6 +16,7 @@ from nwt_jax import build
 from nwt_jax.errors import InputError
 from nwt_jax.generate import chunks, far, mar, render, uncached
 from nwt_jax.generate import style as styles
+from nwt_jax.generate.configure import Settings, configure
 from nwt_jax.generate.stream import Chunk, Run
 from nwt_jax.generation import Episodes, Generation, Latency, Stream
 from nwt_jax.io import checkpoint, sound, video
@@ -29,8 +30,10 @@ STYLE_DRAW = 2**32 - 1  # a frame number that no clip reaches, so that style and
 class NWT:
   """A prior with its dVAE, loaded once and used for any number of recordings."""
 
-  def __init__(self, family: str, prior, prior_params, prior_card: dict, dvae, dvae_params, dvae_card: dict):
-    self.family, self.card, self.dvae_card = family, prior_card, dvae_card
+  def __init__(
+    self, family: str, prior, prior_params, prior_card: dict, dvae, dvae_params, dvae_card: dict, settings: Settings
+  ):
+    self.family, self.card, self.dvae_card, self.settings = family, prior_card, dvae_card, settings
     self.episodes: tuple[str, ...] = tuple(prior_card["episodes"])
     size = dvae_card["video"]
     self.fps, self.height, self.width = size["fps"], size["height"], size["width"]
@@ -40,20 +43,30 @@ class NWT:
     self._prior_params, self._dvae_params = jax.device_put((prior_params, dvae_params))
 
   @classmethod
-  def from_checkpoint(cls, directory: str | Path | None = None, family: str = "mar") -> "NWT":
+  def from_checkpoint(
+    cls,
+    directory: str | Path | None = None,
+    family: str = "mar",
+    *,
+    precision: str = "float32",
+    places: int | None = None,
+  ) -> "NWT":
     """Loads a released model.
 
     Args: directory: folder with FAMILY.safetensors and dvae.safetensors, or a training workdir; None: the shipped
-      talker. family: "mar" or "far".
-    Raises: InputError: a folder without such a model, damaged files, or a prior of another dVAE.
+      talker. family: "mar" or "far". precision: of the decoders, "float32" or "bfloat16"; the second is faster on
+      GPUs and TPUs, and draws other samples. places: Memcodes that MAR draws together, which changes speed alone; 1
+      draws them in turn; None: what suits the device.
+    Raises: InputError: a folder without such a model, damaged files, a prior of another dVAE, or no such precision.
     """
+    settings = configure(precision=precision, places=places)
     directory = checkpoint.SHIPPED if directory is None else directory
     if family not in build.PRIORS:
       raise InputError(f"model family {family!r} cannot sample video; choose one of {', '.join(build.PRIORS)}")
     prior_params, card = checkpoint.load_release(directory, family)
     dvae_params, dvae_card = checkpoint.load_release(directory, "dvae")
     prior = build.prior(family, card["model"])
-    return cls(family, prior, prior_params, card, build.dvae(dvae_card["model"]), dvae_params, dvae_card)
+    return cls(family, prior, prior_params, card, build.dvae(dvae_card["model"]), dvae_params, dvae_card, settings)
 
   def generate(
     self,
@@ -179,6 +192,11 @@ class NWT:
     decoder = render.make_decoder(self._draw, self.dvae.decoder_margins)
     return decoder(self._dvae_params, codes[None], numbers[None], chunk_frames)[0]
 
+  @property
+  def device(self) -> str:
+    """What sampling runs on."""
+    return jax.devices()[0].device_kind
+
   @functools.cached_property
   def _style_posterior(self) -> Callable:
     return jax.jit(functools.partial(styles.copy, self.prior))
@@ -191,18 +209,31 @@ class NWT:
 
   @functools.cached_property
   def _draw(self) -> Callable:
-    return render.make_draw(
-      lambda params, codes, episode, valid: self.dvae.apply(params, codes, episode, valid, method="decode"),
-      self.dvae.decoder_margins,
+    dtype = self.settings.dtype
+    decode = lambda params, codes, episode, valid: self.dvae.apply(
+      jax.tree.map(lambda x: x.astype(dtype), params), codes, episode, valid.astype(dtype), method="decode"
     )
+    return render.make_draw(decode, self.dvae.decoder_margins)
 
   @functools.cached_property
   def _weights(self):
-    return jax.jit(functools.partial(SAMPLERS[self.family].fold, self.prior))(self._prior_params)
+    fold = functools.partial(SAMPLERS[self.family].fold, self.prior, dtype=self.settings.dtype)
+    return jax.jit(fold)(self._prior_params)
 
   @functools.cache  # noqa: B019 - one compiled program per chunk size, for as long as the model is in use
   def _chunk(self, frames: int) -> Callable:
-    return jax.jit(chunks.make_chunk(self.prior, SAMPLERS[self.family].sample_chunk, frames))
+    sample = SAMPLERS[self.family].sample_chunk
+    if self.family == "mar":
+      sample = functools.partial(sample, parallel=self.settings.places > 1)
+    options = dict(self.settings.compiler_options)
+    return jax.jit(chunks.make_chunk(self.prior, sample, frames), compiler_options=options)
+
+  def _start(self, clips: int):
+    """The state of sampling before the first frame."""
+    settings = self.settings
+    if self.family == "far":
+      return far.init_state(self.prior, clips, settings.dtype)
+    return mar.init_state(self.prior, clips, settings.dtype, settings.places if settings.places > 1 else mar.BLOCK)
 
   @functools.cached_property
   def _redraw(self) -> Callable:
@@ -230,6 +261,6 @@ class NWT:
       self.dvae.decoder_margins,
       functools.partial(self._chunk(clips[0].chunk_frames), self._prior_params, self._weights),
       functools.partial(self._draw, self._dvae_params),
-      SAMPLERS[self.family].init_state(self.prior, len(clips)),
+      self._start(len(clips)),
       (*self.prior.grid, self.prior.num_heads),
     )

@@ -28,6 +28,8 @@ def define_flags() -> None:
   flags.DEFINE_integer("style_seed", None, "Seed of the style; without: --seed.", **seed)
   flags.DEFINE_string("style_from", None, "Video whose style is copied.")
   flags.DEFINE_string("style", None, 'Style variates set by hand, counted from 0: "3=+2.0, 5=-1".')
+  flags.DEFINE_string("precision", "float32", "Of the decoders; bfloat16 is faster on GPUs, and draws other samples.")
+  flags.DEFINE_integer("places", None, "Memcodes that MAR draws together; changes speed alone.", lower_bound=1)
   flags.DEFINE_integer("chunk_frames", None, "Frames sampled at once; changes memory and speed alone.", lower_bound=1)
 
 
@@ -50,7 +52,13 @@ def main(_) -> None:
   from nwt_jax.api import CHUNK_FRAMES, NWT
   from nwt_jax.data.progress import Progress
 
-  model = NWT.from_checkpoint(options.checkpoint or defaults.get("checkpoint") or None, family)
+  model = NWT.from_checkpoint(
+    options.checkpoint or defaults.get("checkpoint") or None,
+    family,
+    precision=options.precision,
+    places=options.places,
+  )
+  print(f"{family} on {model.device}: {model.settings}", flush=True)
   generation = model.generate(
     recording,
     seed=options.seed,

@@ -61,6 +61,20 @@ def test_chunks_are_the_clip_sampled_whole(model, speech):
   np.testing.assert_array_equal(collect(job)[1], codes[0])
 
 
+def test_places_change_no_memcode_and_bfloat16_decodes_to_nearly_the_same_pixels(tiny_release, model, speech):
+  frames, codes = collect(model.generate(speech, RATE, seed=3))
+  for places in (1, 12):
+    other = api.NWT.from_checkpoint(tiny_release, model.family, places=places)
+    np.testing.assert_array_equal(collect(other.generate(speech, RATE, seed=3))[1], codes)
+  rough = api.NWT.from_checkpoint(tiny_release, model.family, precision="bfloat16")
+  assert {leaf.dtype for leaf in jax.tree.leaves(rough._weights)} == {jnp.dtype(jnp.bfloat16)}
+  assert np.mean(collect(rough.generate(speech, RATE, seed=3))[1][0] == codes[0]) > 0.8
+  assert np.abs(rough.decode(codes).astype(int) - model.decode(codes)).mean() < 3
+  for wrong, text in (({"precision": "half"}, "choose float32 or bfloat16"), ({"places": 0}, "less than one")):
+    with pytest.raises(InputError, match=text):
+      api.NWT.from_checkpoint(tiny_release, model.family, **wrong)
+
+
 def test_a_sample_is_what_the_model_draws_without_caches(model, speech):
   job = model.generate(speech, RATE, seed=3, episode="ann,bob@0.5", chunk_frames=8)
   codes = collect(job)[1]

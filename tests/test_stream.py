@@ -1,5 +1,4 @@
-"""Sound that arrives in pieces, and many clips at once, on tiny models: the same video, no later and with no more memory
-than said."""
+"""Streams: any chopping of the sound gives what all of it gives, bit for bit, in constant memory; batches; latency."""
 
 import gc
 import itertools

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from nwt_jax.errors import InputError
+
 # Through 0.10.2 the default leaves loops out of CUDA graphs, and the list that is given replaces it.
 CAPTURED = "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,DYNAMIC_SLICE_FUSION,CONDITIONAL,WHILE"
 GRAPH = {
@@ -35,7 +37,7 @@ class Settings:
 
   def __str__(self) -> str:
     options = " ".join(f"{name}={value}" for name, value in self.compiler_options.items())
-    return f"{self.dtype.name}, up to {self.places} Memcodes at once, XLA with {options or 'its defaults'}"
+    return f"{self.dtype.name}, MAR with up to {self.places} Memcodes at once, XLA with {options or 'its defaults'}"
 
 
 def configure(backend: str | None = None, precision: str = "float32", places: int | None = None) -> Settings:
@@ -43,7 +45,12 @@ def configure(backend: str | None = None, precision: str = "float32", places: in
 
   Args: backend: "cpu", "gpu" or "tpu"; None: the one in use. precision: "float32" or "bfloat16". places: None: 8 on a
     CPU, where more cost more than they save, else 56: there reading the weights takes the time, however many.
+  Raises: InputError: an unknown precision, or no place.
   """
+  if precision not in ("float32", "bfloat16"):
+    raise InputError(f"precision {precision!r} is unknown; choose float32 or bfloat16")
+  if places is not None and places < 1:
+    raise InputError(f"places {places} is less than one; 1 draws Memcodes in turn, 8 or 56 together are usual")
   backend = jax.default_backend() if backend is None else backend
   usual = 8 if backend == "cpu" else 56
   return Settings(GRAPH if backend == "gpu" else {}, jnp.dtype(precision), usual if places is None else places)

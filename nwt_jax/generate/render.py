@@ -34,7 +34,7 @@ def from_pixels(frames: UInt8[Array, "b t h w c"]) -> Video:
 
 def to_pixels(video: Video) -> UInt8[Array, "b t h w c"]:
   """[-1, 1] to uint8, the inverse of D.9, rounded."""
-  return jnp.clip(jnp.round((video + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
+  return jnp.clip(jnp.round((video.astype(jnp.float32) + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
 
 
 def make_draw(decode: Callable, margins: tuple[int, int]) -> Callable[..., Array]:
