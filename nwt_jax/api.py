@@ -40,7 +40,7 @@ class NWT:
     if self.fps != video.FPS:
       raise InputError(f"the checkpoint is for {self.fps} frames a second; Table 7's mel goes with {video.FPS} only")
     self.prior, self.dvae = prior, dvae
-    self._prior_params, self._dvae_params = jax.device_put((prior_params, dvae_params))
+    self.prior_params, self.dvae_params = jax.device_put((prior_params, dvae_params))
 
   @classmethod
   def from_checkpoint(
@@ -118,7 +118,7 @@ class NWT:
       variates = self.style_of(clip)
     else:
       key = jax.random.fold_in(jax.random.key(seed if style_seed is None else style_seed), STYLE_DRAW)
-      variates = styles.draw_track(self.prior, self._prior_params, key, episodes.numbers)
+      variates = styles.draw_track(self.prior, self.prior_params, key, episodes.numbers)
     variates = styles.edit(variates, style) if style else variates
     return Generation(recording, episodes, variates, jax.random.key(seed), float(temperature), chunk_frames, self)
 
@@ -172,7 +172,7 @@ class NWT:
     codes = jnp.asarray(self.encode(frames[:STYLE_FRAMES]), jnp.int32)
     length = min(self.card.get("frames", STYLE_FRAMES), len(codes))
     windows = codes[: len(codes) // length * length].reshape(-1, length, *codes.shape[1:])
-    return jnp.mean(self._style_posterior(self._prior_params, windows), axis=0, keepdims=True)
+    return jnp.mean(self._style_posterior(self.prior_params, windows), axis=0, keepdims=True)
 
   def encode(self, frames: np.ndarray, chunk_frames: int = CHUNK_FRAMES) -> np.ndarray:
     """The likeliest Memcodes of a video.
@@ -184,13 +184,13 @@ class NWT:
       raise InputError(
         f"frames are {frames.dtype} {list(frames.shape)}, wanted uint8 [t, {self.height}, {self.width}, 3] with t > 0"
       )
-    return self._encoder(self._dvae_params, frames[None], chunk_frames)[0]
+    return self._encoder(self.dvae_params, frames[None], chunk_frames)[0]
 
   def decode(self, codes: np.ndarray, episode: str | None = None, chunk_frames: int = CHUNK_FRAMES) -> np.ndarray:
     """The frames of Memcodes. Args: codes: uint8 [t i j k]. episode: as in `generate`. Returns: uint8 [t h w 3]."""
     numbers = Episodes.parse(episode, self.episodes, self.fps, len(codes)).at(np.arange(len(codes)))
     decoder = render.make_decoder(self._draw, self.dvae.decoder_margins)
-    return decoder(self._dvae_params, codes[None], numbers[None], chunk_frames)[0]
+    return decoder(self.dvae_params, codes[None], numbers[None], chunk_frames)[0]
 
   @property
   def device(self) -> str:
@@ -218,7 +218,7 @@ class NWT:
   @functools.cached_property
   def _weights(self):
     fold = functools.partial(SAMPLERS[self.family].fold, self.prior, dtype=self.settings.dtype)
-    return jax.jit(fold)(self._prior_params)
+    return jax.jit(fold)(self.prior_params)
 
   @functools.cache  # noqa: B019 - one compiled program per chunk size, for as long as the model is in use
   def _chunk(self, frames: int) -> Callable:
@@ -247,7 +247,7 @@ class NWT:
       apart there, in nats. Rounding explains a gap under 1e-4.
     """
     again, gap = self._redraw(
-      self._prior_params, jnp.asarray(codes[None], jnp.int32), job.sound.mel(0, job.frames)[None], job.style,
+      self.prior_params, jnp.asarray(codes[None], jnp.int32), job.sound.mel(0, job.frames)[None], job.style,
       job.numbers[None], job.key[None], jnp.float32(job.temperature),
     )  # fmt: skip
     return np.asarray(gap[0])[np.asarray(again[0]) != codes]
@@ -259,8 +259,8 @@ class NWT:
       clips[0].chunk_frames,
       self.prior.reach,
       self.dvae.decoder_margins,
-      functools.partial(self._chunk(clips[0].chunk_frames), self._prior_params, self._weights),
-      functools.partial(self._draw, self._dvae_params),
+      functools.partial(self._chunk(clips[0].chunk_frames), self.prior_params, self._weights),
+      functools.partial(self._draw, self.dvae_params),
       self._start(len(clips)),
       (*self.prior.grid, self.prior.num_heads),
     )

@@ -48,7 +48,7 @@ def test_chunks_of_any_size_give_the_same_video(model, speech):
 def test_chunks_are_the_clip_sampled_whole(model, speech):
   """No windows, no masks: the conditioning of all 31 frames in one call, SAME padding at the clip's true ends."""
   job = model.generate(speech, RATE, seed=3, chunk_frames=8)
-  sampler, params = api.SAMPLERS[model.family], model._prior_params
+  sampler, params = api.SAMPLERS[model.family], model.prior_params
 
   @jax.jit
   def whole(mel, style, episode, key):
@@ -117,7 +117,7 @@ def test_the_temperature_is_the_cards_unless_one_is_given(model, speech, monkeyp
 def test_each_episode_has_a_style_from_the_bank(model, speech, monkeypatch):
   mean = jnp.array([[1.0], [2.0], [3.0]]) * jnp.ones((3, model.prior.style_dim))
   styles = {"mean": mean, "log_std": jnp.full_like(mean, -20.0), "episode": jnp.arange(3)}
-  monkeypatch.setattr(model, "_prior_params", {**model._prior_params, "styles": styles})
+  monkeypatch.setattr(model, "prior_params", {**model.prior_params, "styles": styles})
   ann, bob = map(model.episodes.index, ("ann", "bob"))
   one = model.generate(speech, RATE, seed=1, episode="bob")
   np.testing.assert_allclose(one.style, mean[bob][None], atol=1e-6)
@@ -140,7 +140,7 @@ def test_style_is_copied_from_a_video(model, speech, tmp_path):
 def test_the_style_of_a_long_clip_is_the_mean_over_windows_as_long_as_those_of_training(model, monkeypatch):
   frames = np.random.default_rng(1).integers(0, 255, (11, 32, 24, 3), np.uint8)
   codes = jnp.asarray(model.encode(frames), jnp.int32)
-  posterior = lambda part: model.prior.apply(model._prior_params, part[None], method="style_posterior")[0]
+  posterior = lambda part: model.prior.apply(model.prior_params, part[None], method="style_posterior")[0]
   monkeypatch.setitem(model.card, "frames", 4)
   wanted = (posterior(codes[:4]) + posterior(codes[4:8])) / 2
   np.testing.assert_allclose(model.style_of(frames), wanted, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,181 @@
+"""Sampling on a CPU: our ways against others, in one process, in turns.
+
+  python -m benchmarks.cpu_ratios --json=benchmarks/results/cpu.json
+  python -m benchmarks.cpu_ratios --only=together --checkpoint=runs/mine/mar --audio=speech.wav --json=FILE
+
+A ratio is the other way's time by ours, round by round (median and quartiles): above 1 ours is faster. Parts:
+
+  cache      a Memcode with no cache, after clips of several lengths, against the plain cached scan
+  early      plain cached scans against taps computed early, in turn; the shipped size and the paper's
+  together   Memcodes in turn against several together, with a trained model (--checkpoint), and how many are accepted
+  torch      PyTorch, eager and compiled, against ours (needs `make venv-peer`)
+  curve      time a frame and memory along ten minutes of sound, from sound to pixels
+"""
+
+import functools
+import json
+import resource
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from benchmarks import baselines, models, timing
+from nwt_jax import program
+from nwt_jax.api import NWT
+from nwt_jax.data.progress import Progress
+from nwt_jax.generate import mar
+from nwt_jax.io import sound
+from nwt_jax.sample import SHIPPED_AUDIO
+
+PARTS = ("cache", "early", "together", "torch", "curve")
+
+_JSON = flags.DEFINE_string("json", None, "JSON file to write; parts that are not run stay as they are there.")
+_ONLY = flags.DEFINE_list("only", list(PARTS), "Parts to run.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "MAR's workdir or release; without: the shipped talker.")
+_AUDIO = flags.DEFINE_string("audio", str(SHIPPED_AUDIO), "Speech for `together` and `curve`.")
+_SIZES = flags.DEFINE_list("sizes", ["demo", "full"], "Sizes of MAR for `early` and `torch`.")
+_TURNS = flags.DEFINE_float("turns", 20.0, "Seconds that a comparison is timed, at least five rounds.", lower_bound=0.0)
+_MINUTES = flags.DEFINE_float("minutes", 10.0, "Length of the sound of `curve`.", lower_bound=0.1)
+
+
+class Job:
+  """A MAR with random weights and what it samples from.
+
+  Args: size: argument of configs/mar.py, "full" for the paper's. frames: of the clip.
+  """
+
+  def __init__(self, size: str, frames: int):
+    self.model = models.model("mar", "" if size == "full" else size)
+    self.params = models.parameters(self.model)
+    self.weights = jax.jit(functools.partial(mar.fold, self.model))(self.params)
+    draw = np.random.default_rng(0)
+    shape = (1, frames, self.model.places, self.model.linear_dim)
+    self.condition = tuple(jnp.asarray(draw.standard_normal(shape, np.float32)) for _ in self.model.blocks)
+    self.keys, self.frames = jax.random.split(jax.random.key(0), 1), frames
+
+  def baseline(self, name: str):
+    step, state = baselines.program(name, self.model), baselines.BASELINES[name][0](self.model, 1)
+    return lambda: step(self.params, state, self.condition, self.keys, jnp.int32(0), jnp.float32(1))[0]
+
+  def ours(self, parallel: bool = False, most: int = mar.BLOCK):
+    step = jax.jit(functools.partial(mar.sample_chunk, self.model, parallel=parallel))
+    state = mar.init_state(self.model, 1, most=most)
+    return lambda: step(self.weights, state, self.condition, self.keys, jnp.int32(0), jnp.float32(1))[0]
+
+
+def equal(ways: dict) -> dict:
+  """The share of codes that are those of the first way."""
+  codes = {name: np.asarray(run()) for name, run in ways.items()}
+  first = next(iter(codes.values()))
+  return {name: float(np.mean(c == first)) for name, c in codes.items()}
+
+
+def cache() -> dict:
+  """One Memcode at the end of clips of 1 to 16 frames, shipped size."""
+  job, found = Job("demo", 16), {}
+  plain, codes = job.baseline("plain"), job.baseline("plain")()
+  for frames in (1, 4, 16):
+    naive = jax.jit(functools.partial(baselines.naive, job.model), static_argnums=(4, 5))
+    last = (job.params, codes, job.condition, job.keys, frames - 1, job.model.places - 1, jnp.float32(1))
+    assert (naive(*last)[0] == codes[0, frames - 1, -1, -1]).all()
+    rounds = timing.take_turns({"naive": lambda last=last, naive=naive: naive(*last), "plain": plain}, _TURNS.value / 2)
+    memcodes = job.frames * job.model.places
+    found[str(frames)] = timing.spread([turn["naive"] / (turn["plain"] / memcodes) for turn in rounds])
+  return found
+
+
+def early() -> dict:
+  """The best plain cache against taps computed early, and against the same with 8 places a guess (random weights)."""
+  found = {}
+  for size in _SIZES.value:
+    job = Job(size, 1 if size == "full" else 16)
+    ways = {"in turn, taps early": job.ours()} | {name: job.baseline(name) for name in baselines.BASELINES}
+    rounds = timing.take_turns(ways, _TURNS.value, warm=1 if size == "full" else 3)
+    found[size] = {
+      "equal": equal(ways),
+      "ratios": {name: timing.ratio(rounds, name, "in turn, taps early") for name in baselines.BASELINES},
+      "microseconds a Memcode": {
+        name: timing.spread([turn[name] * 1e6 / job.frames / job.model.places for turn in rounds]) for name in ways
+      },
+    }
+  return found
+
+
+def together() -> dict:
+  """With trained weights: how many Memcodes an evaluation gives, and what that is worth here."""
+  model, found = NWT.from_checkpoint(_CHECKPOINT.value, "mar"), {}
+  recording = sound.open_sound(_AUDIO.value)
+  job = model.generate(recording, episode="mean" if _CHECKPOINT.value else None)
+  frames = min(job.frames, 90)
+  told = jax.jit(functools.partial(model.prior.apply, method="condition"))(
+    model.prior_params, job.sound.mel(0, frames)[None], job.styles, job.numbers[None, :frames]
+  )
+  weights = jax.jit(functools.partial(mar.fold, model.prior))(model.prior_params)
+  for temperature in (job.temperature, 1.0):
+    ways, evaluations = {}, {}
+    for most in (0, 4, 8, 14, 28, 56):
+      step = jax.jit(functools.partial(mar.sample_chunk, model.prior, parallel=most > 0))
+      start = mar.init_state(model.prior, 1, most=most or mar.BLOCK)
+      run = functools.partial(step, weights, start, told, job.key[None], jnp.int32(0), jnp.float32(temperature))
+      name = f"{most} together" if most else "in turn"
+      evaluations[name], ways[name] = int(run()[1].windows), lambda run=run: run()[0]
+    rounds = timing.take_turns(ways, _TURNS.value)
+    memcodes = frames * model.prior.places
+    found[f"temperature {temperature:g}"] = {
+      name: {
+        "accepted an evaluation": memcodes / evaluations[name],
+        "ratio": timing.ratio(rounds, "in turn", name),
+        "equal": share,
+      }
+      for name, share in equal(ways).items()
+    }
+  return found
+
+
+def torch() -> dict:
+  """Sampling and a training step of MAR's decoder, against PyTorch with the same weights and noise."""
+  try:
+    from benchmarks import peer_torch
+  except ImportError as error:
+    return {"not run": f"{error}; make venv-peer, then .venv-peer/bin/python -m benchmarks.cpu_ratios --only=torch"}
+  return {size: peer_torch.against_ours("mar", size, _TURNS.value) for size in _SIZES.value}
+
+
+def curve() -> dict:
+  """From sound to pixels: what a frame takes, and memory, at places along one clip."""
+  model = NWT.from_checkpoint(None, "mar")
+  samples = sound.open_sound(SHIPPED_AUDIO).samples
+  job = model.generate(np.resize(samples, round(_MINUTES.value * 60 * sound.SAMPLE_RATE)), sound.SAMPLE_RATE)
+  for _ in model.generate(samples[: sound.SAMPLE_RATE * 3], sound.SAMPLE_RATE):
+    pass  # compiles
+  bar, ends, memory, frames = Progress("curve", job.frames, "frames"), [time.perf_counter()], [], [0]
+  for chunk in job:
+    ends.append(time.perf_counter())
+    frames.append(frames[-1] + len(chunk.frames))
+    memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    for _ in chunk.frames:
+      bar.step()
+  each = np.diff(ends) / np.diff(frames) * 1000
+  seconds, found = np.array(frames[1:]) / model.fps, {}
+  for upto in (s for s in (1, 10, 60, 180, 600) if s <= job.frames / model.fps + 1):
+    near = each[2:][(seconds[2:] > upto / 1.5 - 1) & (seconds[2:] <= max(upto, 8))]
+    found[f"{upto} s"] = timing.spread(near.tolist()) | {"MiB": memory[int(np.searchsorted(seconds, upto - 1))]}
+  return {"milliseconds a frame at": found, "frames": job.frames, "frames a second": job.frames / (ends[-1] - ends[0])}
+
+
+def main(_) -> None:
+  path = Path(_JSON.value) if _JSON.value else None
+  results = json.loads(path.read_text()) if path and path.exists() else {}
+  for part in _ONLY.value:
+    results[part] = {"machine": timing.machine()} | globals()[part]()
+    print(part, json.dumps(results[part], indent=1), flush=True)
+    if path:
+      path.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+  program.run(main)

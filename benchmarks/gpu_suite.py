@@ -1,0 +1,274 @@
+"""Everything that wants a GPU, in one run of some eight minutes on one card.
+
+  python -m benchmarks.gpu_suite --json=benchmarks/results/gpu.json
+  python -m benchmarks.gpu_suite --size=tiny --json=FILE    # the same on a CPU, to see that it runs
+
+Weights are random, of the paper's size, so no data is needed; with random weights few guesses are right, and what
+several places at once are worth shows on the shipped model alone. Each figure stands beside its limit: the time in
+which the card reads the weights that a step needs, or does its products. After every part the file is written; parts
+that the time left does not allow are named in it.
+"""
+
+import functools
+import importlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from benchmarks import baselines, models, timing
+from nwt_jax import build, program
+from nwt_jax.api import NWT
+from nwt_jax.generate import far, mar
+from nwt_jax.generate.configure import configure
+from nwt_jax.io import sound
+from nwt_jax.train import abstract
+
+# Of the data sheets: bytes a second, and products of bfloat16 matrices (a multiply-add is two) a second.
+CARDS = {"H100": (3.35e12, 989e12), "H200": (4.8e12, 989e12), "A100": (1.555e12, 312e12)}
+TRAINING = {"far": 64, "mar": 64, "dvae_lwt": 4}  # clips, at bfloat16 within 75 GB (docs/cost.md)
+
+_JSON = flags.DEFINE_string("json", None, "JSON file to write.")
+_SIZE = flags.DEFINE_enum("size", "full", ["full", "tiny"], "The paper's size, or one for a dry run.")
+_BUDGET = flags.DEFINE_float("budget", 480.0, "Seconds for all parts; a part is not begun after them.")
+_PARTS = flags.DEFINE_list("parts", [], "Parts to run; without: all.")
+
+
+def config(family: str) -> Any:
+  return importlib.import_module(f"configs.{family}").get_config("" if _SIZE.value == "full" else "tiny")
+
+
+def card() -> tuple[float, float] | None:
+  """Bytes and products a second that the data sheet promises; None for a device without an entry."""
+  kind = jax.devices()[0].device_kind
+  return next((limits for name, limits in CARDS.items() if name in kind), None)
+
+
+def size_of(tree: Any) -> int:
+  return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def seconds(run: Callable, rounds: int = 5) -> dict:
+  """Of one way by itself: median and quartiles, after three calls to warm up."""
+  return timing.spread([turn["it"] for turn in timing.take_turns({"it": run}, 0.0, least=rounds)])
+
+
+def memcodes() -> dict:
+  """MAR, batch 1: microseconds a Memcode by stage, and the share of codes that the float32 reference draws."""
+  model, frames = models.model("mar", "" if _SIZE.value == "full" else "tiny"), 4
+  params = models.parameters(model)
+  settings, key = configure(), jax.random.split(jax.random.key(0), 1)
+  draw = np.random.default_rng(0)
+  shape = (1, frames, model.places, model.linear_dim)
+  told = tuple(jnp.asarray(draw.standard_normal(shape, np.float32)) for _ in model.blocks)
+  flagged = dict(settings.compiler_options)
+  exact = jax.jit(functools.partial(baselines.plain, model))
+  reference = np.asarray(exact(params, baselines.plain_state(model, 1), told, key, jnp.int32(0), jnp.float32(1))[0])
+
+  def way(dtype, kind: str, options: dict, most: int = mar.BLOCK):
+    if kind == "plain":
+      step = jax.jit(functools.partial(baselines.plain, model), compiler_options=options)
+      weights, state = jax.tree.map(lambda x: x.astype(dtype), params), baselines.plain_state(model, 1, dtype)
+    else:
+      step = jax.jit(functools.partial(mar.sample_chunk, model, parallel=kind == "together"), compiler_options=options)
+      weights = jax.jit(functools.partial(mar.fold, model, dtype=dtype))(params)
+      state = mar.init_state(model, 1, dtype, most)
+    inputs = tuple(c.astype(dtype) for c in told) if kind == "plain" else told
+    return lambda: step(weights, state, inputs, key, jnp.int32(0), jnp.float32(1)), weights
+
+  found = {}
+  stages = {
+    "S0 plain scan, XLA's defaults": ("plain", {}, 8),
+    "S1a plain scan, one CUDA graph": ("plain", flagged, 8),
+    "S1b folded, taps early": ("in turn", flagged, 8),
+    "S1c 8 together": ("together", flagged, 8),
+    "S1c 56 together": ("together", flagged, 56),
+  }
+  for name, (kind, options, most) in stages.items():
+    for dtype in (jnp.float32, jnp.bfloat16):
+      run, weights = way(dtype, kind, options, most)
+      codes, state = run()
+      took = seconds(lambda run=run: run()[0], 3)
+      entry = {key: value * 1e6 / frames / model.places for key, value in took.items() if key != "rounds"}
+      entry["equal"] = float(np.mean(np.asarray(codes) == reference))
+      if kind == "together":
+        evaluations = int(state.windows)
+        entry["microseconds an evaluation"] = took["median"] * 1e6 / evaluations
+        entry["accepted an evaluation"] = frames * model.places / evaluations
+      if limits := card():
+        entry["limit"] = size_of(weights) / limits[0] * 1e6
+      found[f"{name}, {jnp.dtype(dtype).name}"] = entry
+  return found
+
+
+def aggregate() -> dict:
+  """MAR, many clips at once: microseconds of the card's time a Memcode."""
+  model = models.model("mar", "" if _SIZE.value == "full" else "tiny")
+  batch, found = 256 if _SIZE.value == "full" else 4, {}
+  weights = jax.jit(functools.partial(mar.fold, model, dtype=jnp.bfloat16))(models.parameters(model))
+  told = tuple(jnp.zeros((batch, 1, model.places, model.linear_dim), jnp.bfloat16) for _ in model.blocks)
+  for name, parallel in (("in turn", False), ("8 together", True)):
+    step = jax.jit(
+      functools.partial(mar.sample_chunk, model, parallel=parallel),
+      compiler_options=dict(configure().compiler_options),
+    )
+    state, keys = mar.init_state(model, batch, jnp.bfloat16), jax.random.split(jax.random.key(0), batch)
+    run = lambda step=step, state=state, keys=keys: step(weights, state, told, keys, jnp.int32(0), jnp.float32(1))[0]
+    took = seconds(run, 3)
+    found[name] = {"clips": batch, "microseconds a Memcode": took["median"] * 1e6 / batch / model.places}
+  return found
+
+
+def frames() -> dict:
+  """FAR, batch 1: frames a second."""
+  model, count = models.model("far", "" if _SIZE.value == "full" else "tiny"), 32
+  params, found = models.parameters(model), {}
+  shape = (1, count, *model.decoder_grid, model.linear_dim)
+  told = tuple(jnp.zeros(shape, jnp.float32) for _ in model.blocks)
+  for dtype in (jnp.float32, jnp.bfloat16):
+    weights = jax.jit(functools.partial(far.fold, model, dtype=dtype))(params)
+    step = jax.jit(functools.partial(far.sample_chunk, model), compiler_options=dict(configure().compiler_options))
+    state, key = far.init_state(model, 1, dtype), jax.random.split(jax.random.key(0), 1)
+    took = seconds(
+      lambda weights=weights, step=step, state=state, key=key: step(
+        weights, state, told, key, jnp.int32(0), jnp.float32(1)
+      )[0]
+    )
+    entry = {"frames a second": count / took["median"], "low": count / took["high"], "high": count / took["low"]}
+    if limits := card():
+      entry["limit"] = limits[0] / size_of(weights)
+    found[jnp.dtype(dtype).name] = entry
+  return found
+
+
+def talking(family: str, precision: str) -> NWT:
+  """A model of random weights, as a release would be loaded."""
+  stage1, stage2 = config("dvae_lwt"), config(family)
+  dvae = build.dvae(stage1.model)
+  grid = stage2.model.grid
+  height, width = (side * dvae.downsampling for side in grid)
+  key = jax.random.key(0)
+  video = jnp.zeros((1, 2, height, width, 3))
+  shapes = jax.eval_shape(lambda: dvae.init(key, video, jnp.zeros((1, 2), jnp.int32), None, "argmax"))
+  prior = build.prior(family, stage2.model)
+  cards = {"episodes": ["one"], "model": {}}, {"video": {"fps": 30, "height": height, "width": width}}
+  return NWT(
+    family,
+    prior,
+    models.parameters(prior),
+    cards[0],
+    dvae,
+    models.fill(shapes),
+    cards[1],
+    configure(precision=precision),
+  )
+
+
+def pixels() -> dict:
+  """From sound to pixels: frames a second of a clip of 12 s, after one to warm up."""
+  found, samples = {}, np.random.default_rng(0).normal(0, 0.1, 12 * sound.SAMPLE_RATE).astype(np.float32)
+  for family in ("far", "mar"):
+    model = talking(family, "bfloat16")
+    for _ in range(2):
+      began, count = time.perf_counter(), 0
+      for chunk in model.generate(samples, sound.SAMPLE_RATE):
+        count += len(chunk.frames)
+      took = time.perf_counter() - began
+    found[family] = {"frames a second": count / took, "settings": str(model.settings)}
+  return found
+
+
+def shipped() -> dict:
+  """The shipped talker, from sound to pixels, with what several places at once are worth there."""
+  found = {}
+  for places in (1, 8, 56):
+    model = NWT.from_checkpoint(None, "mar", places=places)
+    for _ in range(2):
+      began = time.perf_counter()
+      count = sum(
+        len(chunk.frames) for chunk in model.generate(Path(mar.__file__).parents[1] / "released/talker/demo.wav")
+      )
+      took = time.perf_counter() - began
+    found[f"{places} at once"] = {"frames a second": count / took}
+  return found
+
+
+def training() -> dict:
+  """Updates a second at full size in bfloat16, and the share of the card's products that they are."""
+  recorded = json.loads((Path(__file__).parent / "results" / "cost.json").read_text())["configs"]
+  found = {}
+  for name, clips in TRAINING.items():
+    setting = config(name)
+    setting.train.precision = "bfloat16"
+    clips = clips if _SIZE.value == "full" else 2
+    shapes, step = abstract.update(setting)
+    state = models.fill(shapes)
+    batch = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), abstract.batch(setting, clips))
+    if _SIZE.value == "tiny" and "video" in batch:
+      batch["video"] = batch["video"][:, :, :32, :24]
+    compiled = jax.jit(step, donate_argnums=0)
+    for _ in range(3):
+      state, metrics = jax.block_until_ready(compiled(state, batch))
+    rounds = []
+    for _ in range(5):
+      began = time.perf_counter()
+      state, metrics = jax.block_until_ready(compiled(state, batch))
+      rounds.append(time.perf_counter() - began)
+    entry = {"clips": clips, "updates a second": 1 / float(np.median(rounds)), "seconds": timing.spread(rounds)}
+    if (limits := card()) and _SIZE.value == "full":
+      work = recorded[name]["flops"]["bfloat16"] * clips / recorded[name]["batch"]
+      entry["share of the card's products"] = work / entry["seconds"]["median"] / limits[1]
+    found[name] = entry
+    del state, compiled
+  return found
+
+
+def forms() -> dict:
+  """The forms of layers that training uses, against others."""
+  from benchmarks import forms as measured
+
+  return measured.measure("small" if _SIZE.value == "tiny" else "paper", "bfloat16", 0.5)
+
+
+def torch() -> dict:
+  """PyTorch on the same device: eager, compiled, CUDA graphs."""
+  try:
+    from benchmarks import peer_torch
+  except ImportError as error:
+    return {"not run": str(error)}
+  size = "" if _SIZE.value == "full" else "tiny"
+  return {family: peer_torch.against_ours(family, size or "full", 3.0) for family in ("mar", "far")}
+
+
+PARTS = (memcodes, shipped, frames, pixels, training, aggregate, torch, forms)
+
+
+def main(_) -> None:
+  began, results = time.perf_counter(), {"machine": timing.machine(), "size": _SIZE.value, "parts": {}}
+  for part in PARTS:
+    name = part.__name__
+    if _PARTS.value and name not in _PARTS.value:
+      continue
+    left = _BUDGET.value - (time.perf_counter() - began)
+    start = time.perf_counter()
+    if left <= 0:
+      results["parts"][name] = {"not run": "no time left"}
+    else:
+      try:
+        results["parts"][name] = part()
+      except Exception as error:  # one part that fails must not lose the others, nor the card's time
+        results["parts"][name] = {"failed": f"{type(error).__name__}: {error}"[:500]}
+    results["parts"][name]["took"] = round(time.perf_counter() - start, 1)
+    print(name, json.dumps(results["parts"][name], indent=1), flush=True)
+    if _JSON.value:
+      Path(_JSON.value).write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+  program.run(main)
