@@ -51,7 +51,6 @@ class Job:
   def __init__(self, size: str, frames: int):
     self.model = models.model("mar", "" if size == "full" else size)
     self.params = models.parameters(self.model)
-    self.weights = jax.jit(functools.partial(mar.fold, self.model))(self.params)
     draw = np.random.default_rng(0)
     shape = (1, frames, self.model.places, self.model.linear_dim)
     self.condition = tuple(jnp.asarray(draw.standard_normal(shape, np.float32)) for _ in self.model.blocks)
@@ -63,8 +62,9 @@ class Job:
 
   def ours(self, parallel: bool = False, most: int = mar.BLOCK):
     step = jax.jit(functools.partial(mar.sample_chunk, self.model, parallel=parallel))
+    weights = jax.jit(functools.partial(mar.fold, self.model, most=most))(self.params)
     state = mar.init_state(self.model, 1, most=most)
-    return lambda: step(self.weights, state, self.condition, self.keys, jnp.int32(0), jnp.float32(1))[0]
+    return lambda: step(weights, state, self.condition, self.keys, jnp.int32(0), jnp.float32(1))[0]
 
 
 def equal(ways: dict) -> dict:
@@ -114,12 +114,12 @@ def together() -> dict:
   told = jax.jit(functools.partial(model.prior.apply, method="condition"))(
     model.prior_params, job.sound.mel(0, frames)[None], job.styles, job.numbers[None, :frames]
   )
-  weights = jax.jit(functools.partial(mar.fold, model.prior))(model.prior_params)
   for temperature in (job.temperature, 1.0):
     ways, evaluations = {}, {}
     for most in (0, 4, 8, 14, 28, 56):
       step = jax.jit(functools.partial(mar.sample_chunk, model.prior, parallel=most > 0))
       start = mar.init_state(model.prior, 1, most=most or mar.BLOCK)
+      weights = jax.jit(functools.partial(mar.fold, model.prior, most=most or mar.BLOCK))(model.prior_params)
       run = functools.partial(step, weights, start, told, job.key[None], jnp.int32(0), jnp.float32(temperature))
       name = f"{most} together" if most else "in turn"
       evaluations[name], ways[name] = int(run()[1].windows), lambda run=run: run()[0]

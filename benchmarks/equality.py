@@ -75,16 +75,19 @@ class Clips:
 def ways(clips: Clips) -> dict:
   """Every way to sample: a function that gives clip n's codes [t i j k]."""
   model = clips.model
-  weights = jax.jit(functools.partial(mar.fold, model))(clips.params)
+
+  @functools.cache
+  def weights(most):
+    return jax.jit(functools.partial(mar.fold, model, most=most))(clips.params)
 
   def ours(parallel=True, most=8, chunk=CHUNK):
     step = jax.jit(functools.partial(mar.sample_chunk, model, parallel=parallel))
-    return lambda n: clips.sample(step, weights, mar.init_state(model, 1, most=most), n, chunk)[0]
+    return lambda n: clips.sample(step, weights(most), mar.init_state(model, 1, most=most), n, chunk)[0]
 
   @functools.cache
   def batch():
     step = jax.jit(functools.partial(mar.sample_chunk, model))
-    return clips.sample(step, weights, mar.init_state(model, clips.count), None)
+    return clips.sample(step, weights(8), mar.init_state(model, clips.count, most=8), None)
 
   plain = baselines.program("plain", model)
   return {

@@ -77,7 +77,7 @@ def memcodes() -> dict:
       weights, state = jax.tree.map(lambda x: x.astype(dtype), params), baselines.plain_state(model, 1, dtype)
     else:
       step = jax.jit(functools.partial(mar.sample_chunk, model, parallel=kind == "together"), compiler_options=options)
-      weights = jax.jit(functools.partial(mar.fold, model, dtype=dtype))(params)
+      weights = jax.jit(functools.partial(mar.fold, model, dtype=dtype, most=most))(params)
       state = mar.init_state(model, 1, dtype, most)
     inputs = tuple(c.astype(dtype) for c in told) if kind == "plain" else told
     return lambda: step(weights, state, inputs, key, jnp.int32(0), jnp.float32(1)), weights

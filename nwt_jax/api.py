@@ -216,9 +216,15 @@ class NWT:
     return render.make_draw(decode, self.dvae.decoder_margins)
 
   @functools.cached_property
+  def _block(self) -> dict:
+    """What MAR alone takes: places in a block, at most."""
+    places = self.settings.places
+    return {} if self.family == "far" else {"most": places if places > 1 else mar.BLOCK}
+
+  @functools.cached_property
   def _weights(self):
-    fold = functools.partial(SAMPLERS[self.family].fold, self.prior, dtype=self.settings.dtype)
-    return jax.jit(fold)(self.prior_params)
+    sampler, dtype = SAMPLERS[self.family], self.settings.dtype
+    return jax.jit(functools.partial(sampler.fold, self.prior, dtype=dtype, **self._block))(self.prior_params)
 
   @functools.cache  # noqa: B019 - one compiled program per chunk size, for as long as the model is in use
   def _chunk(self, frames: int) -> Callable:
@@ -230,10 +236,7 @@ class NWT:
 
   def _start(self, clips: int):
     """The state of sampling before the first frame."""
-    settings = self.settings
-    if self.family == "far":
-      return far.init_state(self.prior, clips, settings.dtype)
-    return mar.init_state(self.prior, clips, settings.dtype, settings.places if settings.places > 1 else mar.BLOCK)
+    return SAMPLERS[self.family].init_state(self.prior, clips, self.settings.dtype, **self._block)
 
   @functools.cached_property
   def _redraw(self) -> Callable:

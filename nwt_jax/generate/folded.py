@@ -27,7 +27,10 @@ class Row:
   """A causal convolution; a block's first row has neither newest tap nor bias: they are in `Block.enter` and `bias`."""
 
   now: Any  # newest tap, [c f]
-  past: Any  # older taps, oldest first, [(a - 1) c, f]; in the first block's first row tables [a - 1, k, n + 2, f]
+  past: (
+    Any  # older taps, oldest first, [(a - 1) c, f]; in the first block's first row tables [a - 1, k, n + 2, f]; None
+  )
+  # where they are in `Weights.early`
   bias: Any  # [f]
 
 
@@ -47,6 +50,7 @@ class Weights:
   """What sampling reads of a MAR's variables; [1024, 64] and [64] for the logits at full size."""
 
   blocks: tuple[Block, ...]
+  early: tuple[Any, ...]  # older taps of rows that are computed together, [g, (a - 1) c, f] each
   logits: Any
   logits_bias: Any
 
@@ -73,7 +77,7 @@ def fold(model: MAR, params, dtype=None) -> Weights:
       both = jnp.concatenate([first["kernel"][-1], shortcut["kernel"]], axis=1)
       enter = jnp.einsum("...l,lf->...f", linear, both)
       blocks.append(Block(enter, _taps(first["kernel"]), shortcut["kernel"], bias, tuple(rows)))
-  weights = Weights(tuple(blocks), tree["logits"]["kernel"], tree["logits"]["bias"])
+  weights = Weights(tuple(blocks), (), tree["logits"]["kernel"], tree["logits"]["bias"])
   return jax.tree.map(lambda w: w.astype(dtype or w.dtype), weights)
 
 

@@ -23,7 +23,6 @@ from nwt_jax.models.mar import MAR
 
 BLOCK = 8  # places in a block, at most, where nothing else is asked for
 SEGMENT = 64  # places in a segment, at most, if no block is longer
-fold = folded.fold
 
 
 @struct.dataclass
@@ -68,6 +67,28 @@ def segment_length(model: MAR, size: int) -> int:
   return max(n for n in range(size, max(SEGMENT, size) + 1, size) if model.places % n == 0)
 
 
+def groups(model: MAR, size: int) -> list[list[Line]]:
+  """The lines whose taps on the past are known before a block begins; those of one shape are one product."""
+  found: dict[tuple, list[Line]] = {}
+  for line in lines(model):
+    if line.dilation >= size:
+      features = model.blocks[line.block][line.row][2]
+      found.setdefault((line.reach // line.dilation * line.width, features), []).append(line)
+  return list(found.values())
+
+
+def fold(model: MAR, params, dtype=None, most: int = BLOCK) -> folded.Weights:
+  """What sampling reads of a model, once for a loaded one. Args: as of `folded.fold`; most: as of `init_state`."""
+  weights, early = folded.fold(model, params, dtype), []
+  blocks = [list(block.rows) for block in weights.blocks]
+  for group in groups(model, block_size(model, most)):
+    early.append(jnp.stack([blocks[line.block][line.row].past for line in group]))
+    for line in group:
+      blocks[line.block][line.row] = blocks[line.block][line.row].replace(past=None)
+  kept = (block.replace(rows=tuple(rows)) for block, rows in zip(weights.blocks, blocks, strict=True))
+  return weights.replace(blocks=tuple(kept), early=tuple(early))
+
+
 def init_state(model: MAR, batch: int, dtype=jnp.float32, most: int = BLOCK) -> MARState:
   """The state of clips that have not begun.
 
@@ -99,9 +120,10 @@ def sample_chunk(
 ) -> tuple[UInt8[Array, "b t i j k"], MARState]:
   """Samples the next frames. Chunks in a row give what one call gives.
 
-  Args: weights: `fold` of the model's variables. condition: `MAR.condition` of these frames. keys: one a clip.
-    first_frame: index of the chunk's first frame in its clip. temperature: 0 takes the most likely codes. parallel:
-    draws the Memcodes of a block together, from the guess that they are those of the frame before, not in turn.
+  Args: weights: `fold` of the model's variables, for blocks of the state's size. condition: `MAR.condition` of these
+    frames. keys: one a clip. first_frame: index of the chunk's first frame in its clip. temperature: 0 takes the most
+    likely codes. parallel: draws the Memcodes of a block together, from the guess that they are those of the frame
+    before, not in turn.
   Returns: codes [b t i j k], and the state after them."""
   size, length = state.history[0].shape[2], state.frame.shape[2]
   parts, shape = model.places // length, (*model.grid, model.num_heads, model.num_codes)
@@ -163,14 +185,21 @@ class _Block:
     self.noise, self.temperature, self.recent = noise, temperature, state.recent
     self.lines = lines(model)
     self.named = {line[:2]: line for line in self.lines}
-    self.early, self.tails = {}, {}  # taps of the whole block; for short dilations, inputs before the block
-    for line, ring in zip(self.lines, state.history, strict=True):
-      if line.dilation >= size:
-        taps = [recall(ring, state.block, back, size) for back in range(line.reach, 0, -line.dilation)]
-        past = self.weights.blocks[line.block].rows[line.row].past
-        self.early[line] = folded.product(jnp.concatenate(taps, axis=-1), past)
-      else:
-        self.tails[line] = recall(ring, state.block, line.reach, line.reach)
+    rings = dict(zip(self.lines, state.history, strict=True))
+    self.early = {}  # what taps on the past give, for the whole block
+    for group, kernels in zip(groups(model, size), weights.early, strict=True):
+      taps = [
+        jnp.concatenate(
+          [recall(rings[line], state.block, back, size) for back in range(line.reach, 0, -line.dilation)], axis=-1
+        )
+        for line in group
+      ]
+      exact = jnp.promote_types(kernels.dtype, jnp.float32)
+      past = jnp.einsum("gbwc,gcf->gbwf", jnp.stack(taps), kernels, preferred_element_type=exact)
+      self.early |= dict(zip(group, past, strict=True))
+    self.tails = {  # inputs before the block, for short dilations
+      line: recall(rings[line], state.block, line.reach, line.reach) for line in self.lines if line not in self.early
+    }
 
   def older(self, line, inputs, start, length):
     """What a row's taps on the past give for `length` places; the oldest of the first one is inputs[start]."""

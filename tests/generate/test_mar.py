@@ -23,11 +23,11 @@ VARIANTS = {
 
 @functools.cache
 def set_up(dtype, variant="tiny"):
-  """A tiny MAR: variables, folded weights, conditions and keys of two clips."""
+  """A tiny MAR: variables, what folds them for blocks of a size, conditions and keys of two clips."""
   module = priors.model("mar", **VARIANTS[variant])
   params, inputs = priors.parameters(module, dtype=dtype), priors.batch(module, FRAMES, dtype=dtype)
   cond = priors.jit(functools.partial(module.apply, method="condition"))(params, *priors.conditions(inputs))
-  weights = priors.jit(functools.partial(mar.fold, module))(params)
+  weights = functools.cache(lambda most=mar.BLOCK: priors.jit(functools.partial(mar.fold, module, most=most))(params))
   return module, params, weights, cond, jax.random.split(jax.random.key(5), 2)
 
 
@@ -64,7 +64,7 @@ def test_every_way_gives_the_plain_scans_memcodes(variant, parallel, most):
     module, _, weights, cond, keys = set_up(np.float64, variant)
     sample = priors.jit(functools.partial(mar.sample_chunk, module, parallel=parallel))
     state = mar.init_state(module, 2, np.float64, most)
-    codes, after = sample(weights, state, cond, keys, 0, np.float64(1))
+    codes, after = sample(weights(most), state, cond, keys, 0, np.float64(1))
     np.testing.assert_array_equal(codes, truth(variant, 1.0))
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     places = FRAMES * module.places
@@ -76,10 +76,10 @@ def test_chunks_that_split_anywhere_equal_the_whole(parallel):
   module, _, weights, cond, keys = set_up(np.float32)
   sample = priors.jit(functools.partial(mar.sample_chunk, module, parallel=parallel))
   state = mar.init_state(module, 2)
-  whole, _ = sample(weights, state, cond, keys, 0, np.float32(1))
+  whole, _ = sample(weights(), state, cond, keys, 0, np.float32(1))
   pieces = []
   for start, stop in ((0, 1), (1, 4), (4, 5)):
-    codes, state = sample(weights, state, tuple(c[:, start:stop] for c in cond), keys, start, np.float32(1))
+    codes, state = sample(weights(), state, tuple(c[:, start:stop] for c in cond), keys, start, np.float32(1))
     pieces.append(codes)
   np.testing.assert_array_equal(np.concatenate(pieces, axis=1), whole)
 
@@ -90,13 +90,13 @@ def test_a_right_guess_is_confirmed_at_once_and_a_wrong_one_costs_no_memcode():
   sample = priors.jit(functools.partial(mar.sample_chunk, module))
   first = tuple(c[:, :1] for c in cond)
   state = mar.init_state(module, 2)
-  codes, after = sample(weights, state, first, keys, 0, np.float32(1))
+  codes, after = sample(weights(), state, first, keys, 0, np.float32(1))
   size = mar.block_size(module)
   assert after.windows > module.places // size
   guess = rearrange(codes, "b 1 i j k -> b 1 (i j) k").astype(np.int32)
   for right, frame in ((True, guess), (False, (guess + 1) % module.num_codes)):
     state = mar.init_state(module, 2).replace(frame=frame.reshape(mar.init_state(module, 2).frame.shape))
-    again, after = sample(weights, state, first, keys, 0, np.float32(1))
+    again, after = sample(weights(), state, first, keys, 0, np.float32(1))
     np.testing.assert_array_equal(again, codes)
     assert (after.windows == module.places // size) == right
 
@@ -114,7 +114,7 @@ def test_bfloat16_weights_give_float32_scores_close_to_float32_ones():
   rough = priors.jit(functools.partial(mar.fold, module, dtype=jnp.bfloat16))(params)
   assert all(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(rough))
   first = tuple(c[:, :1] for c in cond)
-  exact, _ = sample(weights, mar.init_state(module, 2), first, keys, 0, np.float32(1))
+  exact, _ = sample(weights(), mar.init_state(module, 2), first, keys, 0, np.float32(1))
   codes, after = sample(rough, mar.init_state(module, 2, jnp.bfloat16), first, keys, 0, np.float32(1))
   assert all(ring.dtype == jnp.bfloat16 for ring in after.history)
   assert np.mean(np.asarray(codes) == exact) > 0.9
