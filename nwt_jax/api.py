@@ -122,10 +122,14 @@ class NWT:
     variates = styles.edit(variates, style) if style else variates
     return Generation(recording, episodes, variates, jax.random.key(seed), float(temperature), chunk_frames, self)
 
-  def stream(self, rate: int, **options) -> Stream:
+  def stream(self, rate: int | None, **options) -> Stream:
     """A video of sound that is still arriving, frame for frame what `generate` makes of all of it.
 
-    Args: rate: samples per second. options: as of `generate`; a small `chunk_frames` comes sooner (`latency`)."""
+    A small `chunk_frames` comes sooner (`latency`). The first chunk of a size waits for the compiler: let a second of
+    silence through another stream of that size before the sound comes.
+
+    Args: rate: samples per second. options: as of `generate`.
+    Raises: InputError: as `generate`, or a rate that is not positive."""
     return Stream(self.generate(sound.Live(rate), **options))
 
   def generate_many(self, jobs: Sequence[Generation], at_once: int = 16) -> Iterator[tuple[int, Chunk]]:

@@ -102,7 +102,7 @@ class Run:
     total = self._total
     if total is None:
       return self._first + self.size + self.reach[1] <= min(clip.sound.ready for clip in self.clips)
-    return max(self._first - self.margins[1], 0) < total  # frames that are drawn
+    return self._first - self.margins[1] < total  # frames that are drawn
 
   def _turn(self) -> None:
     first, (before, after) = self._first, self.margins

@@ -1,4 +1,4 @@
-"""Sound that arrives: the same samples and mel as all of it at once, however it is cut; no more held than needed."""
+"""Sound that arrives: the samples and mel of all of it at once, however it is cut, and no more held than needed."""
 
 import numpy as np
 import pytest
