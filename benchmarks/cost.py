@@ -101,9 +101,10 @@ def flops(config: Any, clips: int) -> int:
   return int(jax.jit(step).lower(state, abstract.batch(config, clips)).cost_analysis()["flops"])
 
 
-def h100() -> SingleDeviceSharding:
-  """The device that is not there, and everything on it."""
-  topology = topologies.get_topology_desc(platform="cuda", target_config=TARGET.read_text(), topology="1x1x1")
+def h100(target: str | None = None) -> SingleDeviceSharding:
+  """The device that is not there, and everything on it. Args: target: its description, None: the one in TARGET."""
+  text = TARGET.read_text() if target is None else target
+  topology = topologies.get_topology_desc(platform="cuda", target_config=text, topology="1x1x1")
   return SingleDeviceSharding(topology.devices[0])
 
 
