@@ -1,4 +1,4 @@
-# make demo | test | test-slow | test-system | cost | lint | wheel | venv | lock
+# make demo | test | test-slow | test-system | gates | cost | lint | wheel | venv | lock
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 export JAX_COMPILATION_CACHE_DIR ?= $(abspath $(VENV))/jax_cache
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.2
 
-.PHONY: demo test test-slow test-system venv-system cost venv-gates lint wheel venv lock
+.PHONY: demo test test-slow test-system venv-system gates cost venv-gates lint wheel venv lock
 
 demo: venv
 	@$(RUN) -m nwt_jax.demo --output=out/demo
@@ -34,6 +34,10 @@ venv-system: venv
 	  $(RUN) -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$($(VENV)-system/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/below.pth" && \
 	  $(VENV)-system/bin/python -m pip install -q --disable-pip-version-check --no-input "apache-beam>=2.60" yt-dlp kubernetes-validate kubeflow-trainer-api 2>/dev/null || \
 	  echo "apache-beam, yt-dlp and the schemas cannot be installed: tests of them are skipped" >&2; fi
+
+# What XLA makes of sampling and training at full size for an H100 that is not there, against limits: some three minutes.
+gates: venv-gates
+	@JAX_PLATFORMS=cpu $(VENV)-gates/bin/python -m benchmarks.static_gpu --json=out/gates.json
 
 # Compiles full-size updates for an H100 on this CPU: some half an hour, less where results/cost.json knows the program.
 cost: venv-gates
