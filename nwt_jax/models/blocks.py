@@ -47,21 +47,24 @@ def conv2d(x: Maps, kernel: Float[Array, "y x c o"], stride: int = 1, groups: in
   if size_y % stride or size_x % stride:
     raise ValueError(f"kernel {size_y}x{size_x} is no multiple of stride {stride}; choose a kernel that is")
   pads = [same_padding(n, k, stride) for n, k in zip(x.shape[2:4], (size_y, size_x), strict=True)]
+  if stride == groups == 1:
+    return _dense(x, kernel, pads)
   x = jnp.pad(x, ((0, 0), (0, 0), *pads, (0, 0)))
   x = rearrange(x, "b t (y s) (x r) (g c) -> b t y x g (s r c)", s=stride, r=stride, g=groups)
   kernel = rearrange(kernel, "(y s) (x r) c (g o) -> y x g (s r c) o", s=stride, r=stride, g=groups)
   if groups == 1:
-    return _dense(x[..., 0, :], kernel[:, :, 0])
+    return _dense(x[..., 0, :], kernel[:, :, 0], [(0, 0), (0, 0)])
   return _grouped(x, kernel)
 
 
-def _dense(x: Maps, kernel: Float[Array, "y x c o"]) -> NewMaps:
-  if any(size < 2 * taps - 1 for size, taps in zip(x.shape[2:4], kernel.shape[:2], strict=True)):
+def _dense(x: Maps, kernel: Float[Array, "y x c o"], pads: list[tuple[int, int]]) -> NewMaps:
+  """A convolution with stride 1. The zeros around x are the convolution's own: a CPU is slow to write them."""
+  if any(n + sum(pad) < 2 * k - 1 for n, k, pad in zip(x.shape[2:4], kernel.shape[:2], pads, strict=True)):
     # An output smaller than the kernel: there a CPU takes much longer for the convolution's gradient than for this.
-    return _grouped(x[..., None, :], kernel[:, :, None])
+    return _grouped(jnp.pad(x, ((0, 0), (0, 0), *pads, (0, 0)))[..., None, :], kernel[:, :, None])
   batch = x.shape[0]
   flat = rearrange(x, "b t h w c -> (b t) h w c")
-  out = jax.lax.conv_general_dilated(flat, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+  out = jax.lax.conv_general_dilated(flat, kernel, (1, 1), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
   return rearrange(out, "(b t) h w c -> b t h w c", b=batch)
 
 
@@ -179,14 +182,12 @@ def merge_taps(kernel: Float[Array, "k k c o"], scale: int) -> Phases:
 
 def upsampled_conv(x: Maps, phases: Phases, size: int) -> NewMaps:
   """Upsampling and SAME convolution of every frame. Args: phases: of `merge_taps`. size: of the kernel before it."""
-  offsets, (rows, columns) = _phase_offsets(size, len(phases)), x.shape[2:4]
-  low, high = -int(offsets.min()), int(offsets.max())
-  x = jnp.pad(x, ((0, 0), (0, 0), (low, high), (low, high), (0, 0)))
-  outputs = []
-  for top, kernels in zip(low + offsets[:, 0], phases, strict=True):
-    for left, kernel in zip(low + offsets[:, 0], kernels, strict=True):
-      seen = x[:, :, top : top + rows + kernel.shape[0] - 1, left : left + columns + kernel.shape[1] - 1]
-      outputs.append(_dense(seen, kernel))
+  margins = [(-int(phase[0]), int(phase[-1])) for phase in _phase_offsets(size, len(phases))]
+  outputs = [
+    _dense(x, kernel, [above_below, left_right])
+    for above_below, row in zip(margins, phases, strict=True)
+    for left_right, kernel in zip(margins, row, strict=True)
+  ]
   return rearrange(outputs, "(p q) b t h w o -> b t (h p) (w q) o", p=len(phases))
 
 
