@@ -90,11 +90,10 @@ def gradient_penalty(
   held fixed, and <v, grad D> is a directional derivative: forward mode instead of a second backward pass.
   """
   interp = jax.lax.stop_gradient(interp)
-  scores, pullback = jax.vjp(lambda x: tuple(frozen(x)), interp)
   surrogate, value = 0.0, 0.0
-  for index in range(len(scores)):
-    cotangent = tuple(jnp.ones_like(s) if i == index else jnp.zeros_like(s) for i, s in enumerate(scores))
-    gradient = pullback(cotangent)[0]
+  for index in range(len(jax.eval_shape(frozen, interp))):
+    # By one score: the others, with cotangents of zeros, would be gone back through as well.
+    gradient = jax.grad(lambda x, i=index: jnp.sum(frozen(x)[i]))(interp)
     axes = tuple(range(1, gradient.ndim))
     norm = jnp.sqrt(jnp.sum(gradient**2, axis=axes))
     scale = jnp.maximum(norm, jnp.finfo(norm.dtype).tiny)
