@@ -1,7 +1,8 @@
 """Causal dilated convolutions whose past is an argument: over frames for FAR, over Memcodes for MAR (paper B.2.3).
 
 A convolution over time is one contraction: its taps are shifted slices of one array, side by side in the channel axis.
-No layer uses `rhs_dilation`, whose gradients XLA:GPU turns into convolutions as wide as the clip.
+`rhs_dilation` is for CPU alone, and there for whole clips: XLA:GPU turns its gradients into convolutions as wide as the
+clip.
 """
 
 import functools
@@ -48,9 +49,23 @@ def time_taps(x: Float[Array, "b t ..."], count: int, dilation: int, length: int
 def conv_memcodes(
   x: Float[Array, "b s c"], kernel: Float[Array, "a c f"], dilation: int, length: int, start: int | Array
 ) -> Float[Array, "b t f"]:
-  """1-D convolution of `length` outputs; output n reads x at start + n, start + n + dilation, ..."""
-  taps = time_taps(x, kernel.shape[0], dilation, length, start)
-  return jnp.einsum("btc,cf->btf", taps, rearrange(kernel, "a c f -> (a c) f"))
+  """1-D convolution of `length` outputs; output n reads x at start + n, start + n + dilation, ...
+
+  Of all of x, as in training, in the form that is faster on the backend (benchmarks/forms.py)."""
+
+  def stacked(x, kernel):
+    taps = time_taps(x, kernel.shape[0], dilation, length, start)
+    return jnp.einsum("btc,cf->btf", taps, rearrange(kernel, "a c f -> (a c) f"))
+
+  def dilated(x, kernel):
+    x, kernel = nn.dtypes.promote_dtype(x, kernel)
+    return lax.conv_general_dilated(
+      x, kernel, (1,), "VALID", rhs_dilation=(dilation,), dimension_numbers=("NWC", "WIO", "NWC")
+    )
+
+  if x.shape[1] != length + (kernel.shape[0] - 1) * dilation:
+    return stacked(x, kernel)
+  return lax.platform_dependent(x, kernel, cpu=dilated, default=stacked)
 
 
 @functools.partial(jax.checkpoint, static_argnums=(2, 3))

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from jax import lax
 
-from nwt_jax.models.causal import CausalConv1D, CausalConv3D, ResidualBlock, conv_frames, mish, roll, row_widths
+from nwt_jax.models.causal import (
+  CausalConv1D,
+  CausalConv3D,
+  ResidualBlock,
+  conv_frames,
+  conv_memcodes,
+  mish,
+  roll,
+  row_widths,
+)
 from tests import priors
 
 
@@ -94,3 +103,19 @@ def test_the_past_of_a_3d_convolution_gives_any_split_the_same_outputs(split):
     start += width
   np.testing.assert_allclose(jnp.concatenate(pieces, 1), whole, rtol=2e-5, atol=2e-5)
   np.testing.assert_array_equal(past, last)
+
+
+@pytest.mark.parametrize("dilation", [1, 4])
+def test_both_forms_of_conv_memcodes_are_equal_and_gpus_get_no_dilation(dilation):
+  with jax.enable_x64(True):
+    draw = np.random.default_rng(0)
+    x, kernel = draw.standard_normal((2, 16 + 3 * dilation, 3)), draw.standard_normal((4, 3, 5))
+    taps = np.concatenate([x[:, n * dilation :][:, :16] for n in range(4)], axis=-1)
+    whole = jax.jit(lambda x, kernel: conv_memcodes(x, kernel, dilation, 16, 0))
+    np.testing.assert_allclose(whole(x, kernel), taps @ kernel.reshape(12, 5), rtol=0, atol=1e-12)
+  loss = jax.jit(jax.grad(lambda x, kernel: (conv_memcodes(x, kernel, dilation, 16, 0) ** 2).sum(), (0, 1)))
+  traced = loss.trace(x.astype(np.float32), kernel.astype(np.float32))
+  lowered = {platform: traced.lower(lowering_platforms=(platform,)).as_text() for platform in ("cpu", "cuda", "tpu")}
+  assert {platform: "stablehlo.convolution" in text for platform, text in lowered.items()} == {
+    "cpu": True, "cuda": False, "tpu": False,
+  }  # fmt: skip
