@@ -1,0 +1,122 @@
+"""The forms in which training computes its layers, each against other forms of the same layer, on this backend.
+
+  python -m benchmarks.forms --json=benchmarks/results/forms.json
+  python -m benchmarks.forms --json=FILE --size=paper --dtype=bfloat16  # on a card
+
+The forms of a layer (benchmarks/layers.py) take turns, in an order that rotates. A row's ratio is the median over the
+rounds of the other form's time by ours in the same round: above 1 ours is faster. Beside it are the quartiles, and how
+far the other form's result is from ours.
+"""
+
+import datetime
+import json
+import math
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from benchmarks.layers import SIZES, Layer, layers, way
+from nwt_jax import program
+from nwt_jax.errors import InputError
+
+RESULTS = Path(__file__).resolve().parent / "results" / "forms.json"
+
+_JSON = flags.DEFINE_string("json", None, "JSON file to write.")
+_SIZE = flags.DEFINE_enum("size", "small", list(SIZES), "Sizes of the layers.")
+_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Type of inputs and parameters.")
+_SECONDS = flags.DEFINE_float("seconds", 2.5, "How long each row is timed, at least five rounds.", lower_bound=0.0)
+
+
+def difference(ours: Any, other: Any) -> float:
+  """The largest difference between two trees of arrays, as a share of the largest number in ours."""
+  pairs = [
+    (np.asarray(a, np.float64), np.asarray(b, np.float64))
+    for a, b in zip(*map(jax.tree.leaves, (ours, other)), strict=True)
+  ]
+  return max(np.abs(a - b).max() for a, b in pairs) / max(np.abs(a).max() for a, _ in pairs)
+
+
+def compare(layer: Layer, kind: str, seconds: float) -> list[dict]:
+  """One row for each other form of a layer."""
+  programs = {form: (jax.jit(way(layer, form, kind)), layer.given(form)) for form in layer.forms}
+  results = {form: jax.block_until_ready(run(*given)) for form, (run, given) in programs.items()}
+  turns = {form: turn(run, given, calls=1) for form, (run, given) in programs.items()}  # warm
+  calls = {form: max(1, math.ceil(0.004 / took)) for form, took in turns.items()}
+  rounds, began = [], time.perf_counter()
+  while len(rounds) < 5 or time.perf_counter() - began < seconds:
+    order = list(programs)[len(rounds) % len(programs) :] + list(programs)[: len(rounds) % len(programs)]
+    rounds.append({form: turn(*programs[form], calls[form]) for form in order})
+  ours, *others = programs
+  return [
+    {
+      "layer": layer.name,
+      "way": kind,
+      "ours": ours,
+      "other": other,
+      "difference": difference(results[ours], results[other]),
+      **spread([times[other] / times[ours] for times in rounds]),
+    }
+    for other in others
+  ]
+
+
+def turn(run: Callable, given: tuple, calls: int) -> float:
+  """Seconds of a call."""
+  began = time.perf_counter()
+  for _ in range(calls):
+    result = run(*given)
+  jax.block_until_ready(result)
+  return (time.perf_counter() - began) / calls
+
+
+def spread(ratios: list[float]) -> dict:
+  """Median and quartiles of the rounds' ratios."""
+  low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+  return {"ratio": middle, "quartiles": [low, high], "rounds": len(ratios)}
+
+
+def measure(size: str, dtype: str, seconds: float) -> dict:
+  """All rows, with what they were measured on; prints each as it comes."""
+  rows = []
+  for layer in layers(size, jnp.dtype(dtype)):
+    for kind in layer.ways:
+      for row in compare(layer, kind, seconds):
+        low, high = row["quartiles"]
+        print(
+          f"{row['layer']}, {row['way']}: {row['ratio']:.2f} ({low:.2f} to {high:.2f}) x {row['other']}"
+          f", difference {row['difference']:.0e}",
+          flush=True,
+        )
+        rows.append(row)
+  device = jax.devices()[0]
+  return {
+    "date": datetime.date.today().isoformat(),
+    "device": device.device_kind if device.platform != "cpu" else f"{os.cpu_count()} cores, {platform.machine()}",
+    "jax": jax.__version__,
+    "size": size,
+    "dtype": dtype,
+    "rows": rows,
+  }
+
+
+def main(_) -> None:
+  path = Path(_JSON.value)
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+  except OSError as error:
+    raise InputError(f"--json={path} cannot be written: {error.strerror}") from None
+  path.write_text(json.dumps(measure(_SIZE.value, _DTYPE.value, _SECONDS.value), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+  program.run(main, "json")
