@@ -93,10 +93,10 @@ def sampling(family: str, dtype: jnp.dtype, places: int = 1, whole: bool = False
   sampler, array, frames = SAMPLERS[family], jax.ShapeDtypeStruct, CHUNK_FRAMES
   model = build.prior(family, cost.read(family).model)
   params = jax.eval_shape(lambda: build.init_prior(model, jax.random.key(0)))
-  weights = jax.eval_shape(lambda p: sampler.fold(model, p, dtype), params)
   block, chunk = (), sampler.sample_chunk
   if family == "mar":
     block, chunk = (places if places > 1 else mar.BLOCK,), functools.partial(chunk, parallel=places > 1)
+  weights = jax.eval_shape(lambda p: sampler.fold(model, p, dtype, *block), params)
   state = jax.eval_shape(lambda: sampler.init_state(model, 1, dtype, *block))
   keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
   seen = frames + (model.look_back + model.look_ahead if whole else 0)

@@ -118,7 +118,7 @@ def test_a_change_of_episode_may_come_after_the_sound_has_ended(mar):
 def test_frames_come_no_later_than_latency_says(mar, rate, chunk_frames, causal):
   if causal:
     prior = mar.prior.clone(causal_audio=True)
-    mar = api.NWT("mar", prior, mar.prior_params, mar.card, mar.dvae, mar.dvae_params, mar.dvae_card)
+    mar = api.NWT("mar", prior, mar.prior_params, mar.card, mar.dvae, mar.dvae_params, mar.dvae_card, mar.settings)
   latency = mar.latency(chunk_frames, rate)
   stream, step, fed, frames, worst = mar.stream(rate, chunk_frames=chunk_frames), rate // 1000, 0, 0, 0.0
   for piece in np.split(noise(rate), range(step, rate, step)):  # a millisecond each
