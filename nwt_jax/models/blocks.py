@@ -1,5 +1,7 @@
 """Convolutions, residual blocks and resampling that encoder, decoder and critics share (Table 4, B.1)."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,9 +59,17 @@ def conv2d(x: Maps, kernel: Float[Array, "y x c o"], stride: int = 1, groups: in
   return _grouped(x, kernel)
 
 
+def few(outputs: int) -> bool:
+  """Whether a convolution has so few outputs that reading its kernel takes the time: then it is a product of patches.
+
+  cuDNN would copy the kernel into a layout of its own first, and no CUDA graph holds its convolutions."""
+  return outputs <= 64
+
+
 def _dense(x: Maps, kernel: Float[Array, "y x c o"], pads: list[tuple[int, int]]) -> NewMaps:
   """A convolution with stride 1. The zeros around x are the convolution's own: a CPU is slow to write them."""
-  if any(n + sum(pad) < 2 * k - 1 for n, k, pad in zip(x.shape[2:4], kernel.shape[:2], pads, strict=True)):
+  sizes = [n + sum(pad) - k + 1 for n, k, pad in zip(x.shape[2:4], kernel.shape[:2], pads, strict=True)]
+  if few(math.prod((*x.shape[:2], *sizes))) or any(n < k for n, k in zip(sizes, kernel.shape[:2], strict=True)):
     # An output smaller than the kernel: there a CPU takes much longer for the convolution's gradient than for this.
     return _grouped(jnp.pad(x, ((0, 0), (0, 0), *pads, (0, 0)))[..., None, :], kernel[:, :, None])
   batch = x.shape[0]

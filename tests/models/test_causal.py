@@ -119,3 +119,21 @@ def test_both_forms_of_conv_memcodes_are_equal_and_gpus_get_no_dilation(dilation
   assert {platform: "stablehlo.convolution" in text for platform, text in lowered.items()} == {
     "cpu": True, "cuda": False, "tpu": False,
   }  # fmt: skip
+
+
+@pytest.mark.parametrize(("kernel", "dilation", "stride"), [((3, 2, 2), 2, 1), ((1, 4, 4), 1, 2), ((2, 3, 3), 1, 1)])
+def test_a_frame_by_itself_is_a_product_of_patches_and_the_same(kernel, dilation, stride):
+  """Few outputs take another form than many: a clip of 9 frames at once against each of them alone."""
+  draw = np.random.default_rng(0)
+  with jax.enable_x64(True):
+    x, weight = (
+      draw.standard_normal((2, 9 + (kernel[0] - 1) * dilation, 5, 4, 3)),
+      draw.standard_normal((*kernel, 3, 7)),
+    )
+    conv = lambda x: conv_frames(x, jnp.asarray(weight), dilation, stride)
+    many = priors.jit(conv)(x)
+    assert "conv_general_dilated" in str(jax.make_jaxpr(conv)(x))
+    for frame in range(9):
+      alone = x[:, frame : frame + 1 + (kernel[0] - 1) * dilation]
+      assert "conv_general_dilated" not in str(jax.make_jaxpr(conv)(alone))
+      np.testing.assert_allclose(priors.jit(conv)(alone)[:, 0], many[:, frame], rtol=0, atol=1e-12)
