@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from nwt_jax.errors import InputError
 
 # Through 0.10.2 the default leaves loops out of CUDA graphs, and the list that is given replaces it.
-CAPTURED = "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,DYNAMIC_SLICE_FUSION,CONDITIONAL,WHILE"
+CAPTURED = "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,CONVOLUTION,DYNAMIC_SLICE_FUSION,CONDITIONAL,WHILE"
 GRAPH = {
   # A chunk is one CUDA graph: no kernel is launched by the host. Needs driver and runtime of CUDA 12.3 or newer.
   "xla_gpu_enable_command_buffer": CAPTURED,
