@@ -8,14 +8,8 @@ rounds of the other form's time by ours in the same round: above 1 ours is faste
 far the other form's result is from ours.
 """
 
-import datetime
+import functools
 import json
-import math
-import os
-import platform
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
+from benchmarks import timing
 from benchmarks.layers import SIZES, Layer, layers, way
 from nwt_jax import program
 from nwt_jax.errors import InputError
@@ -47,15 +42,10 @@ def difference(ours: Any, other: Any) -> float:
 
 def compare(layer: Layer, kind: str, seconds: float) -> list[dict]:
   """One row for each other form of a layer."""
-  programs = {form: (jax.jit(way(layer, form, kind)), layer.given(form)) for form in layer.forms}
-  results = {form: jax.block_until_ready(run(*given)) for form, (run, given) in programs.items()}
-  turns = {form: turn(run, given, calls=1) for form, (run, given) in programs.items()}  # warm
-  calls = {form: max(1, math.ceil(0.004 / took)) for form, took in turns.items()}
-  rounds, began = [], time.perf_counter()
-  while len(rounds) < 5 or time.perf_counter() - began < seconds:
-    order = list(programs)[len(rounds) % len(programs) :] + list(programs)[: len(rounds) % len(programs)]
-    rounds.append({form: turn(*programs[form], calls[form]) for form in order})
-  ours, *others = programs
+  ways = {form: functools.partial(jax.jit(way(layer, form, kind)), *layer.given(form)) for form in layer.forms}
+  results = {form: run() for form, run in ways.items()}
+  rounds = timing.take_turns(ways, seconds, warm=1)
+  ours, *others = ways
   return [
     {
       "layer": layer.name,
@@ -63,25 +53,10 @@ def compare(layer: Layer, kind: str, seconds: float) -> list[dict]:
       "ours": ours,
       "other": other,
       "difference": difference(results[ours], results[other]),
-      **spread([times[other] / times[ours] for times in rounds]),
+      "ratio": timing.ratio(rounds, other, ours),
     }
     for other in others
   ]
-
-
-def turn(run: Callable, given: tuple, calls: int) -> float:
-  """Seconds of a call."""
-  began = time.perf_counter()
-  for _ in range(calls):
-    result = run(*given)
-  jax.block_until_ready(result)
-  return (time.perf_counter() - began) / calls
-
-
-def spread(ratios: list[float]) -> dict:
-  """Median and quartiles of the rounds' ratios."""
-  low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
-  return {"ratio": middle, "quartiles": [low, high], "rounds": len(ratios)}
 
 
 def measure(size: str, dtype: str, seconds: float) -> dict:
@@ -90,22 +65,10 @@ def measure(size: str, dtype: str, seconds: float) -> dict:
   for layer in layers(size, jnp.dtype(dtype)):
     for kind in layer.ways:
       for row in compare(layer, kind, seconds):
-        low, high = row["quartiles"]
-        print(
-          f"{row['layer']}, {row['way']}: {row['ratio']:.2f} ({low:.2f} to {high:.2f}) x {row['other']}"
-          f", difference {row['difference']:.0e}",
-          flush=True,
-        )
+        found = "{median:.2f} ({low:.2f} to {high:.2f})".format(**row["ratio"])
+        print(f"{row['layer']}, {row['way']}: {found} x {row['other']}, difference {row['difference']:.0e}", flush=True)
         rows.append(row)
-  device = jax.devices()[0]
-  return {
-    "date": datetime.date.today().isoformat(),
-    "device": device.device_kind if device.platform != "cpu" else f"{os.cpu_count()} cores, {platform.machine()}",
-    "jax": jax.__version__,
-    "size": size,
-    "dtype": dtype,
-    "rows": rows,
-  }
+  return {"machine": timing.machine(), "size": size, "dtype": dtype, "rows": rows}
 
 
 def main(_) -> None:

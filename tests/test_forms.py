@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import forms, layers
+from benchmarks import forms, layers, timing
 
 NAMES = [(layer.name, kind) for layer in layers.layers("tiny") for kind in layer.ways]
 
@@ -31,14 +31,21 @@ def test_all_forms_of_a_layer_are_equal(name, kind):
 
 def test_a_ratio_above_1_says_that_ours_is_faster(monkeypatch):
   layer = layers.Layer("product", {"ours": lambda x, y: x * y, "slow": lambda x, y: x * y + 0.5}, (jnp.ones(3),) * 2)
-  monkeypatch.setattr(forms, "turn", lambda run, given, calls: 1.0 if run(*given)[0] == 1 else 3.0)
+  monkeypatch.setattr(timing, "once", lambda run, calls=1: 1.0 if run()[0] == 1 else 3.0)
   (row,) = forms.compare(layer, layers.FORWARD, seconds=0.0)
   assert (row["ours"], row["other"], row["difference"]) == ("ours", "slow", 0.5)
-  assert (row["ratio"], row["rounds"]) == (3.0, 5)
+  assert row["ratio"] == {"median": 3.0, "low": 3.0, "high": 3.0, "rounds": 5}
+
+
+def test_turns_rotate_and_every_way_has_one_in_each_round(monkeypatch):
+  order = []
+  monkeypatch.setattr(timing, "once", lambda run, calls=1: order.append(run()) or 1.0)
+  rounds = timing.take_turns({"a": lambda: "a", "b": lambda: "b", "c": lambda: "c"}, 0.0, least=3, warm=1)
+  assert "".join(order) == "abc" + "abc" + "bca" + "cab" and all(sorted(turn) == ["a", "b", "c"] for turn in rounds)
 
 
 def test_spread_is_median_and_quartiles():
-  assert forms.spread([4.0, 1.0, 2.0, 3.0, 5.0]) == {"ratio": 3.0, "quartiles": [2.0, 4.0], "rounds": 5}
+  assert timing.spread([4.0, 1.0, 2.0, 3.0, 5.0]) == {"median": 3.0, "low": 2.0, "high": 4.0, "rounds": 5}
 
 
 def test_recorded_rows_are_todays():
