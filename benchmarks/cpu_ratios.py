@@ -9,6 +9,7 @@ A ratio is the other way's time by ours, round by round (median and quartiles): 
   early      plain cached scans against taps computed early, in turn; the shipped size and the paper's
   together   Memcodes in turn against several together, with a trained model (--checkpoint), and how many are accepted
   torch      PyTorch, eager and compiled, against ours (needs `make venv-peer`)
+  guesses    Memcodes an evaluation, by where the guess comes from (--checkpoint with MAR; FAR if it is there)
   curve      time a frame and memory along ten minutes of sound, from sound to pixels
 """
 
@@ -27,11 +28,11 @@ from benchmarks import baselines, models, timing
 from nwt_jax import program
 from nwt_jax.api import NWT
 from nwt_jax.data.progress import Progress
-from nwt_jax.generate import mar
+from nwt_jax.generate import mar, uncached
 from nwt_jax.io import sound
 from nwt_jax.sample import SHIPPED_AUDIO
 
-PARTS = ("cache", "early", "together", "torch", "curve")
+PARTS = ("cache", "early", "together", "guesses", "torch", "curve")
 
 _JSON = flags.DEFINE_string("json", None, "JSON file to write; parts that are not run stay as they are there.")
 _ONLY = flags.DEFINE_list("only", list(PARTS), "Parts to run.")
@@ -88,14 +89,24 @@ def cache() -> dict:
   return found
 
 
+def bandwidth() -> float:
+  """Bytes a second that this machine reads from memory: a product of 512 MiB with a vector."""
+  matrix, vector = jnp.ones((8192, 16384)), jnp.ones(16384)
+  product = jax.jit(jnp.dot)
+  times = [timing.once(lambda: product(matrix, vector)) for _ in range(8)]
+  return matrix.nbytes / min(times)
+
+
 def early() -> dict:
-  """The best plain cache against taps computed early, and against the same with 8 places a guess (random weights)."""
+  """The plain caches against taps computed early. `limit`: microseconds to read the weights that a Memcode needs."""
   found = {}
   for size in _SIZES.value:
     job = Job(size, 1 if size == "full" else 16)
-    ways = {"in turn, taps early": job.ours()} | {name: job.baseline(name) for name in baselines.BASELINES}
+    ways = {name: job.baseline(name) for name in baselines.BASELINES} | {"in turn, taps early": job.ours()}
     rounds = timing.take_turns(ways, _TURNS.value, warm=1 if size == "full" else 3)
+    weights = jax.tree.leaves(jax.eval_shape(functools.partial(mar.fold, job.model), job.params))
     found[size] = {
+      "limit": sum(w.size * w.dtype.itemsize for w in weights) / bandwidth() * 1e6,
       "equal": equal(ways),
       "ratios": {name: timing.ratio(rounds, name, "in turn, taps early") for name in baselines.BASELINES},
       "microseconds a Memcode": {
@@ -105,15 +116,23 @@ def early() -> dict:
   return found
 
 
+class Speech:
+  """A trained prior and up to three seconds of what it hears. Args: family: "mar" or "far"."""
+
+  def __init__(self, family: str):
+    self.model = NWT.from_checkpoint(_CHECKPOINT.value, family)
+    self.job = self.model.generate(sound.open_sound(_AUDIO.value))
+    self.frames = min(self.job.frames, 90)
+    self.inputs = self.job.sound.mel(0, self.frames)[None], self.job.styles, self.job.numbers[None, : self.frames]
+    self.told = jax.jit(functools.partial(self.model.prior.apply, method="condition"))(
+      self.model.prior_params, *self.inputs
+    )
+
+
 def together() -> dict:
   """With trained weights: how many Memcodes an evaluation gives, and what that is worth here."""
-  model, found = NWT.from_checkpoint(_CHECKPOINT.value, "mar"), {}
-  recording = sound.open_sound(_AUDIO.value)
-  job = model.generate(recording, episode="mean" if _CHECKPOINT.value else None)
-  frames = min(job.frames, 90)
-  told = jax.jit(functools.partial(model.prior.apply, method="condition"))(
-    model.prior_params, job.sound.mel(0, frames)[None], job.styles, job.numbers[None, :frames]
-  )
+  speech, found = Speech("mar"), {}
+  model, job, frames, told = speech.model, speech.job, speech.frames, speech.told
   for temperature in (job.temperature, 1.0):
     ways, evaluations = {}, {}
     for most in (0, 4, 8, 14, 28, 56):
@@ -129,10 +148,47 @@ def together() -> dict:
       name: {
         "accepted an evaluation": memcodes / evaluations[name],
         "ratio": timing.ratio(rounds, "in turn", name),
+        "microseconds a Memcode": timing.spread([turn[name] * 1e6 / memcodes for turn in rounds]),
         "equal": share,
       }
       for name, share in equal(ways).items()
     }
+  return found
+
+
+def guesses() -> dict:
+  """What the frame before, FAR with the same noise after MAR's frames, and the sample itself are worth as guesses."""
+  speech = Speech("mar")
+  model, noise = speech.model.prior, (speech.job.key[None], jnp.float32(speech.job.temperature))
+
+  def sample(most: int, drafts: np.ndarray | None) -> tuple[np.ndarray, int]:
+    """Frame by frame, each from its own draft. Returns: codes [t i j k], evaluations."""
+    weights = jax.jit(functools.partial(mar.fold, model, most=most))(speech.model.prior_params)
+    step, state, parts = jax.jit(functools.partial(mar.sample_chunk, model)), mar.init_state(model, 1, most=most), []
+    for t in range(speech.frames):
+      if drafts is not None:
+        state = state.replace(frame=jnp.asarray(drafts[t].reshape(state.frame.shape), jnp.int32))
+      codes, state = step(weights, state, tuple(c[:, t : t + 1] for c in speech.told), noise[0], jnp.int32(t), noise[1])
+      parts.append(np.asarray(codes[0, 0]))
+    return np.stack(parts), int(state.windows)
+
+  codes, _ = sample(8, None)
+  drafts = {"the frame before": None, "the sample itself": codes}
+  shift = np.concatenate([np.zeros_like(codes[:1]), codes[:-1]])
+  if (Path(_CHECKPOINT.value or SHIPPED_AUDIO.parent) / "far.safetensors").exists():
+    other = Speech("far")
+    drawn, _ = jax.jit(functools.partial(uncached.redraw, other.model.prior))(
+      other.model.prior_params, jnp.asarray(codes[None], jnp.int32), *other.inputs, *noise
+    )
+    drafts["FAR, the same noise"] = np.asarray(drawn[0])
+  found = {}
+  for name, draft in drafts.items():
+    entry = {"codes right": float(np.mean((shift if draft is None else draft) == codes))}
+    for most in (8, 56):
+      again, evaluations = sample(most, draft)
+      assert (again == codes).all()
+      entry[f"{most} together"] = codes[..., 0].size / evaluations
+    found[name] = entry
   return found
 
 

@@ -1,0 +1,216 @@
+"""Writes the tables of docs/speed.md, and its plot, from benchmarks/results.
+
+  python -m benchmarks.page
+
+Every figure comes from those files, which say on what machine and with which versions they were made.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+RESULTS, PAGE = HERE / "results", HERE.parent / "docs" / "speed.md"
+PLOT = HERE.parent / "docs" / "figures" / "speed.svg"
+MARKS = ("<!-- tables: benchmarks/page.py -->", "<!-- end of tables -->")
+REAL_TIME = 1e6 / 30  # microseconds a frame
+PLACES = {"full": 16 * 14, "demo": 8 * 7}  # Memcodes a frame
+SIZES = {"full": "the paper's size", "demo": "the shipped size"}
+WAYS = {"plain": "plain cached scan", "slots": "the best plain cache", "in turn, taps early": "taps early, in turn"}
+
+
+def read(name: str) -> dict | None:
+  path = RESULTS / f"{name}.json"
+  return json.loads(path.read_text()) if path.exists() else None
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+  heads = list(heads)
+  lines = [heads, ["---"] * len(heads), *rows]
+  return [f"| {' | '.join(cells)} |" for cells in lines] + [""]
+
+
+def spread(found: dict, digits: int = 2) -> str:
+  return f"{found['median']:.{digits}f} ({found['low']:.{digits}f} to {found['high']:.{digits}f})"
+
+
+def where(found: dict) -> str:
+  machine = found["machine"]
+  versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+  return f"{machine['device']}, {machine['cores']} cores of {machine['processor']}; {versions}; {machine['date']}."
+
+
+def early(cpu: dict) -> list[str]:
+  rows = []
+  for size, found in ((size, cpu["early"][size]) for size in SIZES if size in cpu["early"]):
+    best = min(found["ratios"], key=lambda name: found["ratios"][name]["median"])
+    for name, words in WAYS.items():
+      took, ratio = found["microseconds a Memcode"][name], found["ratios"].get(name)
+      cells = [f"{words}{' (fastest of its kind)' if name == best else ''}", spread(took, 0), f"{found['limit']:.0f}"]
+      rows.append([SIZES[size], *cells, spread(ratio) if ratio else "1", f"{found['equal'][name]:.3f}"])
+  heads = ["", "way", "us a Memcode", "limit", "times ours", "equal codes"]
+  return [f"One Memcode after the other, batch 1, float32. {where(cpu['early'])}", "", *table(heads, rows)]
+
+
+def together(names: dict[str, dict]) -> list[str]:
+  rows = []
+  for words, found in names.items():
+    for temperature, ways in found["together"].items():
+      if not temperature.startswith("temperature"):
+        continue
+      for name, entry in ways.items():
+        cells = [f"{entry['accepted an evaluation']:.2f}", spread(entry["microseconds a Memcode"], 1)]
+        rows.append([words, temperature, name, *cells, spread(entry["ratio"]), f"{entry['equal']:.3f}"])
+  heads = ["model", "", "way", "Memcodes an evaluation", "us a Memcode", "in turn / this", "equal codes"]
+  return ["Several Memcodes from a guess, trained models of the shipped size.", "", *table(heads, rows)]
+
+
+def guesses(names: dict[str, dict]) -> list[str]:
+  rows = []
+  for words, found in names.items():
+    for source, entry in found.get("guesses", {}).items():
+      if source != "machine":
+        rows.append([words, source, *(f"{entry[key]:.2f}" for key in ("codes right", "8 together", "56 together"))])
+  heads = ["model", "guess", "codes right", "Memcodes an evaluation, 8 together", "56 together"]
+  return ["Where guesses come from.", "", *table(heads, rows)]
+
+
+def cache(cpu: dict) -> list[str]:
+  heads = ["frames before", "one Memcode with no cache / with one"]
+  rows = [[frames, spread(ratio, 0)] for frames, ratio in cpu["cache"].items() if frames.isdigit()]
+  return ["What the cache saves grows with the clip, shipped size:", "", *table(heads, rows)]
+
+
+def curve(cpu: dict) -> list[str]:
+  found = cpu["curve"]
+  rows = [[at, spread(t, 2), f"{t['MiB']:.0f}"] for at, t in found["milliseconds a frame at"].items()]
+  text = f"From sound to pixels with the shipped MAR, {found['frames']} frames of one clip at "
+  text += f"{found['frames a second']:.0f} frames a second:"
+  return [text, "", *table(["after", "ms a frame", "MiB held at most"], rows)]
+
+
+def torch(cpu: dict) -> list[str]:
+  found = cpu.get("torch", {})
+  rows = []
+  for size, entry in ((size, found[size]) for size in SIZES if size in found):
+    for name, ratio in entry["ratios"].items():
+      rows.append([SIZES[size], name, spread(ratio), f"{entry['equal'].get(name, math.nan):.4f}"])
+  if not rows:
+    return []
+  heads = ["", "PyTorch's way", "its time / ours", "equal codes"]
+  return [f"PyTorch {found['version']}, the same weights and noise, in the same process.", "", *table(heads, rows)]
+
+
+def equality(found: dict) -> list[str]:
+  rows = []
+  for name, entries in found["differences"].items():
+    gaps = ", ".join(f"{entry['gap']:.1e}" for entry in entries) or "none"
+    rows.append([name, str(len(entries)), gaps])
+  rough = found["bfloat16"]
+  heads = ["way, against the plain scan", "clips that part", "gaps there, nats"]
+  text = (
+    f"{found['clips']} clips of {found['seconds']:.0f} s, {found['codes'] / 1e6:.2f} M codes, shipped MAR, float32:"
+  )
+  note = (
+    f"In bfloat16, after the same prefixes, {rough['share of codes that differ']:.2%} of the codes come out otherwise. "
+  )
+  note += f"Their two best scores lie {rough['median gap where they differ']:.3f} nats apart in the middle "
+  note += (
+    f"(nine of ten under {rough['90 % of them below']:.2f}), against {rough['median gap of all']:.1f} of all codes: "
+  )
+  return [text, "", *table(heads, rows), note + "rounding turns near-ties, nothing else.", ""]
+
+
+def gates(found: dict) -> list[str]:
+  from benchmarks.static_gpu import GATES
+
+  rows = []
+  for key, value in found.items():
+    gate = " ".join(map(str, GATES[key])) if key in GATES else ""
+    rows.append([f"`{key}`", f"{value:.2f}" if isinstance(value, float) else str(value), gate])
+  return ["What XLA makes of the programs for an H100 (`make gates`):", "", *table(["", "", "gate"], rows)]
+
+
+def forms(found: dict) -> list[str]:
+  rows = [
+    [row["layer"], row["way"], row["other"], spread(row["ratio"]), f"{row['difference']:.0e}"] for row in found["rows"]
+  ]
+  heads = ["layer", "", "other form", "its time / ours", "largest difference"]
+  return [f"Forms of layers in training. {where(found)}", "", *table(heads, rows)]
+
+
+def plot(cpu: dict, width: int = 760, height: int = 400) -> str:
+  """Microseconds a Memcode by stage on a logarithmic scale, with real time and the time to read the weights."""
+  left, right, top, bottom = 70, 20, 24, 92
+  series = {}
+  for size, colour in (("full", "#b33"), ("demo", "#27a")):
+    found = cpu["early"].get(size)
+    if found:
+      points = [(words, found["microseconds a Memcode"][name]) for name, words in WAYS.items()]
+      series[size] = (colour, points, found["limit"])
+  shipped = next(v for k, v in cpu["together"].items() if k.startswith("temperature"))
+  best = min(shipped, key=lambda name: shipped[name]["microseconds a Memcode"]["median"])
+  series["demo"][1].append((f"{best}, trained", shipped[best]["microseconds a Memcode"]))
+  stages = list(dict.fromkeys(name for _, points, _ in series.values() for name, _ in points))
+  values = [t[key] for _, points, _ in series.values() for _, t in points for key in ("low", "high")]
+  lows = [limit for _, _, limit in series.values()] + [REAL_TIME / n for n in PLACES.values()]
+  low, high = math.log10(min(values + lows)) - 0.15, math.log10(max(values + lows)) + 0.15
+  x = lambda stage: left + (width - left - right) * (stages.index(stage) + 0.5) / len(stages)
+  y = lambda value: top + (height - top - bottom) * (high - math.log10(value)) / (high - low)
+  lines = []
+  for power in range(math.ceil(low), math.floor(high) + 1):
+    lines.append(
+      f'<line x1="{left}" x2="{width - right}" y1="{y(10**power):.1f}" y2="{y(10**power):.1f}" stroke="#ddd"/>'
+    )
+    lines.append(f'<text x="{left - 8}" y="{y(10**power) + 4:.1f}" text-anchor="end">{10**power:,}</text>')
+  for stage in stages:
+    lines.append(f'<text x="{x(stage):.1f}" y="{height - bottom + 20}" text-anchor="middle">{stage}</text>')
+  for number, (size, (colour, points, limit)) in enumerate(series.items()):
+    for value, dash, words in ((REAL_TIME / PLACES[size], "7 4", "real time"), (limit, "2 3", "reading the weights")):
+      lines.append(
+        f'<line x1="{left}" x2="{width - right}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="{colour}" '
+        f'stroke-dasharray="{dash}"/><text x="{width - right - 4}" y="{y(value) - 4:.1f}" text-anchor="end" '
+        f'fill="{colour}" font-size="11">{words}, {SIZES[size]}: {value:.0f} us</text>'
+      )
+    for name, took in points:
+      ends = f'y1="{y(took["low"]):.1f}" y2="{y(took["high"]):.1f}"'
+      lines.append(f'<line x1="{x(name):.1f}" x2="{x(name):.1f}" {ends} stroke="{colour}" stroke-width="2"/>')
+      lines.append(f'<circle cx="{x(name):.1f}" cy="{y(took["median"]):.1f}" r="4" fill="{colour}"/>')
+      lines.append(f'<text x="{x(name) + 9:.1f}" y="{y(took["median"]) + 4:.1f}">{took["median"]:.3g}</text>')
+    lines.append(
+      f'<circle cx="{left + 6 + 200 * number}" cy="{height - 28}" r="4" fill="{colour}"/>'
+      f'<text x="{left + 16 + 200 * number}" y="{height - 24}">{SIZES[size]}</text>'
+    )
+  title = f"microseconds a Memcode, batch 1, float32, {cpu['early']['machine']['cores']} CPU cores"
+  return (
+    f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">'
+    f'<rect width="{width}" height="{height}" fill="white"/><text x="{left}" y="16">{title}</text>'
+    f"{''.join(lines)}</svg>\n"
+  )
+
+
+def tables() -> str:
+  cpu, real = read("cpu"), read("cpu_real")
+  models = {"talker": cpu} | ({"real speaker": real} if real else {})
+  parts = [
+    *early(cpu),
+    *together(models),
+    *guesses(models),
+    *cache(cpu),
+    *curve(cpu),
+    *torch(cpu),
+    *equality(read("equality")),
+  ]
+  return "\n".join([*parts, *gates(read("gates")), *forms(read("forms"))]).rstrip()
+
+
+def with_tables(page: str) -> str:
+  before, _, rest = page.partition(MARKS[0])
+  _, _, after = rest.partition(MARKS[1])
+  return f"{before}{MARKS[0]}\n\n{tables()}\n\n{MARKS[1]}{after}"
+
+
+if __name__ == "__main__":
+  PAGE.write_text(with_tables(PAGE.read_text()))
+  PLOT.write_text(plot(read("cpu")))
