@@ -195,10 +195,10 @@ def guesses() -> dict:
 def torch() -> dict:
   """Sampling and a training step of MAR's decoder, against PyTorch with the same weights and noise."""
   try:
-    from benchmarks import peer_torch
+    from benchmarks import torch_ratios
   except ImportError as error:
     return {"not run": f"{error}; make venv-peer, then .venv-peer/bin/python -m benchmarks.cpu_ratios --only=torch"}
-  return {size: peer_torch.against_ours("mar", size, _TURNS.value) for size in _SIZES.value}
+  return {size: torch_ratios.against_ours("mar", size, _TURNS.value) for size in _SIZES.value}
 
 
 def curve() -> dict:

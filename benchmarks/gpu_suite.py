@@ -239,11 +239,11 @@ def forms() -> dict:
 def torch() -> dict:
   """PyTorch on the same device: eager, compiled, CUDA graphs."""
   try:
-    from benchmarks import peer_torch
+    from benchmarks import torch_ratios
   except ImportError as error:
     return {"not run": str(error)}
   size = "" if _SIZE.value == "full" else "tiny"
-  return {family: peer_torch.against_ours(family, size or "full", 3.0) for family in ("mar", "far")}
+  return {family: torch_ratios.against_ours(family, size or "full", 3.0) for family in ("mar", "far")}
 
 
 PARTS = (memcodes, shipped, frames, pixels, training, aggregate, torch, forms)

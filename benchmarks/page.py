@@ -91,15 +91,25 @@ def curve(cpu: dict) -> list[str]:
 
 
 def torch(cpu: dict) -> list[str]:
-  found = cpu.get("torch", {})
-  rows = []
+  found, sampling, training = cpu.get("torch", {}), [], []
   for size, entry in ((size, found[size]) for size in SIZES if size in found):
     for name, ratio in entry["ratios"].items():
-      rows.append([SIZES[size], name, spread(ratio), f"{entry['equal'].get(name, math.nan):.4f}"])
-  if not rows:
+      sampling.append([SIZES[size], name, spread(ratio), f"{entry['equal'][name]:.4f}"])
+    for name, ratio in entry["training"]["ratios"].items():
+      training.append([SIZES[size], name, spread(ratio)])
+    version = entry["version"]
+  if not sampling:
     return []
-  heads = ["", "PyTorch's way", "its time / ours", "equal codes"]
-  return [f"PyTorch {found['version']}, the same weights and noise, in the same process.", "", *table(heads, rows)]
+  text = f"PyTorch {version} sampling from MAR with the same weights and noise, in the same process; ours in turn, as "
+  heads = ["", "PyTorch's way", "its time / ours"]
+  return [
+    f"{text}random weights make no good guesses:",
+    "",
+    *table([*heads, "equal codes"], sampling),
+    "An update of MAR's decoder (forward, backward, Adam):",
+    "",
+    *table(heads, training),
+  ]
 
 
 def equality(found: dict) -> list[str]:

@@ -1,0 +1,77 @@
+"""The speed page holds the recorded figures, and the benchmarks behind it run and can say no."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import baselines, equality, models, page, static_gpu
+from nwt_jax.api import NWT
+from nwt_jax.generate import mar
+from tests.priors import jit
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_page_and_plot_hold_the_recorded_figures():
+  text = page.PAGE.read_text()
+  assert page.with_tables(text) == text, "write it anew with `python -m benchmarks.page`"
+  assert page.plot(page.read("cpu")) == page.PLOT.read_text()
+
+
+def test_recorded_gates_hold_and_recorded_samples_part_at_near_ties_alone():
+  assert static_gpu.judge(page.read("gates"), static_gpu.GATES) == []
+  found = page.read("equality")
+  assert found["clips"] == 10 and found["seconds"] == 10 and len(found["differences"]) >= 6
+  assert found["all near-ties"] and all(e["gap"] < equality.TIE for es in found["differences"].values() for e in es)
+
+
+@pytest.mark.parametrize("name", baselines.BASELINES)
+def test_a_baseline_draws_what_we_draw(name):
+  model = models.model("mar", "tiny")
+  params, inputs = models.parameters(model), models.batch(model, 3, 1)
+  told = model.apply(params, *models.conditions(inputs), method="condition")
+  start, step = baselines.BASELINES[name]
+  key = np.random.default_rng(0).integers(0, 2**32, (1, 2), np.uint32)
+  import jax
+
+  keys = jax.random.wrap_key_data(key)
+  theirs, _ = jit(lambda *args: step(model, *args))(params, start(model, 1), told, keys, 0, np.float32(1))
+  weights = jit(lambda p: mar.fold(model, p))(params)
+  ours, _ = jit(lambda *args: mar.sample_chunk(model, *args))(
+    weights, mar.init_state(model, 1), told, keys, 0, np.float32(1)
+  )
+  np.testing.assert_array_equal(ours, theirs)
+  alone = baselines.naive(model, params, ours, told, keys, 1, 5, np.float32(1))
+  np.testing.assert_array_equal(alone[0], np.asarray(ours)[0, 1].reshape(-1, model.num_heads)[5])
+
+
+def test_a_first_difference_is_the_first_in_the_order_of_drawing():
+  codes = np.zeros((2, 3, 4, 2), np.uint8)
+  other = codes.copy()
+  assert equality.first_difference(codes, other) is None
+  other[1, 0, 2, 1], other[1, 2, 0, 0] = 1, 1
+  assert equality.first_difference(codes, other) == (1, 0, 2, 1)
+
+
+@pytest.mark.slow
+def test_ten_clips_of_ten_seconds_part_at_near_ties_alone():
+  found = equality.compare(equality.Clips(NWT.from_checkpoint(), str(equality.SHIPPED_AUDIO), 10, 10))
+  print(json.dumps(found["differences"]))
+  assert found["codes"] == 10 * 300 * 56 * 8 and found["all near-ties"]
+  assert 0 < found["bfloat16"]["share of codes that differ"] < 0.02
+
+
+@pytest.mark.slow
+def test_the_gpu_suite_runs_at_a_tiny_size(tmp_path):
+  out = tmp_path / "gpu.json"
+  command = [sys.executable, "-m", "benchmarks.gpu_suite", "--size=tiny", "--budget=1000", f"--json={out}"]
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  parts = json.loads(out.read_text())["parts"]
+  assert {name for name, part in parts.items() if "failed" in part} == set(), parts
+  stages = parts["memcodes"]
+  assert len(stages) == 10 and all(entry["equal"] == 1 for name, entry in stages.items() if "float32" in name)
