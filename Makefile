@@ -1,4 +1,4 @@
-# make demo | test | test-slow | test-system | gates | cost | lint | wheel | venv | lock
+# make demo | test | test-slow | test-system | gates | cost | venv-peer | lint | wheel | venv | lock
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 export JAX_COMPILATION_CACHE_DIR ?= $(abspath $(VENV))/jax_cache
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.2
 
-.PHONY: demo test test-slow test-system venv-system gates cost venv-gates lint wheel venv lock
+.PHONY: demo test test-slow test-system venv-system gates cost venv-gates venv-peer lint wheel venv lock
 
 demo: venv
 	@$(RUN) -m nwt_jax.demo --output=out/demo
@@ -51,6 +51,15 @@ venv-gates: venv
 	  $(RUN) -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$($(VENV)-gates/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/below.pth" && \
 	  version=$$($(RUN) -c "import jaxlib; print(jaxlib.__version__)") && \
 	  $(VENV)-gates/bin/python -m pip install -q --disable-pip-version-check --no-input --no-deps jax-cuda13-pjrt==$$version jax-cuda13-plugin==$$version; fi
+
+# PyTorch for benchmarks/peer_torch.py alone, which must never be in $(VENV): an environment of its own, above ours. The
+# package index decides whether it is the build with CUDA.
+venv-peer: venv
+	@if ! $(VENV)-peer/bin/python -c "import torch" 2>/dev/null; then \
+	  echo "Making $(VENV)-peer (once; a minute and more)."; \
+	  rm -rf $(VENV)-peer && $(RUN) -m venv $(VENV)-peer && \
+	  $(RUN) -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$($(VENV)-peer/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/below.pth" && \
+	  $(VENV)-peer/bin/python -m pip install -q --disable-pip-version-check --no-input torch==2.13.0; fi
 
 lint: venv
 	@$(RUN) -m ruff check .
