@@ -4,8 +4,8 @@
   .venv-peer/bin/python -m benchmarks.peer_torch --family=mar --size=demo --frames=8 --threads=1 --json=out/peer.json
 
 Modes, in rounds that rotate their order: eager (cached), compile, graph, compile+graph; and naive, which computes the
-whole receptive field again for each of a few last steps. Of MAR also updates of its decoder, eager and compiled. Weights
-are random: no time depends on them. torch_sampling.py and torch_training.py say how other programs call them.
+whole receptive field again for each of a few last steps. Of MAR also updates of its decoder, eager and compiled.
+Weights are random: no time depends on them. torch_sampling.py and torch_training.py say how other programs call them.
 """
 
 import datetime
