@@ -35,7 +35,7 @@ from nwt_jax.sample import SHIPPED_AUDIO
 PARTS = ("cache", "early", "together", "guesses", "torch", "curve")
 
 _JSON = flags.DEFINE_string("json", None, "JSON file to write; parts that are not run stay as they are there.")
-_ONLY = flags.DEFINE_list("only", list(PARTS), "Parts to run.")
+_ONLY = flags.DEFINE_multi_enum("only", list(PARTS), list(PARTS), "A part to run; may be given again.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "MAR's workdir or release; without: the shipped talker.")
 _AUDIO = flags.DEFINE_string("audio", str(SHIPPED_AUDIO), "Speech for `together` and `curve`.")
 _SIZES = flags.DEFINE_list("sizes", ["demo", "full"], "Sizes of MAR for `early` and `torch`.")
@@ -104,9 +104,8 @@ def early() -> dict:
     job = Job(size, 1 if size == "full" else 16)
     ways = {name: job.baseline(name) for name in baselines.BASELINES} | {"in turn, taps early": job.ours()}
     rounds = timing.take_turns(ways, _TURNS.value, warm=1 if size == "full" else 3)
-    weights = jax.tree.leaves(jax.eval_shape(functools.partial(mar.fold, job.model), job.params))
     found[size] = {
-      "limit": sum(w.size * w.dtype.itemsize for w in weights) / bandwidth() * 1e6,
+      "limit": models.read_a_memcode(job.model, mar.BLOCK, jnp.float32) / bandwidth() * 1e6,
       "equal": equal(ways),
       "ratios": {name: timing.ratio(rounds, name, "in turn, taps early") for name in baselines.BASELINES},
       "microseconds a Memcode": {
@@ -224,8 +223,8 @@ def curve() -> dict:
 
 
 def main(_) -> None:
-  path = Path(_JSON.value) if _JSON.value else None
-  results = json.loads(path.read_text()) if path and path.exists() else {}
+  path = timing.writable(_JSON.value)
+  results = json.loads(path.read_text() or "{}") if path else {}
   for part in _ONLY.value:
     results[part] = {"machine": timing.machine()} | globals()[part]()
     print(part, json.dumps(results[part], indent=1), flush=True)

@@ -10,7 +10,6 @@ codes are compared: rounding can only explain a difference where they nearly tie
 
 import functools
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +49,7 @@ class Clips:
     jobs = [model.generate(np.roll(long, -n * shift), sound.SAMPLE_RATE, seed=n) for n in range(count)]
     self.model, self.params, self.count, self.frames = model.prior, model.prior_params, count, jobs[0].frames
     self.keys, self.temperature = jnp.stack([job.key for job in jobs]), jnp.float32(jobs[0].temperature)
+    self.fps = model.fps
     self.inputs = (
       jnp.stack([job.sound.mel(0, self.frames) for job in jobs]),
       jnp.concatenate([job.styles for job in jobs]),
@@ -137,7 +137,7 @@ def compare(clips: Clips) -> dict:
     uncached_parts = [tuple(int(x) for x in place) for place in np.argwhere(reference != again)]
     for name, where in [*parts.items(), *(("without a cache", place) for place in uncached_parts)]:
       if where is not None:
-        entry = {"clip": n, "frame": where[0], "gap": float(gap[where[:-1]][where[-1]])}
+        entry = {"clip": n, "frame": where[0], "gap": float(gap[where])}
         found.setdefault(name, []).append(entry)
     for name in [*parts, "without a cache"]:
       found.setdefault(name, [])
@@ -148,7 +148,7 @@ def compare(clips: Clips) -> dict:
   return {
     "codes": codes,
     "clips": clips.count,
-    "seconds": clips.frames / 30,
+    "seconds": clips.frames / clips.fps,
     "differences": {name: sorted(entries, key=lambda e: e["clip"]) for name, entries in found.items()},
     "all near-ties": all(e["gap"] < TIE for entries in found.values() for e in entries),
     "bfloat16": rough,
@@ -156,7 +156,9 @@ def compare(clips: Clips) -> dict:
 
 
 def in_bfloat16(clips: Clips, reference: np.ndarray, gap: np.ndarray) -> dict:
-  """The same prefixes with products in bfloat16: how many codes come out otherwise, and how close their scores were."""
+  """The same prefixes, by the model as it is trained, with products in bfloat16.
+
+  Returns: how many codes come out otherwise, and how close their scores were."""
   again, _ = drawn_again(clips, 0, reference, jnp.bfloat16)
   differs = again != reference
   return {
@@ -168,11 +170,12 @@ def in_bfloat16(clips: Clips, reference: np.ndarray, gap: np.ndarray) -> dict:
 
 
 def main(_) -> None:
+  path = timing.writable(_JSON.value)
   model = NWT.from_checkpoint(_CHECKPOINT.value, "mar")
   results = {"machine": timing.machine(), **compare(Clips(model, _AUDIO.value, _CLIPS.value, _SECONDS.value))}
   print(json.dumps(results, indent=1))
-  if _JSON.value:
-    Path(_JSON.value).write_text(json.dumps(results, indent=1) + "\n")
+  if path:
+    path.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

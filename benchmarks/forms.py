@@ -21,7 +21,6 @@ from absl import flags
 from benchmarks import timing
 from benchmarks.layers import SIZES, Layer, layers, way
 from nwt_jax import program
-from nwt_jax.errors import InputError
 
 RESULTS = Path(__file__).resolve().parent / "results" / "forms.json"
 
@@ -72,12 +71,7 @@ def measure(size: str, dtype: str, seconds: float) -> dict:
 
 
 def main(_) -> None:
-  path = Path(_JSON.value)
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-  except OSError as error:
-    raise InputError(f"--json={path} cannot be written: {error.strerror}") from None
+  path = timing.writable(_JSON.value)
   path.write_text(json.dumps(measure(_SIZE.value, _DTYPE.value, _SECONDS.value), indent=1) + "\n")
 
 

@@ -10,6 +10,7 @@ import optax
 from einops import rearrange
 
 from nwt_jax import build
+from nwt_jax.generate import mar
 from nwt_jax.generate.noise import frame_noise
 from nwt_jax.generate.uncached import redraw
 from nwt_jax.objectives.prior import cross_entropy
@@ -63,6 +64,24 @@ def fill(tree, seed: int = 0, dtype=np.float32):
     return jnp.asarray(scale * draw.standard_normal(leaf.shape), dtype)
 
   return jax.tree_util.tree_map_with_path(one, tree)
+
+
+def read_a_memcode(module, most: int, dtype, evaluations: float = 1.0) -> float:
+  """Bytes of folded weights that MAR reads for a Memcode, if each product reads its weights once.
+
+  Args: most: places in a block. evaluations: of the decoder for a Memcode: 1 in turn."""
+  weights = jax.eval_shape(lambda: mar.fold(module, parameters_shaped(module), dtype, most))
+  size = mar.block_size(module, most)
+  often = lambda tree: sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+  told = often([(block.told, block.told_shortcut) for block in weights.blocks])
+  tables = often([weights.blocks[0].enter, weights.blocks[0].rows[0].past])  # of which a few rows are read
+  steps = often(weights) - often(weights.early) - told - tables
+  return steps * evaluations + often(weights.early) / size + told / mar.segment_length(module, size)
+
+
+def parameters_shaped(module):
+  """Zeros where parameters would be, for shapes alone."""
+  return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes(module))
 
 
 def batch(module, frames: int, size: int = 2, seed: int = 1, dtype=np.float32) -> dict:

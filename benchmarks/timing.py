@@ -8,9 +8,12 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
+
+from nwt_jax.errors import InputError
 
 
 def once(run: Callable[[], Any], calls: int = 1) -> float:
@@ -45,6 +48,18 @@ def spread(values: list[float]) -> dict:
 def ratio(rounds: list[dict], other: str, ours: str) -> dict:
   """How many times as long the other way takes, round by round."""
   return spread([turn[other] / turn[ours] for turn in rounds])
+
+
+def writable(name: str | None) -> Path | None:
+  """The path of a JSON file to come, before anything is measured. Raises: InputError: it cannot be written."""
+  if not name:
+    return None
+  try:
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    with open(name, "a"):
+      return Path(name)
+  except OSError as error:
+    raise InputError(f"--json={name} cannot be written: {error.strerror}") from None
 
 
 def machine() -> dict:

@@ -55,8 +55,8 @@ class NWT:
 
     Args: directory: folder with FAMILY.safetensors and dvae.safetensors, or a training workdir; None: the shipped
       talker. family: "mar" or "far". precision: of the decoders, "float32" or "bfloat16"; the second is faster on
-      GPUs and TPUs, and draws other samples. places: Memcodes that MAR draws together, which changes speed alone; 1
-      draws them in turn; None: what suits the device.
+      GPUs and TPUs, and draws other samples. places: Memcodes that MAR draws together, which changes speed alone
+      (but for rounding, as in `generate_many`); 1 draws them in turn; None: what suits the device.
     Raises: InputError: a folder without such a model, damaged files, a prior of another dVAE, or no such precision.
     """
     settings = configure(precision=precision, places=places)
@@ -90,7 +90,8 @@ class NWT:
       temperature: of sampling; 0 takes the likeliest code; None: what the checkpoint's card advises, or 1.
       episode: a name of `self.episodes`, or changes on the way: "A,B@2.5,A@5.0" (seconds); "mean": the mean embedding;
         None: the checkpoint's first.
-      style_seed: draws the style, one for each episode (`generate.style.draw`); None: `seed`.
+      style_seed: draws the style, one for each episode where the checkpoint has styles of training clips, else one for
+        all (`generate.style.draw`); None: `seed`.
       style_from: takes the style of this video (a file, or frames uint8 [t h w 3] of the checkpoint's size) instead.
       style: changes single variates afterwards: "3=+2.0" or "3=+2.0,5=-1.0".
       chunk_frames: frames sampled at once.
@@ -138,11 +139,13 @@ class NWT:
     A clip's noise is its own, so that it comes out as alone, but for rounding: products of another shape are summed in
     another order, and a near-tie of two codes (1e-4 nats in float32) may go the other way.
 
-    Args: jobs: what `generate` prepared, with one temperature and one `chunk_frames`. at_once: clips; those of like
-      length go together, and a clip that has ended is computed, unseen, until the longest beside it has.
+    Args: jobs: what this model's `generate` prepared, with one temperature and one `chunk_frames`. at_once: clips;
+      those of like length go together, and a clip that has ended is computed, unseen, until the longest beside it has.
     Returns: (place in jobs, its next frames) as they come.
-    Raises: InputError: several temperatures or sizes of chunk, or `at_once` under 1."""
+    Raises: InputError: several temperatures or sizes of chunk, another model's job, or `at_once` under 1."""
     jobs = list(jobs)
+    if any(job.model is not self for job in jobs):
+      raise InputError("a clip was prepared by another model; give what `generate` of this one returned")
     for name in ("temperature", "chunk_frames"):
       if len(found := sorted({getattr(job, name) for job in jobs})) > 1:
         raise InputError(f"clips of several values of {name} ({', '.join(map(str, found))}); give all of them one")
@@ -194,7 +197,7 @@ class NWT:
     """The frames of Memcodes. Args: codes: uint8 [t i j k]. episode: as in `generate`. Returns: uint8 [t h w 3]."""
     numbers = Episodes.parse(episode, self.episodes, self.fps, len(codes)).at(np.arange(len(codes)))
     decoder = render.make_decoder(self._draw, self.dvae.decoder_margins)
-    return decoder(self.dvae_params, codes[None], numbers[None], chunk_frames)[0]
+    return decoder(self._decoder_params, codes[None], numbers[None], chunk_frames)[0]
 
   @property
   def device(self) -> str:
@@ -213,11 +216,15 @@ class NWT:
 
   @functools.cached_property
   def _draw(self) -> Callable:
-    dtype = self.settings.dtype
     decode = lambda params, codes, episode, valid: self.dvae.apply(
-      jax.tree.map(lambda x: x.astype(dtype), params), codes, episode, valid.astype(dtype), method="decode"
+      params, codes, episode, valid.astype(self.settings.dtype), method="decode"
     )
     return render.make_draw(decode, self.dvae.decoder_margins)
+
+  @functools.cached_property
+  def _decoder_params(self):
+    cast = lambda tree: jax.tree.map(lambda x: x.astype(self.settings.dtype), tree)
+    return self.dvae_params if self.settings.dtype == jnp.float32 else jax.jit(cast)(self.dvae_params)
 
   @functools.cached_property
   def _block(self) -> dict:
@@ -251,7 +258,7 @@ class NWT:
 
     Args: job: what `generate` returned. codes: uint8 [t i j k], all that it sampled.
     Returns: float32 [n], one number for each head symbol that comes out otherwise: how far the two best scores lie
-      apart there, in nats. Rounding explains a gap under 1e-4.
+      apart there, in nats. Rounding explains a gap under 1e-4, for a model in float32.
     """
     again, gap = self._redraw(
       self.prior_params, jnp.asarray(codes[None], jnp.int32), job.sound.mel(0, job.frames)[None], job.style,
@@ -267,7 +274,7 @@ class NWT:
       self.prior.reach,
       self.dvae.decoder_margins,
       functools.partial(self._chunk(clips[0].chunk_frames), self.prior_params, self._weights),
-      functools.partial(self._draw, self.dvae_params),
+      functools.partial(self._draw, self._decoder_params),
       self._start(len(clips)),
       (*self.prior.grid, self.prior.num_heads),
     )

@@ -126,11 +126,12 @@ class Generation(Clip):
 class Stream:
   """A video of sound that is still arriving; its frames come as soon as they can. Memory stays constant.
 
-  `for chunk in stream.follow(pieces)`, or `stream.feed(piece)` for each piece and `stream.finish()` after the last.
+  `for chunk in stream.follow(pieces)`, or `stream.feed(piece)` for each piece and `stream.finish()` after the last. One
+  thread at a time: what records puts its pieces in a queue, which another reads: `stream.follow(queue.get)`.
   """
 
   def __init__(self, generation: Generation):
-    self.generation = generation
+    self._generation = generation
     self._run = generation.model.run([generation])
 
   def feed(self, samples: np.ndarray) -> Iterator[Chunk]:
@@ -138,19 +139,26 @@ class Stream:
 
     Args: samples: [samples] or [samples channels], floats in about [-1, 1] or 16-bit integers.
     Raises: InputError: something else, or sound after the end."""
-    self.generation.sound.feed(samples)
+    self._generation.sound.feed(samples)
     return self._chunks()
 
   def finish(self) -> Iterator[Chunk]:
     """Says that the sound has ended, and returns the frames that are left."""
-    self.generation.sound.finish()
+    self._generation.sound.finish()
     return self._chunks()
 
-  def follow(self, pieces: Iterable[np.ndarray]) -> Iterator[Chunk]:
-    """The whole video, from an iterable that waits for each piece of sound, say a queue's: `iter(queue.get, None)`."""
+  def follow(self, pieces: Iterable[np.ndarray] | Callable[[], np.ndarray | None]) -> Iterator[Chunk]:
+    """The whole video. Args: pieces: an iterable that waits for each piece of sound, or a call that does, whose None is
+    the end."""
+    pieces = iter(pieces) if isinstance(pieces, Iterable) else _until_none(pieces)
     for piece in pieces:
       yield from self.feed(piece)
     yield from self.finish()
 
   def _chunks(self) -> Iterator[Chunk]:
     return (chunk for _, chunk in self._run.chunks())
+
+
+def _until_none(get: Callable[[], np.ndarray | None]) -> Iterator[np.ndarray]:
+  while (piece := get()) is not None:
+    yield piece

@@ -29,7 +29,7 @@ def define_flags() -> None:
   flags.DEFINE_string("style_from", None, "Video whose style is copied.")
   flags.DEFINE_string("style", None, 'Style variates set by hand, counted from 0: "3=+2.0, 5=-1".')
   flags.DEFINE_string("precision", "float32", "Of the decoders; bfloat16 is faster on GPUs, and draws other samples.")
-  flags.DEFINE_integer("places", None, "Memcodes that MAR draws together; changes speed alone.", lower_bound=1)
+  flags.DEFINE_integer("places", None, "Memcodes that MAR draws together, 1: in turn; for speed alone.", lower_bound=1)
   flags.DEFINE_integer("chunk_frames", None, "Frames sampled at once; changes memory and speed alone.", lower_bound=1)
 
 
@@ -58,7 +58,8 @@ def main(_) -> None:
     precision=options.precision,
     places=options.places,
   )
-  print(f"{family} on {model.device}: {model.settings}", flush=True)
+  together = f", up to {model.settings.places} Memcodes at once" if family == "mar" else ""
+  print(f"{family} on {model.device}: {model.settings}{together}", flush=True)
   generation = model.generate(
     recording,
     seed=options.seed,

@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import queue
 
 import jax
 import numpy as np
@@ -17,17 +18,26 @@ OPTIONS = {"seed": 3, "episode": "ann,bob@0.5", "chunk_frames": 8}
 
 @pytest.fixture(scope="module", params=["mar", "far"])
 def model(request, tiny_release):
-  return api.NWT.from_checkpoint(tiny_release, request.param)
+  return load(tiny_release, request.param)
 
 
 @pytest.fixture(scope="module")
 def mar(tiny_release):
-  return api.NWT.from_checkpoint(tiny_release, "mar")
+  return load(tiny_release, "mar")
 
 
 @pytest.fixture(scope="module")
 def far(tiny_release):
-  return api.NWT.from_checkpoint(tiny_release, "far")
+  return load(tiny_release, "far")
+
+
+def load(folder, family):
+  """A model with styles of training clips: every episode's is another, far from the others'."""
+  model = api.NWT.from_checkpoint(folder, family)
+  mean = 4 * np.eye(3, model.prior.style_dim, dtype=np.float32)
+  bank = {"mean": mean, "log_std": np.full_like(mean, -20), "episode": np.arange(3)}
+  model.prior_params = {**model.prior_params, "styles": bank}
+  return model
 
 
 def noise(samples, seed=0):
@@ -100,6 +110,11 @@ def test_frames_that_nobody_asked_for_yet_come_with_the_next(mar):
 
 def test_a_stream_without_sound_has_no_frames(mar):
   assert not list(mar.stream(RATE).follow([]))
+  recorded = queue.Queue()
+  for piece in (*np.split(speech := noise(RATE // 3), 5), None):
+    recorded.put(piece)
+  wanted = collect(mar.generate(speech, RATE, chunk_frames=8))
+  assert_same(collect(mar.stream(RATE, chunk_frames=8).follow(recorded.get)), wanted)
   assert not list(mar.stream(48_000).follow([noise(0)]))
 
 
@@ -140,7 +155,7 @@ def held_bytes(stream):
   """Of the stream: samples, arrays; and how many arrays there are in the process."""
   run = stream._run
   leaves = jax.tree.leaves((run._state, run._tail, run._blank, list(run._waiting)))
-  return len(stream.generation.sound._held), sum(np.asarray(leaf).nbytes for leaf in leaves), len(jax.live_arrays())
+  return len(stream._generation.sound._held), sum(np.asarray(leaf).nbytes for leaf in leaves), len(jax.live_arrays())
 
 
 def test_ten_minutes_take_no_more_memory_than_ten_seconds(far):
@@ -186,6 +201,7 @@ def test_a_clip_comes_out_of_a_batch_as_it_does_alone(model, at_once):
     model.generate(noise(800 * frames - 5, seed), RATE, seed=seed, episode=episode, chunk_frames=8)
     for seed, (frames, episode) in enumerate(requests)
   ]
+  assert len(np.unique(jobs[2].styles[0], axis=0)) == 2
   together = many(model, jobs, at_once=at_once)
   assert [len(frames) for frames, _ in together] == [9, 31, 20, 1]
   for job, (frames, codes) in zip(jobs, together, strict=True):
@@ -194,12 +210,14 @@ def test_a_clip_comes_out_of_a_batch_as_it_does_alone(model, at_once):
     assert np.abs(frames.astype(int) - alone_frames).max() <= 1
 
 
-def test_clips_that_do_not_go_together_are_refused(mar):
+def test_clips_that_do_not_go_together_are_refused(mar, far):
   job = lambda **options: mar.generate(noise(800), RATE, **options)  # noqa: E731
   with pytest.raises(InputError, match="several values of temperature .0.5, 1.0."):
     mar.generate_many([job(), job(temperature=0.5)])
   with pytest.raises(InputError, match="several values of chunk_frames .8, 32."):
     mar.generate_many([job(), job(chunk_frames=8)])
+  with pytest.raises(InputError, match="another model"):
+    far.generate_many([job()])
   with pytest.raises(InputError, match="at_once 0"):
     mar.generate_many([job()], at_once=0)
   assert not list(mar.generate_many([]))

@@ -25,7 +25,7 @@ GRAPH = {
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """How sampling runs; no choice but the precision changes a sample.
+  """How sampling runs; but for rounding, no choice except the precision changes a sample.
 
   compiler_options: of XLA, for `jax.jit`. dtype: of decoder weights and caches. places: Memcodes that MAR draws
   together, at most; 1 draws them in turn.
@@ -37,7 +37,7 @@ class Settings:
 
   def __str__(self) -> str:
     options = " ".join(f"{name}={value}" for name, value in self.compiler_options.items())
-    return f"{self.dtype.name}, MAR with up to {self.places} Memcodes at once, XLA with {options or 'its defaults'}"
+    return f"{self.dtype.name}, XLA with {options or 'its defaults'}"
 
 
 def configure(backend: str | None = None, precision: str = "float32", places: int | None = None) -> Settings:

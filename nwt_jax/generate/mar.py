@@ -44,7 +44,7 @@ class Line(NamedTuple):
   row: int
   dilation: int
   reach: int
-  width: int
+  width: int  # of its inputs
 
 
 def lines(model: MAR) -> list[Line]:
@@ -78,7 +78,12 @@ def groups(model: MAR, size: int) -> list[list[Line]]:
 
 
 def fold(model: MAR, params, dtype=None, most: int = BLOCK) -> folded.Weights:
-  """What sampling reads of a model, once for a loaded one. Args: as of `folded.fold`; most: as of `init_state`."""
+  """What sampling reads of a model, once for a loaded one.
+
+  Args: as of `folded.fold`; most: as of `init_state`.
+  Raises: ValueError: a row that sees no past."""
+  if any(line.reach == 0 for line in lines(model)) or model.blocks[0][0][0] == 1:
+    raise ValueError(f"MAR samples with kernels of 2 and more; its rows are {model.blocks}")
   weights, early = folded.fold(model, params, dtype), []
   blocks = [list(block.rows) for block in weights.blocks]
   for group in groups(model, block_size(model, most)):
@@ -265,5 +270,6 @@ class _Block:
 
     start = guess, jnp.bool(False), jax.eval_shape(again, (guess, jnp.bool(False), None, 0))[2], jnp.int32(0)
     start = (*start[:2], jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), start[2]), start[3])
-    codes, _, inner, count = lax.while_loop(lambda carry: ~carry[1], again, start)
+    # One more Memcode at least is right after each evaluation
+    codes, _, inner, count = lax.while_loop(lambda carry: ~carry[1] & (carry[3] < self.size), again, start)
     return codes, inner, count

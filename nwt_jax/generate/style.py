@@ -36,7 +36,7 @@ def draw(model: Prior, variables: dict, key: Key[Array, ""], episode: int) -> St
 
 
 def draw_track(model: Prior, variables: dict, key: Key[Array, ""], numbers: np.ndarray) -> StyleTrack:
-  """The style of each frame where the episode changes on the way: every episode has its own draw.
+  """The style of each frame where the episode changes on the way: with a bank every episode has its own draw.
 
   Held from one episode to the next, a style of the first one's clips draws the second one's person less sharply.
 

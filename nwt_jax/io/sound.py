@@ -1,5 +1,6 @@
 """Sound of any length as frames of log-mel: long recordings stay on disk, live ones pass through (D.8)."""
 
+import numbers
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -158,9 +159,9 @@ def mono(samples: np.ndarray) -> np.ndarray:
 
 
 def check_rate(rate) -> None:
-  """Raises: InputError: not a positive number of samples per second."""
-  if not (rate and rate > 0):
-    raise InputError(f"the sample rate {rate} is not positive; give the samples per second of the sound")
+  """Raises: InputError: not a number of samples per second that sound has."""
+  if not isinstance(rate, numbers.Real) or not 1_000 <= rate <= 768_000:
+    raise InputError(f"the sample rate {rate!r} is not one of sound; give its samples per second, 1,000 to 768,000")
 
 
 def resampling_lag(rate: float) -> float:

@@ -62,7 +62,7 @@ def conv2d(x: Maps, kernel: Float[Array, "y x c o"], stride: int = 1, groups: in
 def few(outputs: int) -> bool:
   """Whether a convolution has so few outputs that reading its kernel takes the time: then it is a product of patches.
 
-  cuDNN would copy the kernel into a layout of its own first, and no CUDA graph holds its convolutions."""
+  cuDNN would copy the kernel into a layout of its own first. 64 are a frame's, where FAR has the most."""
   return outputs <= 64
 
 

@@ -64,6 +64,7 @@ class MAR(Prior):
     place: int | Int[Array, ""],
   ) -> tuple[Float[Array, "b w k n"], History]:
     """Predicts w Memcodes in a row: one in sequential decoding, a guess of several, a frame, whole clips in training.
+    `generate.mar` samples with the same weights folded; this is what that is checked against.
 
     Args: history: past of the frame; None starts a clip, whose whole raster is then this window. previous: the Memcode
       before each of the w; code `num_codes` where there is none. condition: `condition` at their places. place: where
