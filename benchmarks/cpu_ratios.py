@@ -34,13 +34,16 @@ from nwt_jax.sample import SHIPPED_AUDIO
 
 PARTS = ("cache", "early", "together", "guesses", "torch", "curve")
 
-_JSON = flags.DEFINE_string("json", None, "JSON file to write; parts that are not run stay as they are there.")
-_ONLY = flags.DEFINE_multi_enum("only", list(PARTS), list(PARTS), "A part to run; may be given again.")
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "MAR's workdir or release; without: the shipped talker.")
-_AUDIO = flags.DEFINE_string("audio", str(SHIPPED_AUDIO), "Speech for `together` and `curve`.")
-_SIZES = flags.DEFINE_list("sizes", ["demo", "full"], "Sizes of MAR for `early` and `torch`.")
-_TURNS = flags.DEFINE_float("turns", 20.0, "Seconds that a comparison is timed, at least five rounds.", lower_bound=0.0)
-_MINUTES = flags.DEFINE_float("minutes", 10.0, "Length of the sound of `curve`.", lower_bound=0.1)
+
+def define_flags() -> None:
+  """Defines this program's options; in a function, so that others can import the file beside their own."""
+  flags.DEFINE_string("json", None, "JSON file to write; parts that are not run stay as they are there.")
+  flags.DEFINE_multi_enum("only", list(PARTS), list(PARTS), "A part to run; may be given again.")
+  flags.DEFINE_string("checkpoint", None, "MAR's workdir or release; without: the shipped talker.")
+  flags.DEFINE_string("audio", str(SHIPPED_AUDIO), "Speech for `together` and `curve`.")
+  flags.DEFINE_list("sizes", ["demo", "full"], "Sizes of MAR for `early` and `torch`.")
+  flags.DEFINE_float("turns", 20.0, "Seconds that a comparison is timed, at least five rounds.", lower_bound=0.0)
+  flags.DEFINE_float("minutes", 10.0, "Length of the sound of `curve`.", lower_bound=0.1)
 
 
 class Job:
@@ -83,7 +86,9 @@ def cache() -> dict:
     naive = jax.jit(functools.partial(baselines.naive, job.model), static_argnums=(4, 5))
     last = (job.params, codes, job.condition, job.keys, frames - 1, job.model.places - 1, jnp.float32(1))
     assert (naive(*last)[0] == codes[0, frames - 1, -1, -1]).all()
-    rounds = timing.take_turns({"naive": lambda last=last, naive=naive: naive(*last), "plain": plain}, _TURNS.value / 2)
+    rounds = timing.take_turns(
+      {"naive": lambda last=last, naive=naive: naive(*last), "plain": plain}, flags.FLAGS.turns / 2
+    )
     memcodes = job.frames * job.model.places
     found[str(frames)] = timing.spread([turn["naive"] / (turn["plain"] / memcodes) for turn in rounds])
   return found
@@ -100,10 +105,10 @@ def bandwidth() -> float:
 def early() -> dict:
   """The plain caches against taps computed early. `limit`: microseconds to read the weights that a Memcode needs."""
   found = {}
-  for size in _SIZES.value:
+  for size in flags.FLAGS.sizes:
     job = Job(size, 1 if size == "full" else 16)
     ways = {name: job.baseline(name) for name in baselines.BASELINES} | {"in turn, taps early": job.ours()}
-    rounds = timing.take_turns(ways, _TURNS.value, warm=1 if size == "full" else 3)
+    rounds = timing.take_turns(ways, flags.FLAGS.turns, warm=1 if size == "full" else 3)
     found[size] = {
       "limit": models.read_a_memcode(job.model, mar.BLOCK, jnp.float32) / bandwidth() * 1e6,
       "equal": equal(ways),
@@ -119,8 +124,8 @@ class Speech:
   """A trained prior and up to three seconds of what it hears. Args: family: "mar" or "far"."""
 
   def __init__(self, family: str):
-    self.model = NWT.from_checkpoint(_CHECKPOINT.value, family)
-    self.job = self.model.generate(sound.open_sound(_AUDIO.value))
+    self.model = NWT.from_checkpoint(flags.FLAGS.checkpoint, family)
+    self.job = self.model.generate(sound.open_sound(flags.FLAGS.audio))
     self.frames = min(self.job.frames, 90)
     self.inputs = self.job.sound.mel(0, self.frames)[None], self.job.styles, self.job.numbers[None, : self.frames]
     self.told = jax.jit(functools.partial(self.model.prior.apply, method="condition"))(
@@ -141,7 +146,7 @@ def together() -> dict:
       run = functools.partial(step, weights, start, told, job.key[None], jnp.int32(0), jnp.float32(temperature))
       name = f"{most} together" if most else "in turn"
       evaluations[name], ways[name] = int(run()[1].windows), lambda run=run: run()[0]
-    rounds = timing.take_turns(ways, _TURNS.value)
+    rounds = timing.take_turns(ways, flags.FLAGS.turns)
     memcodes = frames * model.prior.places
     found[f"temperature {temperature:g}"] = {
       name: {
@@ -174,7 +179,7 @@ def guesses() -> dict:
   codes, _ = sample(8, None)
   drafts = {"the frame before": None, "the sample itself": codes}
   shift = np.concatenate([np.zeros_like(codes[:1]), codes[:-1]])
-  if (Path(_CHECKPOINT.value or SHIPPED_AUDIO.parent) / "far.safetensors").exists():
+  if (Path(flags.FLAGS.checkpoint or SHIPPED_AUDIO.parent) / "far.safetensors").exists():
     other = Speech("far")
     drawn, _ = jax.jit(functools.partial(uncached.redraw, other.model.prior))(
       other.model.prior_params, jnp.asarray(codes[None], jnp.int32), *other.inputs, *noise
@@ -197,14 +202,14 @@ def torch() -> dict:
     from benchmarks import torch_ratios
   except ImportError as error:
     return {"not run": f"{error}; make venv-peer, then .venv-peer/bin/python -m benchmarks.cpu_ratios --only=torch"}
-  return {size: torch_ratios.against_ours("mar", size, _TURNS.value) for size in _SIZES.value}
+  return {size: torch_ratios.against_ours("mar", size, flags.FLAGS.turns) for size in flags.FLAGS.sizes}
 
 
 def curve() -> dict:
   """From sound to pixels: what a frame takes, and memory, at places along one clip."""
   model = NWT.from_checkpoint(None, "mar")
   samples = sound.open_sound(SHIPPED_AUDIO).samples
-  job = model.generate(np.resize(samples, round(_MINUTES.value * 60 * sound.SAMPLE_RATE)), sound.SAMPLE_RATE)
+  job = model.generate(np.resize(samples, round(flags.FLAGS.minutes * 60 * sound.SAMPLE_RATE)), sound.SAMPLE_RATE)
   for _ in model.generate(samples[: sound.SAMPLE_RATE * 3], sound.SAMPLE_RATE):
     pass  # compiles
   bar, ends, memory, frames = Progress("curve", job.frames, "frames"), [time.perf_counter()], [], [0]
@@ -223,9 +228,9 @@ def curve() -> dict:
 
 
 def main(_) -> None:
-  path = timing.writable(_JSON.value)
+  path = timing.writable(flags.FLAGS.json)
   results = json.loads(path.read_text() or "{}") if path else {}
-  for part in _ONLY.value:
+  for part in flags.FLAGS.only:
     results[part] = {"machine": timing.machine()} | globals()[part]()
     print(part, json.dumps(results[part], indent=1), flush=True)
     if path:
@@ -233,4 +238,5 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
+  define_flags()
   program.run(main)

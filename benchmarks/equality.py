@@ -29,11 +29,14 @@ from nwt_jax.sample import SHIPPED_AUDIO
 TIE = 1e-4  # nats
 CHUNK = 30  # frames
 
-_JSON = flags.DEFINE_string("json", None, "JSON file to write.")
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "MAR's workdir or release; without: the shipped talker.")
-_AUDIO = flags.DEFINE_string("audio", str(SHIPPED_AUDIO), "Speech, repeated to the length of a clip.")
-_CLIPS = flags.DEFINE_integer("clips", 10, "Clips.", lower_bound=1)
-_SECONDS = flags.DEFINE_integer("seconds", 10, "Length of each.", lower_bound=1)
+
+def define_flags() -> None:
+  """Defines this program's options; in a function, so that others can import the file beside their own."""
+  flags.DEFINE_string("json", None, "JSON file to write.")
+  flags.DEFINE_string("checkpoint", None, "MAR's workdir or release; without: the shipped talker.")
+  flags.DEFINE_string("audio", str(SHIPPED_AUDIO), "Speech, repeated to the length of a clip.")
+  flags.DEFINE_integer("clips", 10, "Clips.", lower_bound=1)
+  flags.DEFINE_integer("seconds", 10, "Length of each.", lower_bound=1)
 
 
 class Clips:
@@ -170,13 +173,17 @@ def in_bfloat16(clips: Clips, reference: np.ndarray, gap: np.ndarray) -> dict:
 
 
 def main(_) -> None:
-  path = timing.writable(_JSON.value)
-  model = NWT.from_checkpoint(_CHECKPOINT.value, "mar")
-  results = {"machine": timing.machine(), **compare(Clips(model, _AUDIO.value, _CLIPS.value, _SECONDS.value))}
+  path = timing.writable(flags.FLAGS.json)
+  model = NWT.from_checkpoint(flags.FLAGS.checkpoint, "mar")
+  results = {
+    "machine": timing.machine(),
+    **compare(Clips(model, flags.FLAGS.audio, flags.FLAGS.clips, flags.FLAGS.seconds)),
+  }
   print(json.dumps(results, indent=1))
   if path:
     path.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":
+  define_flags()
   program.run(main)

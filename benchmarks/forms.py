@@ -24,10 +24,13 @@ from nwt_jax import program
 
 RESULTS = Path(__file__).resolve().parent / "results" / "forms.json"
 
-_JSON = flags.DEFINE_string("json", None, "JSON file to write.")
-_SIZE = flags.DEFINE_enum("size", "small", list(SIZES), "Sizes of the layers.")
-_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Type of inputs and parameters.")
-_SECONDS = flags.DEFINE_float("seconds", 2.5, "How long each row is timed, at least five rounds.", lower_bound=0.0)
+
+def define_flags() -> None:
+  """Defines this program's options; in a function, so that others can import the file beside their own."""
+  flags.DEFINE_string("json", None, "JSON file to write.")
+  flags.DEFINE_enum("size", "small", list(SIZES), "Sizes of the layers.")
+  flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Type of inputs and parameters.")
+  flags.DEFINE_float("seconds", 2.5, "How long each row is timed, at least five rounds.", lower_bound=0.0)
 
 
 def difference(ours: Any, other: Any) -> float:
@@ -71,9 +74,10 @@ def measure(size: str, dtype: str, seconds: float) -> dict:
 
 
 def main(_) -> None:
-  path = timing.writable(_JSON.value)
-  path.write_text(json.dumps(measure(_SIZE.value, _DTYPE.value, _SECONDS.value), indent=1) + "\n")
+  path = timing.writable(flags.FLAGS.json)
+  path.write_text(json.dumps(measure(flags.FLAGS.size, flags.FLAGS.dtype, flags.FLAGS.seconds), indent=1) + "\n")
 
 
 if __name__ == "__main__":
+  define_flags()
   program.run(main, "json")

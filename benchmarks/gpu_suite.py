@@ -40,14 +40,17 @@ CARDS = {
 }
 TRAINING = {"far": 64, "mar": 64, "dvae_lwt": 4}  # clips, at bfloat16 within 75 GB (docs/cost.md)
 
-_JSON = flags.DEFINE_string("json", None, "JSON file to write.")
-_SIZE = flags.DEFINE_enum("size", "full", ["full", "tiny"], "The paper's size, or one for a dry run.")
-_BUDGET = flags.DEFINE_float("budget", 480.0, "Seconds for all parts; a part is not begun after them.")
-_PARTS = flags.DEFINE_multi_string("part", [], "A part to run; may be given again; without: all.")
+
+def define_flags() -> None:
+  """Defines this program's options; in a function, so that others can import the file beside their own."""
+  flags.DEFINE_string("json", None, "JSON file to write.")
+  flags.DEFINE_enum("size", "full", ["full", "tiny"], "The paper's size, or one for a dry run.")
+  flags.DEFINE_float("budget", 480.0, "Seconds for all parts; a part is not begun after them.")
+  flags.DEFINE_multi_string("part", [], "A part to run; may be given again; without: all.")
 
 
 def config(family: str) -> Any:
-  return importlib.import_module(f"configs.{family}").get_config("" if _SIZE.value == "full" else "tiny")
+  return importlib.import_module(f"configs.{family}").get_config("" if flags.FLAGS.size == "full" else "tiny")
 
 
 def card() -> tuple[float, float] | None:
@@ -67,7 +70,7 @@ def seconds(run: Callable, rounds: int = 5) -> dict:
 
 def memcodes() -> dict:
   """MAR, batch 1: microseconds a Memcode by stage, and the share of codes that the float32 reference draws."""
-  model, frames = models.model("mar", "" if _SIZE.value == "full" else "tiny"), 4
+  model, frames = models.model("mar", "" if flags.FLAGS.size == "full" else "tiny"), 4
   params = models.parameters(model)
   settings, key = configure(), jax.random.split(jax.random.key(0), 1)
   draw = np.random.default_rng(0)
@@ -118,8 +121,8 @@ def memcodes() -> dict:
 
 def aggregate() -> dict:
   """MAR, many clips at once: microseconds of the card's time a Memcode."""
-  model = models.model("mar", "" if _SIZE.value == "full" else "tiny")
-  batch, found = 256 if _SIZE.value == "full" else 4, {}
+  model = models.model("mar", "" if flags.FLAGS.size == "full" else "tiny")
+  batch, found = 256 if flags.FLAGS.size == "full" else 4, {}
   weights = jax.jit(functools.partial(mar.fold, model, dtype=jnp.bfloat16))(models.parameters(model))
   told = tuple(jnp.zeros((batch, 1, model.places, model.linear_dim), jnp.bfloat16) for _ in model.blocks)
   for name, parallel in (("in turn", False), ("8 together", True)):
@@ -136,7 +139,7 @@ def aggregate() -> dict:
 
 def frames() -> dict:
   """FAR, batch 1: frames a second."""
-  model, count = models.model("far", "" if _SIZE.value == "full" else "tiny"), 32
+  model, count = models.model("far", "" if flags.FLAGS.size == "full" else "tiny"), 32
   params, found = models.parameters(model), {}
   shape = (1, count, *model.decoder_grid, model.linear_dim)
   told = tuple(jnp.zeros(shape, jnp.float32) for _ in model.blocks)
@@ -216,11 +219,11 @@ def training() -> dict:
   for name, clips in TRAINING.items():
     setting = config(name)
     setting.train.precision = "bfloat16"
-    clips = clips if _SIZE.value == "full" else 2
+    clips = clips if flags.FLAGS.size == "full" else 2
     shapes, step = abstract.update(setting)
     state = models.fill(shapes)
     batch = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), abstract.batch(setting, clips))
-    if _SIZE.value == "tiny" and "video" in batch:
+    if flags.FLAGS.size == "tiny" and "video" in batch:
       batch["video"] = batch["video"][:, :, :32, :24]
     compiled = jax.jit(step, donate_argnums=0)
     for _ in range(3):
@@ -231,7 +234,7 @@ def training() -> dict:
       state, metrics = jax.block_until_ready(compiled(state, batch))
       rounds.append(time.perf_counter() - began)
     entry = {"clips": clips, "updates a second": 1 / float(np.median(rounds)), "seconds": timing.spread(rounds)}
-    if (limits := card()) and _SIZE.value == "full":
+    if (limits := card()) and flags.FLAGS.size == "full":
       work = recorded[name]["flops"]["bfloat16"] * clips / recorded[name]["batch"]
       entry["share of the card's products"] = work / entry["seconds"]["median"] / limits[1]
     found[name] = entry
@@ -243,7 +246,7 @@ def forms() -> dict:
   """The forms of layers that training uses, against others."""
   from benchmarks import forms as measured
 
-  return measured.measure("small" if _SIZE.value == "tiny" else "paper", "bfloat16", 0.5)
+  return measured.measure("small" if flags.FLAGS.size == "tiny" else "paper", "bfloat16", 0.5)
 
 
 def torch() -> dict:
@@ -252,7 +255,7 @@ def torch() -> dict:
     from benchmarks import torch_ratios
   except ImportError as error:
     return {"not run": str(error)}
-  size = "" if _SIZE.value == "full" else "tiny"
+  size = "" if flags.FLAGS.size == "full" else "tiny"
   return {family: torch_ratios.against_ours(family, size or "full", 3.0) for family in ("mar", "far")}
 
 
@@ -260,15 +263,15 @@ PARTS = (memcodes, shipped, frames, pixels, training, aggregate, torch, forms)
 
 
 def main(_) -> None:
-  path, names = timing.writable(_JSON.value), [part.__name__ for part in PARTS]
-  if unknown := [name for name in _PARTS.value if name not in names]:
+  path, names = timing.writable(flags.FLAGS.json), [part.__name__ for part in PARTS]
+  if unknown := [name for name in flags.FLAGS.part if name not in names]:
     raise InputError(f"--part={unknown[0]} is no part; choose from {', '.join(names)}")
-  began, results = time.perf_counter(), {"machine": timing.machine(), "size": _SIZE.value, "parts": {}}
+  began, results = time.perf_counter(), {"machine": timing.machine(), "size": flags.FLAGS.size, "parts": {}}
   for part in PARTS:
     name = part.__name__
-    if _PARTS.value and name not in _PARTS.value:
+    if flags.FLAGS.part and name not in flags.FLAGS.part:
       continue
-    left = _BUDGET.value - (time.perf_counter() - began)
+    left = flags.FLAGS.budget - (time.perf_counter() - began)
     start = time.perf_counter()
     if left <= 0:
       results["parts"][name] = {"not run": "no time left"}
@@ -284,4 +287,5 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
+  define_flags()
   program.run(main)

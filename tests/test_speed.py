@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -29,16 +30,20 @@ def test_recorded_gates_hold_and_recorded_samples_part_at_near_ties_alone():
   assert found["all near-ties"] and all(e["gap"] < equality.TIE for es in found["differences"].values() for e in es)
 
 
+def test_what_a_memcode_reads_is_what_the_paper_size_has():
+  """Of 55.4 M weights of the decoder a plain step reads all, one with taps early about half (computed by hand)."""
+  full = models.model("mar", "")
+  every, half = (models.read_a_memcode(full, most, np.float32) / 4e6 for most in (1, 8))
+  assert every == pytest.approx(57, rel=0.05) and half == pytest.approx(32, rel=0.1)
+
+
 @pytest.mark.parametrize("name", baselines.BASELINES)
 def test_a_baseline_draws_what_we_draw(name):
   model = models.model("mar", "tiny")
   params, inputs = models.parameters(model), models.batch(model, 3, 1)
   told = model.apply(params, *models.conditions(inputs), method="condition")
   start, step = baselines.BASELINES[name]
-  key = np.random.default_rng(0).integers(0, 2**32, (1, 2), np.uint32)
-  import jax
-
-  keys = jax.random.wrap_key_data(key)
+  keys = jax.random.split(jax.random.key(0), 1)
   theirs, _ = jit(lambda *args: step(model, *args))(params, start(model, 1), told, keys, 0, np.float32(1))
   weights = jit(lambda p: mar.fold(model, p))(params)
   ours, _ = jit(lambda *args: mar.sample_chunk(model, *args))(

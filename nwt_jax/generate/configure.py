@@ -43,14 +43,14 @@ class Settings:
 def configure(backend: str | None = None, precision: str = "float32", places: int | None = None) -> Settings:
   """The settings for a backend.
 
-  Args: backend: "cpu", "gpu" or "tpu"; None: the one in use. precision: "float32" or "bfloat16". places: None: 8 on a
-    CPU, where more cost more than they save, else 56: there reading the weights takes the time, however many.
+  Args: backend: "cpu", "gpu" or "tpu"; None: the one in use. precision: "float32" or "bfloat16". places: None: 14 on
+    a CPU, where more cost more than they save (docs/speed.md), else 56: there reading the weights should take the time.
   Raises: InputError: an unknown precision, or no place.
   """
   if precision not in ("float32", "bfloat16"):
     raise InputError(f"precision {precision!r} is unknown; choose float32 or bfloat16")
   if places is not None and places < 1:
-    raise InputError(f"places {places} is less than one; 1 draws Memcodes in turn, 8 or 56 together are usual")
+    raise InputError(f"places {places} is less than one; 1 draws Memcodes in turn, 14 or 56 together are usual")
   backend = jax.default_backend() if backend is None else backend
-  usual = 8 if backend == "cpu" else 56
+  usual = 14 if backend == "cpu" else 56
   return Settings(GRAPH if backend == "gpu" else {}, jnp.dtype(precision), usual if places is None else places)
