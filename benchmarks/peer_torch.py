@@ -184,6 +184,7 @@ def main(_) -> None:
   if options.threads:
     torch.set_num_threads(options.threads)
   torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32 means float32
+  torch.backends.cudnn.benchmark = True
   jax.config.update("jax_enable_x64", options.dtype == "float64")
   module = models.model(options.family, SIZES[options.size])
   params = models.parameters(module, dtype=ours_in(options.dtype))

@@ -11,6 +11,7 @@ Every call starts a clip, and returns when its codes are on the host. A mode's f
 
 On CPU set OMP_WAIT_POLICY=PASSIVE before torch is imported wherever anything else runs: with two threads on two busy
 cores, waiting by spinning took 10 (MAR) and 150 times (FAR) as long at demo size. `torch.set_num_threads` counts too.
+On a GPU set `torch.backends.cudnn.allow_tf32 = False` for equal codes in float32, and `torch.backends.cudnn.benchmark`.
 """
 
 import shutil
