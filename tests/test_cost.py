@@ -45,7 +45,7 @@ def test_state_on_a_device_is_what_its_shards_take():
 
 @pytest.mark.parametrize("name", ["dvae_lwt:tiny", "far:tiny", "mar:tiny"])
 def test_flops_grow_linearly_with_the_batch(name):
-  one, two, three = (cost.flops(cost.read(name), clips) for clips in (2, 4, 6))
+  one, two, three = (cost.flops(cost.read(name), clips) for clips in (8, 16, 24))  # fewer have other forms
   assert three - two == pytest.approx(two - one, rel=1e-3)
 
 
