@@ -4,7 +4,7 @@ Exact algebra on Table 6's decoder, so that a step of sampling has 10 products i
 
 - embedding, linear projection, first convolution and first shortcut are linear in one-hot Memcodes: tables;
 - a later block's projection is followed by its first convolution's newest tap and its shortcut: one product;
-- what conditioning adds to either is computed for a whole frame at once;
+- what conditioning adds to either is computed for many places at once;
 - taps on the past are apart from the newest tap: they are known `dilation` steps early (`mar.sample_chunk`).
 """
 
@@ -27,10 +27,9 @@ class Row:
   """A causal convolution; a block's first row has neither newest tap nor bias: they are in `Block.enter` and `bias`."""
 
   now: Any  # newest tap, [c f]
-  past: (
-    Any  # older taps, oldest first, [(a - 1) c, f]; in the first block's first row tables [a - 1, k, n + 2, f]; None
-  )
-  # where they are in `Weights.early`
+  # Older taps, oldest first, [(a - 1) c, f]; None where they are in `Weights.early`; in the first block's first row
+  # tables [a - 1, k, n + 2, f].
+  past: Any
   bias: Any  # [f]
 
 
@@ -47,11 +46,11 @@ class Block:
 
 @struct.dataclass
 class Weights:
-  """What sampling reads of a MAR's variables; [1024, 64] and [64] for the logits at full size."""
+  """What sampling reads of a MAR's variables."""
 
   blocks: tuple[Block, ...]
   early: tuple[Any, ...]  # older taps of rows that are computed together, [g, (a - 1) c, f] each
-  logits: Any
+  logits: Any  # [x, k n]
   logits_bias: Any
 
 
@@ -104,10 +103,11 @@ def look_up(table: Float[Array, "k n f"], codes: Int[Array, "b w k"]) -> Float[A
 
 
 def hear(block: Block, told: Float[Array, "b s l"], places: int, dilation: int) -> tuple[Array, Array]:
-  """What conditioning gives a block at all places of a frame, computed at once.
+  """What conditioning gives a block at several places, computed at once.
 
   Args: told: the block's share of `MAR.condition`, led by as many places as its first row looks back.
-  Returns: for its first row [b p f] and for its shortcut [b p y], in the weights' type: they are kept for a frame."""
+  Returns: for its first row [b p f] and for its shortcut [b p y], in the weights' type: they are kept until the last of
+    the places is drawn."""
   count, before = block.told.shape[0] // told.shape[-1], told.shape[1] - places
   told = told.astype(block.told.dtype)
   return time_taps(told, count, dilation, places, 0) @ block.told, told[:, before:] @ block.told_shortcut

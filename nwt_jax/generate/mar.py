@@ -1,7 +1,7 @@
 """MAR decoding: one step a Memcode, in raster order, or several at once, with the same result (paper 2.2.2, B.2.3).
 
-A convolution with dilation d knows its taps on the past d steps early. So the places of a frame go in blocks of up to
-8: for each block these taps are products with all its places at once, and only the newest taps wait for each other.
+A convolution with dilation d knows its taps on the past d steps early. So the places of a frame go in blocks of some 8:
+for each block these taps are products with all its places at once, and only the newest taps wait for each other.
 Within a block either each Memcode waits for the one before it, or all are drawn from a guess until the guess is what
 was drawn. With noise fixed by place, z_t = argmax(logits(z_<t) + noise_t) has one solution: the sequential sample
 (predictive sampling, Wiggers & Hoogeboom 2020; Jacobi decoding, Song et al. 2021).
