@@ -48,14 +48,12 @@ def test_chunks_of_any_size_give_the_same_video(model, speech):
 def test_chunks_are_the_clip_sampled_whole(model, speech):
   """No windows, no masks: the conditioning of all 31 frames in one call, SAME padding at the clip's true ends."""
   job = model.generate(speech, RATE, seed=3, chunk_frames=8)
-  sampler, params = api.SAMPLERS[model.family], model.prior_params
+  sampler, params, weights, start = api.SAMPLERS[model.family], model.prior_params, model._weights, model._start(1)
 
   @jax.jit
   def whole(mel, style, episode, key):
     condition = model.prior.apply(params, mel, style, episode, method="condition")
-    return sampler.sample_chunk(
-      model.prior, model._weights, sampler.init_state(model.prior, 1), condition, key, 0, 1.0
-    )[0]
+    return sampler.sample_chunk(model.prior, weights, start, condition, key, 0, 1.0)[0]
 
   codes = whole(audio_files.log_mel(speech, 31)[None], job.style, job.numbers[None], job.key[None])
   np.testing.assert_array_equal(collect(job)[1], codes[0])

@@ -129,9 +129,12 @@ def sample_chunk(
     frames. keys: one a clip. first_frame: index of the chunk's first frame in its clip. temperature: 0 takes the most
     likely codes. parallel: draws the Memcodes of a block together, from the guess that they are those of the frame
     before, not in turn.
-  Returns: codes [b t i j k], and the state after them."""
+  Returns: codes [b t i j k], and the state after them.
+  Raises: ValueError: weights and state for blocks of different sizes."""
   size, length = state.history[0].shape[2], state.frame.shape[2]
   parts, shape = model.places // length, (*model.grid, model.num_heads, model.num_codes)
+  if [len(group) for group in groups(model, size)] != [len(kernels) for kernels in weights.early]:
+    raise ValueError(f"the state is for blocks of {size} places, the weights for others; give both the same `most`")
 
   def block(state, inputs):
     heard, noise, guess = inputs

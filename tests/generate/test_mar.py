@@ -101,6 +101,12 @@ def test_a_right_guess_is_confirmed_at_once_and_a_wrong_one_costs_no_memcode():
     assert (after.windows == module.places // size) == right
 
 
+def test_weights_for_other_blocks_are_refused():
+  module, _, weights, cond, keys = set_up(np.float32)
+  with pytest.raises(ValueError, match="blocks of 12 places, the weights for others"):
+    mar.sample_chunk(module, weights(4), mar.init_state(module, 2, most=12), cond, keys, 0, 1.0)
+
+
 def test_block_sizes_divide_a_frame():
   full = priors.model("mar", "")
   assert [mar.block_size(full, most) for most in (1, 8, 15, 64, 224)] == [1, 8, 14, 56, 224]
