@@ -78,5 +78,5 @@ def test_the_gpu_suite_runs_at_a_tiny_size(tmp_path):
   assert done.returncode == 0, done.stderr
   parts = json.loads(out.read_text())["parts"]
   assert {name for name, part in parts.items() if "failed" in part} == set(), parts
-  stages = parts["memcodes"]
+  stages = {name: entry for name, entry in parts["memcodes"].items() if name != "took"}
   assert len(stages) == 10 and all(entry["equal"] == 1 for name, entry in stages.items() if "float32" in name)
