@@ -1,4 +1,4 @@
-"""Everything that wants a GPU, in one run of some eight minutes on one card.
+"""Everything that wants a GPU, in one run on one card; no part is begun after eight minutes (--budget).
 
   python -m benchmarks.gpu_suite --json=benchmarks/results/gpu.json
   python -m benchmarks.gpu_suite --size=tiny --json=FILE    # the same on a CPU, to see that it runs
