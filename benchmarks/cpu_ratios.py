@@ -25,6 +25,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import baselines, models, timing
+from benchmarks.peer_torch import before_torch
 from nwt_jax import program
 from nwt_jax.api import NWT
 from nwt_jax.data.progress import Progress
@@ -33,6 +34,8 @@ from nwt_jax.io import sound
 from nwt_jax.sample import SHIPPED_AUDIO
 
 PARTS = ("cache", "early", "together", "guesses", "torch", "curve")
+MARKS = (1, 10, 60, 180)  # seconds of `curve`, before its last
+PERIOD, CURVE_ROUNDS = 4, 15  # seconds of speech that are repeated; turns of each mark
 
 
 def define_flags() -> None:
@@ -198,6 +201,7 @@ def guesses() -> dict:
 
 def torch() -> dict:
   """Sampling and a training step of MAR's decoder, against PyTorch with the same weights and noise."""
+  before_torch()
   try:
     from benchmarks import torch_ratios
   except ImportError as error:
@@ -206,25 +210,50 @@ def torch() -> dict:
 
 
 def curve() -> dict:
-  """From sound to pixels: what a frame takes, and memory, at places along one clip."""
-  model = NWT.from_checkpoint(None, "mar")
-  samples = sound.open_sound(SHIPPED_AUDIO).samples
-  job = model.generate(np.resize(samples, round(flags.FLAGS.minutes * 60 * sound.SAMPLE_RATE)), sound.SAMPLE_RATE)
-  for _ in model.generate(samples[: sound.SAMPLE_RATE * 3], sound.SAMPLE_RATE):
-    pass  # compiles
-  bar, ends, memory, frames = Progress("curve", job.frames, "frames"), [time.perf_counter()], [], [0]
-  for chunk in job:
-    ends.append(time.perf_counter())
-    frames.append(frames[-1] + len(chunk.frames))
-    memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    for _ in chunk.frames:
-      bar.step()
-  each = np.diff(ends) / np.diff(frames) * 1000
-  seconds, found = np.array(frames[1:]) / model.fps, {}
-  for upto in (s for s in (1, 10, 60, 180, 600) if s <= job.frames / model.fps + 1):
-    near = each[2:][(seconds[2:] > upto / 1.5 - 1) & (seconds[2:] <= max(upto, 8))]
-    found[f"{upto} s"] = timing.spread(near.tolist()) | {"MiB": memory[int(np.searchsorted(seconds, upto - 1))]}
-  return {"milliseconds a frame at": found, "frames": job.frames, "frames a second": job.frames / (ends[-1] - ends[0])}
+  """From sound to pixels: what a second of video takes, and memory, at marks along one clip.
+
+  The same four seconds of speech again and again, a second a chunk; at a mark the four after it are timed, so that
+  every mark has the same to do. Marks take turns, so that a machine that is slow for a while is slow for all of them.
+  """
+  model, last = NWT.from_checkpoint(None, "mar"), round(flags.FLAGS.minutes * 60)
+  marks = [mark for mark in MARKS if mark < last] + [last]
+  speech = sound.open_sound(SHIPPED_AUDIO).samples[: PERIOD * sound.SAMPLE_RATE]
+  samples = np.resize(speech, (last + PERIOD * CURVE_ROUNDS) * sound.SAMPLE_RATE)
+
+  def clip():
+    return iter(model.generate(samples, sound.SAMPLE_RATE, chunk_frames=model.fps))
+
+  def advance(chunks, seconds: int) -> float:
+    start = time.perf_counter()
+    for _ in range(seconds):
+      next(chunks)
+    return time.perf_counter() - start
+
+  advance(clip(), PERIOD)  # compiles
+  held, memory, long = {}, {}, clip()
+  bar, began = Progress("curve, one clip", last, "seconds of video"), time.perf_counter()
+  for second in range(1, last + 1):
+    advance(long, 1)
+    if second in marks:
+      memory[second] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    bar.step()
+  whole, rounds = time.perf_counter() - began, []
+  bar = Progress("curve, in turns", CURVE_ROUNDS, "rounds")
+  for number in range(CURVE_ROUNDS):
+    shift, turn = number % len(marks), {}
+    for mark in marks[shift:] + marks[:shift]:
+      if mark != last and (mark not in held or mark <= PERIOD * CURVE_ROUNDS):
+        held[mark] = clip()  # the early marks from the start each time; the others move on from where they stand
+        advance(held[mark], mark)
+      turn[mark] = advance(long if mark == last else held[mark], PERIOD)
+    rounds.append(turn)
+    bar.step()
+  found = {
+    f"{mark} s": timing.spread([turn[mark] * 1000 / PERIOD / model.fps for turn in rounds])
+    | {"of the last": timing.ratio(rounds, mark, last), "MiB": memory[mark]}
+    for mark in marks
+  }
+  return {"milliseconds a frame at": found, "frames": last * model.fps, "frames a second": last * model.fps / whole}
 
 
 def main(_) -> None:

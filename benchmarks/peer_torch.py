@@ -13,7 +13,6 @@ import importlib.util
 import json
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,29 +33,26 @@ def define_flags() -> None:
   flags.DEFINE_enum("device", "cpu", ["cpu", "cuda"], "Where PyTorch computes. Codes are checked where JAX does.")
   flags.DEFINE_enum("dtype", "float32", ["float64", "float32", "bfloat16"], "What PyTorch computes in.")
   flags.DEFINE_integer("frames", 8, "Frames of a sample, and of a training clip.", lower_bound=2)
-  flags.DEFINE_integer("rounds", 5, "How often each mode is timed.", lower_bound=1)
+  flags.DEFINE_integer("rounds", 5, "How often each mode is timed.", lower_bound=2)
   flags.DEFINE_integer("threads", 0, "PyTorch's on CPU; 0: as many as it takes by itself.", lower_bound=0)
   flags.DEFINE_integer("naive_steps", 4, "Steps of the naive mode; 0: none.", lower_bound=0)
   flags.DEFINE_integer("clips", 2, "Clips in an update; 0: no updates.", lower_bound=0)
   flags.DEFINE_string("json", None, "JSON file to write.")
 
 
-def spread(seconds: list[float], scale: float) -> dict:
-  """Median, extremes and all rounds, in units of 1 / scale seconds."""
-  rounds = [round(second * scale, 3) for second in seconds]
-  return {"median": statistics.median(rounds), "least": min(rounds), "most": max(rounds), "rounds": rounds}
+def before_torch() -> None:
+  """What has to be said before PyTorch is imported beside JAX."""
+  os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX would take the card's memory for itself
+  # Threads of OpenMP that wait by spinning take the cores from JAX, from neighbours and from each other.
+  os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def timed(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-  """Seconds of each call in each round, interleaved; every round starts with the next one."""
-  found = {name: [] for name in calls}
-  for number in range(rounds):
-    names = list(calls)
-    for name in names[number % len(names) :] + names[: number % len(names)]:
-      start = time.perf_counter()
-      calls[name]()
-      found[name].append(time.perf_counter() - start)
-  return found
+def timed(calls: dict[str, Callable[[], object]], rounds: int, scale: float) -> dict[str, dict]:
+  """Times of each call, in turns, in units of 1 / scale seconds."""
+  from benchmarks import timing
+
+  turns = timing.take_turns(calls, 0.0, least=rounds, warm=1) if calls else []
+  return {name: timing.spread([turn[name] * scale for turn in turns]) for name in calls}
 
 
 def ours_in(dtype: str) -> str:
@@ -106,10 +102,9 @@ def sampling(module, params, options) -> dict:
     found[mode] = {"first_call_seconds": round(time.perf_counter() - start, 1)}
     found[mode] |= models.equality(module, params, inputs, codes, keys)
     calls[mode] = lambda mode=mode: peer.sample(*loaded, frames, mode)
-    calls[mode]()
     say(mode, f"{found[mode]['equal']:.5f} of the codes equal ours; first call {found[mode]['first_call_seconds']} s")
-  for mode, seconds in timed(calls, options.rounds).items():
-    found[mode]["microseconds"] = spread(seconds, scale)
+  for mode, times in timed(calls, options.rounds, scale).items():
+    found[mode]["microseconds"] = times
   if options.naive_steps:
     codes, every = peer.sample(*loaded, frames), frames * peer.steps_a_frame
     steps = min(options.naive_steps, every)
@@ -121,12 +116,12 @@ def sampling(module, params, options) -> dict:
       "window": min(peer.decoder.receptive_field, first + 1),
       "receptive_field": peer.decoder.receptive_field,
       "equal": float((by_step(naive()) == by_step(codes)).mean()),  # to the eager ones
-      "microseconds": spread(timed({"naive": naive}, min(options.rounds, 3))["naive"], 1e6 / steps),
+      "microseconds": timed({"naive": naive}, min(options.rounds, 3), 1e6 / steps)["naive"],
     }
   for mode, entry in found.items():
     if "microseconds" in entry:
       times = entry["microseconds"]
-      say(mode, f"{times['median']:.1f} us a {UNITS[options.family]} ({times['least']:.1f} to {times['most']:.1f})")
+      say(mode, f"{times['median']:.1f} us a {UNITS[options.family]} ({times['low']:.1f} to {times['high']:.1f})")
   return found
 
 
@@ -160,9 +155,9 @@ def training(module, params, options) -> dict:
     found[mode] |= {"relative_gap": gaps[0], "relative_gap_after_updates": gaps[2]}
     calls[mode] = lambda trainer=trainer, batch=batch: float(trainer.update(*batch))  # waits for the device
     say(f"update, {mode}", f"loss {theirs[0]:.6f}, {gaps[0]:.1e} from ours; after two updates {gaps[2]:.1e} (relative)")
-  for mode, seconds in timed(calls, options.rounds).items():
-    found[mode]["milliseconds"] = times = spread(seconds, 1e3)
-    say(f"update, {mode}", f"{times['median']:.1f} ms ({times['least']:.1f} to {times['most']:.1f})")
+  for mode, times in timed(calls, options.rounds, 1e3).items():
+    found[mode]["milliseconds"] = times
+    say(f"update, {mode}", f"{times['median']:.1f} ms ({times['low']:.1f} to {times['high']:.1f})")
   return found
 
 
@@ -170,9 +165,7 @@ def main(_) -> None:
   options = flags.FLAGS
   if importlib.util.find_spec("torch") is None:
     raise InputError("PyTorch is not in this environment: make venv-peer, and run .venv-peer/bin/python")
-  os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX would take the card's memory for itself
-  # Threads of OpenMP that wait by spinning take the cores from JAX, from neighbours and from each other.
-  os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+  before_torch()
   import jax
   import numpy as np
   import torch
