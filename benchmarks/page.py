@@ -85,10 +85,12 @@ def cache(cpu: dict) -> list[str]:
 
 def curve(cpu: dict) -> list[str]:
   found = cpu["curve"]
-  rows = [[at, spread(t, 2), f"{t['MiB']:.0f}"] for at, t in found["milliseconds a frame at"].items()]
+  marks = found["milliseconds a frame at"]
+  rows = [[at, spread(t, 2), spread(t["of the last"], 3), f"{t['MiB']:.0f}"] for at, t in marks.items()]
   text = f"From sound to pixels with the shipped MAR, {found['frames']} frames of one clip at "
-  text += f"{found['frames a second']:.0f} frames a second:"
-  return [text, "", *table(["after", "ms a frame", "MiB held at most"], rows)]
+  text += f"{found['frames a second']:.0f} frames a second. The four seconds after each mark, in turns; "
+  text += where(found)
+  return [text, "", *table(["after", "ms a frame", f"of those after {list(marks)[-1]}", "MiB held at most"], rows)]
 
 
 def torch(cpu: dict) -> list[str]:
