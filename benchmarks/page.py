@@ -106,11 +106,11 @@ def torch(cpu: dict) -> list[str]:
   text = f"PyTorch {version} sampling from MAR with the same weights and noise, in the same process; ours in turn, as "
   heads = ["", "PyTorch's way", "its time / ours"]
   return [
-    f"{text}random weights make no good guesses:",
+    f"{text}random weights make no good guesses. OpenMP's threads sleep while they wait: spinning ones take the "
+    "cores from JAX. With two of them the compiled way mostly wakes them up, for products as small as a Memcode's:",
     "",
     *table([*heads, "equal codes"], sampling),
-    "An update of MAR's decoder (forward, backward, Adam). With two threads PyTorch's waits in a process that JAX "
-    "computes in too; how fast it is with two in a process of its own was not measured.",
+    "An update of MAR's decoder (forward, backward, Adam):",
     "",
     *table(heads, training),
   ]
