@@ -231,13 +231,13 @@ def curve() -> dict:
 
   advance(clip(), PERIOD)  # compiles
   held, memory, long = {}, {}, clip()
-  bar, began = Progress("curve, one clip", last, "seconds of video"), time.perf_counter()
+  bar, rounds = Progress("curve, one clip", last, "seconds of video"), []
   for second in range(1, last + 1):
     advance(long, 1)
     if second in marks:
       memory[second] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     bar.step()
-  whole, rounds = time.perf_counter() - began, []
+  speed = bar.close() * model.fps
   bar = Progress("curve, in turns", CURVE_ROUNDS, "rounds")
   for number in range(CURVE_ROUNDS):
     shift, turn = number % len(marks), {}
@@ -248,12 +248,13 @@ def curve() -> dict:
       turn[mark] = advance(long if mark == last else held[mark], PERIOD)
     rounds.append(turn)
     bar.step()
+  bar.close()
   found = {
     f"{mark} s": timing.spread([turn[mark] * 1000 / PERIOD / model.fps for turn in rounds])
     | {"of the last": timing.ratio(rounds, mark, last), "MiB": memory[mark]}
     for mark in marks
   }
-  return {"milliseconds a frame at": found, "frames": last * model.fps, "frames a second": last * model.fps / whole}
+  return {"milliseconds a frame at": found, "frames": last * model.fps, "frames a second": speed}
 
 
 def main(_) -> None:

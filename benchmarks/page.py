@@ -106,8 +106,8 @@ def torch(cpu: dict) -> list[str]:
   text = f"PyTorch {version} sampling from MAR with the same weights and noise, in the same process; ours in turn, as "
   heads = ["", "PyTorch's way", "its time / ours"]
   return [
-    f"{text}random weights make no good guesses. OpenMP's threads sleep while they wait: spinning ones take the "
-    "cores from JAX. With two of them the compiled way mostly wakes them up, for products as small as a Memcode's:",
+    f"{text}random weights make no good guesses; {where(found)} OpenMP's threads sleep while they wait, which is dear "
+    "for the compiled way with two of them; with OMP_WAIT_POLICY=ACTIVE they spin, and take the cores from JAX.",
     "",
     *table([*heads, "equal codes"], sampling),
     "An update of MAR's decoder (forward, backward, Adam):",

@@ -30,6 +30,15 @@ def test_recorded_gates_hold_and_recorded_samples_part_at_near_ties_alone():
   assert found["all near-ties"] and all(e["gap"] < equality.TIE for es in found["differences"].values() for e in es)
 
 
+def test_the_recorded_cost_curve_is_flat():
+  """Within five per cent, from one second to ten minutes, in time and in memory."""
+  marks = page.read("cpu")["curve"]["milliseconds a frame at"]
+  assert list(marks) == ["1 s", "10 s", "60 s", "180 s", "600 s"]
+  for entry in marks.values():
+    assert entry["of the last"]["median"] == pytest.approx(1, abs=0.05)
+    assert entry["MiB"] == pytest.approx(marks["600 s"]["MiB"], rel=0.05)
+
+
 def test_what_a_memcode_reads_is_what_the_paper_size_has():
   """Of 55.4 M weights of the decoder a plain step reads all, one with taps early about half (computed by hand)."""
   full = models.model("mar", "")
@@ -68,6 +77,18 @@ def test_ten_clips_of_ten_seconds_part_at_near_ties_alone():
   print(json.dumps(found["differences"]))
   assert found["codes"] == 10 * 300 * 56 * 8 and found["all near-ties"]
   assert 0 < found["bfloat16"]["share of codes that differ"] < 0.02
+
+
+@pytest.mark.slow
+def test_the_cost_curve_runs_on_a_short_clip(tmp_path):
+  out = tmp_path / "cpu.json"
+  command = [sys.executable, "-m", "benchmarks.cpu_ratios", "--only=curve", "--minutes=0.1", f"--json={out}"]
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  found = json.loads(out.read_text())["curve"]
+  assert found["frames"] == 180 and found["frames a second"] > 0
+  assert list(found["milliseconds a frame at"]) == ["1 s", "6 s"]
+  assert all(entry["median"] > 0 and entry["MiB"] > 0 for entry in found["milliseconds a frame at"].values())
 
 
 @pytest.mark.slow
