@@ -70,6 +70,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
       "gan_weight": 5e-3,  # gamma, C.2.1
       "gp_weight": 10.0,  # lambda, C.2.1
       "class_weight": 0.0,
+      "class_smoothing": 0.0,
       "kl_weight": 1.0,  # beta after annealing, C.2.1
       "kl_midpoint": 5_000.0,  # C.2.1
       "kl_rate": 1e-3,  # C.2.1

@@ -95,8 +95,23 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
     raise InputError(f"{path} is no whole idx file ({error}); download it again") from error
 
 
+def shifted(pictures: np.ndarray, shift: int, rng: np.random.Generator) -> np.ndarray:
+  """Pictures [n 1 h w 1], each moved by up to `shift` pixels along each axis; borders repeat."""
+  _, _, rows, columns, _ = pictures.shape
+  padded = np.pad(pictures, ((0, 0), (0, 0), (shift, shift), (shift, shift), (0, 0)), mode="edge")
+  corners = rng.integers(0, 2 * shift + 1, (len(pictures), 2))
+  pairs = zip(padded, corners, strict=True)
+  return np.stack([picture[:, y : y + rows, x : x + columns] for picture, (y, x) in pairs])
+
+
 def digit_batches(
-  digits: Digits, batch_size: int, seed: int, start_step: int = 0, process_index: int = 0, process_count: int = 1
+  digits: Digits,
+  batch_size: int,
+  seed: int,
+  start_step: int = 0,
+  process_index: int = 0,
+  process_count: int = 1,
+  shift: int = 0,
 ) -> Iterator[dict[str, np.ndarray]]:
   """Endless shuffled batches; batch number n is a function of the pictures, batch_size and seed. Each process reads its
   own rows of it (see data.batches.video_batches).
@@ -109,10 +124,12 @@ def digit_batches(
     raise InputError(f"a batch of {batch_size} from {len(digits.labels)} pictures; change --config.data.batch_size")
   plan = grain.MapDataset.range(len(digits.labels)).seed(seed).shuffle().repeat()
   local = batch_size // process_count
-  for batch in plan.batch(batch_size, drop_remainder=True)[start_step:]:
-    picks = batch[process_index * local : (process_index + 1) * local]
+  batches = plan.batch(batch_size, drop_remainder=True)[start_step:]
+  for number, picks in enumerate(batches, start_step):
+    mine = slice(process_index * local, (process_index + 1) * local)
+    pictures = shifted(digits.pictures[picks], shift, np.random.default_rng((seed, number)))
     yield {
-      "video": digits.pictures[picks],
+      "video": pictures[mine],
       "episode": np.zeros(local, np.int32),
-      "label": digits.labels[picks],
+      "label": digits.labels[picks[mine]],
     }

@@ -27,6 +27,7 @@ class Weights:
   gan_weight: float = struct.field(pytree_node=False)  # gamma
   gp_weight: float = struct.field(pytree_node=False)  # lambda
   class_weight: float = struct.field(pytree_node=False)  # of the class head's cross-entropy in eq. 9 (A.2); 0: none
+  class_smoothing: float = struct.field(pytree_node=False)  # share of its targets that is spread over all classes
   kl_weight: float = struct.field(pytree_node=False)  # what beta reaches
   kl_midpoint: float = struct.field(pytree_node=False)
   kl_rate: float = struct.field(pytree_node=False)
@@ -111,8 +112,9 @@ def critic_loss(
   metrics = {"loss/wasserstein": distance, "loss/gradient_penalty": penalty}
   others = distance
   if weights.class_weight:
-    metrics |= {"loss/class": terms.cross_entropy(real.classes, label), "class/error": terms.error(real.classes, label)}
-    others += weights.class_weight * metrics["loss/class"]
+    entropy = terms.cross_entropy(real.classes, label, weights.class_smoothing)
+    metrics |= {"loss/class": entropy, "class/error": terms.error(real.classes, label)}
+    others += weights.class_weight * entropy
   metrics["loss/critic"] = others + weights.gp_weight * penalty
   return others + weights.gp_weight * surrogate, metrics
 

@@ -42,10 +42,14 @@ def wasserstein(real: Sequence[Float[Array, "b"]], fake: Sequence[Float[Array, "
   return sum(jnp.mean(f) - jnp.mean(r) for r, f in zip(real, fake, strict=True))
 
 
-def cross_entropy(logits: Sequence[Float[Array, "b n"]], label: Int[Array, "b"]) -> Float[Array, ""]:
-  """Of the class heads (A.2), in nats; mean over the batch, summed over critics."""
-  chosen = label[:, None]
-  return -sum(jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(part), chosen, axis=-1)) for part in logits)
+def cross_entropy(logits: Sequence[Float[Array, "b n"]], label: Int[Array, "b"], smoothing: float) -> Float[Array, ""]:
+  """Of the class heads (A.2), in nats; mean over the batch, summed over critics.
+
+  Args: smoothing: share of each target that is spread evenly over all classes.
+  """
+  log_probs = [jax.nn.log_softmax(part) for part in logits]
+  chosen = sum(jnp.mean(jnp.take_along_axis(part, label[:, None], axis=-1)) for part in log_probs)
+  return -(1.0 - smoothing) * chosen - smoothing * sum(jnp.mean(part) for part in log_probs)
 
 
 def error(logits: Sequence[Float[Array, "b n"]], label: Int[Array, "b"]) -> Float[Array, ""]:

@@ -81,8 +81,8 @@ def make_stage(config: Any, critic: dict | None = None) -> Stage:
   judge = make_classifier_test(config)
 
   def batches(first: int) -> Iterator[dict]:
-    rows = jax.process_index(), jax.process_count()
-    return digit_batches(train, config.data.batch_size, config.data.seed, first, *rows)
+    data, rows = config.data, (jax.process_index(), jax.process_count())
+    return digit_batches(train, data.batch_size, data.seed, first, *rows, data.shift)
 
   def evaluate(state: DVAEState, folder: Path) -> dict[str, float]:
     codes = encode(state.gen, held_out.pictures)
@@ -127,16 +127,18 @@ def make_classifier_test(config: Any):
 def train_classifier(config: Any, train: Digits, steps: int) -> dict:
   """The critics' network as a plain classifier of digits: the pretrained one of A.2. Returns: its parameters."""
   critics, tx = build.critics(config.critics, config.num_classes), build.optimiser(config.optim.critic)
+  data, smoothing = config.data, config.objective.class_smoothing
 
   @functools.partial(jax.jit, donate_argnums=(0, 1))
   def update(params, state, batch):
     pictures = from_pixels(batch["video"])
-    loss = lambda p: terms.cross_entropy(critics.apply(p, pictures).classes, batch["label"])
+    loss = lambda p: terms.cross_entropy(critics.apply(p, pictures).classes, batch["label"], smoothing)
     updates, state = tx.update(jax.grad(loss)(params), state, params)
     return optax.apply_updates(params, updates), state
 
   params = critics.init(jax.random.key(config.train.seed), jnp.zeros((1, 1, SIZE, SIZE, 1)))
   state = tx.init(params)
-  for _, batch in zip(range(steps), digit_batches(train, config.data.batch_size, config.data.seed), strict=False):
+  batches = digit_batches(train, data.batch_size, data.seed, shift=data.shift)
+  for _, batch in zip(range(steps), batches, strict=False):
     params, state = update(params, state, batch)
   return params

@@ -57,8 +57,8 @@ def tiny_config(path: str, batch_size: int, steps: int):
     "critics": ((((2, 4, 4), 4, 1, 4),), (((1, 2, 2), 1, 1, 4), ((1, 4, 4), 2, 2, 4))),  # over time, and with groups
     "objective": {
       "reconstruction": "features", "critics": "adversarial", "gan_weight": 5e-3, "gp_weight": 10.0,
-      "class_weight": 0.0, "kl_weight": 1.0, "kl_midpoint": 5e3, "kl_rate": 1e-3, "pixel_power": 1, "pixel_weight": 0.0,
-      "pixel_fade_steps": 0, "sampler": "gumbel",
+      "class_weight": 0.0, "class_smoothing": 0.0, "kl_weight": 1.0, "kl_midpoint": 5e3, "kl_rate": 1e-3,
+      "pixel_power": 1, "pixel_weight": 0.0, "pixel_fade_steps": 0, "sampler": "gumbel",
     },
     "optim": {"gen": dict(adam), "critic": dict(adam)},
     "data": {"path": path, "batch_size": batch_size, "frames": 3, "seed": 0, "num_threads": 1},

@@ -93,3 +93,23 @@ def test_a_batch_is_a_function_of_its_number(tmp_path):
   np.testing.assert_array_equal(np.sort(seen), np.sort(digits.labels))
   with pytest.raises(InputError, match="batch of 41"):
     next(digit_batches(digits, 41, seed=0))
+
+
+def test_pictures_move_by_their_batch_number_alone(tmp_path):
+  digits = read_digits(folder(tmp_path), "train")
+  at = lambda start, **rows: next(digit_batches(digits, 16, 3, start, shift=2, **rows))["video"]
+  still, moved = next(digit_batches(digits, 16, 3, 5))["video"], at(5)
+  for a, b in zip(still, moved, strict=True):
+    assert a.astype(int).sum() == b.astype(int).sum()  # drawn numerals stay clear of the border
+  offsets = [_offset(a[0, :, :, 0], b[0, :, :, 0], 2) for a, b in zip(still, moved, strict=True)]
+  assert len(set(offsets)) > 5 and {y for y, _ in offsets} == {x for _, x in offsets} == {-2, -1, 0, 1, 2}
+  halves = [at(5, process_index=i, process_count=2) for i in range(2)]
+  np.testing.assert_array_equal(np.concatenate(halves), moved)
+  np.testing.assert_array_equal(at(5), moved)
+  assert (at(6) != moved).any()
+
+
+def _offset(still, moved, most):
+  """By how many rows and columns a picture was moved."""
+  steps = [(y, x) for y in range(-most, most + 1) for x in range(-most, most + 1)]
+  return next(step for step in steps if np.array_equal(np.roll(still, step, axis=(0, 1)), moved))

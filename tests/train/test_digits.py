@@ -72,7 +72,7 @@ def test_the_class_loss_sees_real_pictures_alone(data):
   @functools.partial(jax.jit, compiler_options=build.QUICK_COMPILE)
   def found(gen, critic, inputs):
     losses = [make_losses(model.apply, critics.apply, weights(weight)) for weight in (2.0, 0.0)]
-    entropy = terms.cross_entropy(critics.apply(critic, inputs[0]).classes, inputs[2])
+    entropy = terms.cross_entropy(critics.apply(critic, inputs[0]).classes, inputs[2], config.objective.class_smoothing)
     return [loss(gen, critic, *inputs, jax.random.key(0), 0) for loss in losses], entropy
 
   (with_class, without), entropy = found(stage.state.gen, stage.state.critic, inputs)
