@@ -20,6 +20,8 @@ CONFIGS = [
   "mar:causal",
   "dvae_mnist",
   "dvae_mnist:loss=class",
+  "dvae_mnist:loss=frozen",
+  "dvae_mnist:heads=2,codes=46",
 ]
 
 

@@ -95,13 +95,12 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
     raise InputError(f"{path} is no whole idx file ({error}); download it again") from error
 
 
-def shifted(pictures: np.ndarray, shift: int, rng: np.random.Generator) -> np.ndarray:
-  """Pictures [n 1 h w 1], each moved by up to `shift` pixels along each axis; borders repeat."""
+def moved(pictures: np.ndarray, offsets: np.ndarray, most: int) -> np.ndarray:
+  """Pictures [n 1 h w 1] moved down and right by `offsets` [n 2], from -most to most pixels; borders repeat."""
   _, _, rows, columns, _ = pictures.shape
-  padded = np.pad(pictures, ((0, 0), (0, 0), (shift, shift), (shift, shift), (0, 0)), mode="edge")
-  corners = rng.integers(0, 2 * shift + 1, (len(pictures), 2))
-  pairs = zip(padded, corners, strict=True)
-  return np.stack([picture[:, y : y + rows, x : x + columns] for picture, (y, x) in pairs])
+  padded = np.pad(pictures, ((0, 0), (0, 0), (most, most), (most, most), (0, 0)), mode="edge")
+  corners = zip(padded, most - offsets, strict=True)
+  return np.stack([picture[:, y : y + rows, x : x + columns] for picture, (y, x) in corners])
 
 
 def digit_batches(
@@ -113,9 +112,10 @@ def digit_batches(
   process_count: int = 1,
   shift: int = 0,
 ) -> Iterator[dict[str, np.ndarray]]:
-  """Endless shuffled batches; batch number n is a function of the pictures, batch_size and seed. Each process reads its
-  own rows of it (see data.batches.video_batches).
+  """Endless shuffled batches; batch number n is a function of the pictures, batch_size, seed and shift. Each process
+  reads its own rows of it (see data.batches.video_batches).
 
+  Args: shift: pixels by which each picture is moved at random along each axis, at most.
   Yields: "video" uint8 [b 1 32 32 1], "episode" int32 [b] (0), "label" int32 [b].
   """
   import grain  # here, because grain imports jax where jax is installed, and nothing else in data/ does
@@ -127,9 +127,9 @@ def digit_batches(
   batches = plan.batch(batch_size, drop_remainder=True)[start_step:]
   for number, picks in enumerate(batches, start_step):
     mine = slice(process_index * local, (process_index + 1) * local)
-    pictures = shifted(digits.pictures[picks], shift, np.random.default_rng((seed, number)))
+    offsets = shift - np.random.default_rng((seed, number)).integers(0, 2 * shift + 1, (batch_size, 2))
     yield {
-      "video": pictures[mine],
+      "video": moved(digits.pictures[picks[mine]], offsets[mine], shift),
       "episode": np.zeros(local, np.int32),
       "label": digits.labels[picks[mine]],
     }

@@ -27,7 +27,8 @@ class Weights:
   gan_weight: float = struct.field(pytree_node=False)  # gamma
   gp_weight: float = struct.field(pytree_node=False)  # lambda
   class_weight: float = struct.field(pytree_node=False)  # of the class head's cross-entropy in eq. 9 (A.2); 0: none
-  class_smoothing: float = struct.field(pytree_node=False)  # share of its targets that is spread over all classes
+  # Share of its targets that is spread over all classes; then the cross-entropy's least value is that of the targets
+  class_smoothing: float = struct.field(pytree_node=False)
   kl_weight: float = struct.field(pytree_node=False)  # what beta reaches
   kl_midpoint: float = struct.field(pytree_node=False)
   kl_rate: float = struct.field(pytree_node=False)

@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download.checksums import UrlInfo
 from tensorflow_datasets.core.utils import Size
 
-from nwt_jax.data.digits import digit_batches, read_digits, unframed
+from nwt_jax.data.digits import digit_batches, moved, read_digits, unframed
 from nwt_jax.errors import InputError
 from tests.digits import drawn, folder, write_idx
 
@@ -95,21 +95,30 @@ def test_a_batch_is_a_function_of_its_number(tmp_path):
     next(digit_batches(digits, 41, seed=0))
 
 
-def test_pictures_move_by_their_batch_number_alone(tmp_path):
-  digits = read_digits(folder(tmp_path), "train")
-  at = lambda start, **rows: next(digit_batches(digits, 16, 3, start, shift=2, **rows))["video"]
-  still, moved = next(digit_batches(digits, 16, 3, 5))["video"], at(5)
-  for a, b in zip(still, moved, strict=True):
-    assert a.astype(int).sum() == b.astype(int).sum()  # drawn numerals stay clear of the border
-  offsets = [_offset(a[0, :, :, 0], b[0, :, :, 0], 2) for a, b in zip(still, moved, strict=True)]
-  assert len(set(offsets)) > 5 and {y for y, _ in offsets} == {x for _, x in offsets} == {-2, -1, 0, 1, 2}
-  halves = [at(5, process_index=i, process_count=2) for i in range(2)]
-  np.testing.assert_array_equal(np.concatenate(halves), moved)
-  np.testing.assert_array_equal(at(5), moved)
-  assert (at(6) != moved).any()
+def test_pictures_move_by_seed_and_batch_number(tmp_path):
+  digits, most = read_digits(folder(tmp_path), "train"), 2  # pixels of frame, so that nothing is pushed out
+
+  def offsets(number, seed):
+    pair = [next(digit_batches(digits, 16, seed, number, shift=shift))["video"] for shift in (0, most)]
+    return [_offset(before[0, :, :, 0], after[0, :, :, 0], most) for before, after in zip(*pair, strict=True)]
+
+  found = offsets(5, 3)
+  assert {y for y, _ in found} == {x for _, x in found} == {-2, -1, 0, 1, 2}
+  assert found != offsets(6, 3) and found != offsets(5, 4)
+  whole = digit_batches(digits, 16, 3, shift=most)
+  fifth = [next(whole) for _ in range(6)][5]
+  halves = [next(digit_batches(digits, 16, 3, 5, i, 2, shift=most)) for i in range(2)]
+  for name, rows in fifth.items():
+    np.testing.assert_array_equal(np.concatenate([half[name] for half in halves]), rows)
 
 
-def _offset(still, moved, most):
+def _offset(before, after, most):
   """By how many rows and columns a picture was moved."""
   steps = [(y, x) for y in range(-most, most + 1) for x in range(-most, most + 1)]
-  return next(step for step in steps if np.array_equal(np.roll(still, step, axis=(0, 1)), moved))
+  return next(step for step in steps if np.array_equal(np.roll(before, step, axis=(0, 1)), after))
+
+
+def test_borders_repeat_where_a_picture_is_moved_away():
+  ramp = np.arange(12, dtype=np.uint8).reshape(1, 1, 3, 4, 1)
+  got = moved(ramp, np.array([[1, -1]]), 1)[0, 0, :, :, 0]
+  np.testing.assert_array_equal(got, [[1, 2, 3, 3], [1, 2, 3, 3], [5, 6, 7, 7]])

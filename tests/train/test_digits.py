@@ -9,6 +9,7 @@ import pytest
 
 from configs import dvae_mnist
 from nwt_jax import build
+from nwt_jax.data.digits import digit_batches
 from nwt_jax.errors import InputError
 from nwt_jax.io.checkpoint import load_release
 from nwt_jax.objectives import terms
@@ -38,6 +39,9 @@ def test_each_loss_trains_what_it_says(data, arg):
   classifier = digits.train_classifier(config, train, 1) if arg == "loss=frozen" else None
   stage = digits.make_stage(config, classifier)
   batch = next(stage.batches(0))
+  rows = [next(digit_batches(train, 8, config.data.seed, shift=shift))["video"] for shift in (config.data.shift, 0)]
+  np.testing.assert_array_equal(batch["video"], rows[0])
+  assert (rows[0] != rows[1]).any() == (arg in ("loss=class", "loss=frozen"))
   state, metrics = jax.jit(stage.step, compiler_options=build.QUICK_COMPILE)(stage.state, batch)
   moved = lambda tree, before: not all(jax.tree.leaves(jax.tree.map(np.array_equal, tree, before)))
   assert moved(state.gen, stage.state.gen)
@@ -64,6 +68,8 @@ def test_each_loss_trains_what_it_says(data, arg):
 
 def test_the_class_loss_sees_real_pictures_alone(data):
   config = tiny(data, "loss=class")
+  with config.unlocked():
+    config.objective.class_smoothing = 0.5
   stage = digits.make_stage(config)
   inputs = prepare(jax.tree.map(jnp.asarray, next(stage.batches(0))))
   critics, model = build.critics(config.critics, config.num_classes), build.dvae(config.model)
@@ -78,6 +84,17 @@ def test_the_class_loss_sees_real_pictures_alone(data):
   (with_class, without), entropy = found(stage.state.gen, stage.state.critic, inputs)
   np.testing.assert_allclose(with_class[1] - without[1], 2.0 * entropy, rtol=1e-3)
   assert with_class[0] == without[0]
+
+
+def test_the_classifier_learns_from_what_the_config_says(data):
+  def trained(**fields):
+    config = tiny(data, "loss=frozen")
+    config.update_from_flattened_dict(fields)
+    return jax.tree.leaves(digits.train_classifier(config, digits.split(config)[0], 2))
+
+  usual = trained()
+  for name, value in (("objective.class_smoothing", 0.0), ("data.shift", 0)):
+    assert not all(map(np.array_equal, usual, trained(**{name: value})))
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(data, tmp_path):
