@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def written(name: str) -> str:
 
 
 def file_name(name: str) -> str:
-  return name.replace(":", "_").replace("=", "_") + ".json"
+  return re.sub("[:=,]", "_", name) + ".json"
 
 
 @pytest.mark.parametrize("name", CONFIGS)
