@@ -7,3 +7,8 @@ class InputError(ValueError):
 
 class Stopped(Exception):
   """A signal asked training to end, and its state is saved; the same command goes on."""
+
+
+class MachineError(Exception):
+  """A fault of this machine (a full disk, memory, a killed process): no fact about the user's data. One line, exit
+  code 2."""

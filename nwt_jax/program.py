@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from absl import flags, logging
 
-from nwt_jax.errors import InputError, Stopped
+from nwt_jax.errors import InputError, MachineError, Stopped
 
 HELP = ("--help", "-h", "--helpshort", "-help")
 
@@ -17,8 +17,8 @@ HELP = ("--help", "-h", "--helpshort", "-help")
 def run(main: Callable[[list[str]], int | None], *required: str) -> None:
   """Parses the flags, calls `main(argv)` and exits.
 
-  Bad input (an InputError, a flag or a config that does not parse) ends with at most three lines on stderr and exit
-  code 2. Ctrl-C ends with 130, and training that saved its state
+  Bad input (an InputError, a flag or a config that does not parse) and a fault of the machine (a MachineError) end with
+  at most three lines on stderr and exit code 2. Ctrl-C ends with 130, and training that saved its state
   after Ctrl-C or SIGTERM with 143. Any other exception is a bug and keeps its traceback.
 
   Programs import jax and the models inside `main`, so that a typo is answered at once.
@@ -31,7 +31,7 @@ def run(main: Callable[[list[str]], int | None], *required: str) -> None:
     argv = parse(sys.argv, required)
     reuse_memory()
     sys.exit(main(argv))
-  except InputError as error:
+  except (InputError, MachineError) as error:
     fail(str(error))
   except Stopped as stopped:
     print(f"{name()}: {stopped}", file=sys.stderr, flush=True)
