@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from nwt_jax import api
+from nwt_jax.api import STYLE_KEY
 from nwt_jax.errors import InputError
 from nwt_jax.io import audio as audio_files
 from nwt_jax.io import video
@@ -145,6 +146,20 @@ def test_the_style_of_a_long_clip_is_the_mean_over_windows_as_long_as_those_of_t
   assert not np.allclose(model.style_of(frames), posterior(codes), atol=1e-3)  # which padding sets apart
   short = jnp.asarray(model.encode(frames[:3]), jnp.int32)
   np.testing.assert_allclose(model.style_of(frames[:3]), posterior(short), rtol=1e-4, atol=1e-5)
+
+
+def test_a_style_clip_is_encoded_by_the_sampler_of_the_priors_tokens(model, monkeypatch):
+  frames = np.random.default_rng(1).integers(0, 255, (5, 32, 24, 3), np.uint8)
+  likeliest, drawn = (model.encode(frames, key=key) for key in (None, jax.random.key(STYLE_KEY)))
+  assert (likeliest != drawn).mean() > 0.02
+  seen = []
+  posterior = model._style_posterior
+  monkeypatch.setitem(model.__dict__, "_style_posterior", lambda p, codes: seen.append(codes) or posterior(p, codes))
+  assert "sampler" not in model.card  # as in the shipped ones, whose tokens are the likeliest
+  for card, wanted in (({}, likeliest), ({"sampler": "argmax"}, likeliest), ({"sampler": "gumbel"}, drawn)):
+    monkeypatch.setattr(model, "card", {**model.card, **card})
+    model.style_of(frames)
+    np.testing.assert_array_equal(seen.pop()[0], wanted)
 
 
 def test_encode_in_chunks_is_encode_at_once(model):

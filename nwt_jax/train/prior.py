@@ -33,6 +33,7 @@ def card(config: Any, metadata: dict, state: PriorState) -> dict:
     "video": dict(metadata["video"]),
     "audio": {"sample_rate": metadata["sample_rate"]},
     "frames": config.data.frames,
+    "sampler": metadata.get("sampler", "argmax"),  # of the Memcodes; what has none was made before samplers were told
     "data": {"fingerprint": metadata["fingerprint"], "clips_fingerprint": metadata["clips_fingerprint"]},
     "training": {"steps": int(state.step), "config": config.to_json_best_effort()},
     "temperature": 1.0 if config.sample.temperature is None else config.sample.temperature,
@@ -67,7 +68,7 @@ def objective_options(objective: Any, tokens: Tokens, frames: int) -> dict:
 
 
 def style_windows(tokens: Tokens, count: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
-  """Windows of up to `count` clips that are long enough, from all over them. Returns: codes [b t i j k], episode [b]."""
+  """Windows from all over, of up to `count` clips that are long enough. Returns: codes [b t i j k], episode [b]."""
   chosen = spread(tokens.index, count, frames, long_enough(tokens, frames))
   windows = [tokens.window(clip, start, frames) for clip, start in chosen]
   return np.stack([w["codes"] for w in windows]).astype(np.int32), np.array([w["episode"] for w in windows], np.int32)

@@ -141,7 +141,7 @@ def test_fault_02_stage_2_trains_on_tokens_and_resumes(family, tokens, tmp_path)
   jax.tree.map(np.testing.assert_array_equal, *states)
   assert evaluation["loss/ce"] < 2 * np.log(4)
   card = load_release(tmp_path / "whole", family)[1]
-  assert card["frames"] == 8 and card["temperature"] == 1.0
+  assert card["frames"] == 8 and card["temperature"] == 1.0 and card["sampler"] == "gumbel"
   variables, data = weights[0], Tokens(tokens, "train")
   assert card["parameters"] == sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
   chosen = spread(data.index, 2, 8)
