@@ -30,7 +30,14 @@ def prior_config(family: str) -> ml_collections.ConfigDict:
         style_rows=(((2, 2, 2), 1, 2, 256), ((2, 2, 2), 1, 1, 512), ((3, 2, 2), 3, 1, 512), ((3, 2, 2), 9, 1, 512)),
         min_log_std=-4.0,  # B.2.2, C.2.2
       ),
-      data=dict(path="", batch_size=64, frames=32, seed=0, num_threads=4),  # C.2.2; path: of the tokens
+      data=dict(
+        path="",  # of the tokens
+        batch_size=64,  # C.2.2
+        frames=32,  # C.2.2
+        mel_margins=False,  # True: see `heard`
+        seed=0,
+        num_threads=4,
+      ),
       train=common.train(steps=250_000),  # C.2.2
       # C.2.2: halves every 50,000 updates down to 1e-5. DEPARTS: a clip of the gradient's norm, for single bad batches
       optim=common.adam(1e-4, half_life=50_000, min_learning_rate=1e-5, clip=10.0),

@@ -1,5 +1,6 @@
 """Batches for training: windows drawn at random, the batch a pure function of the step (grain)."""
 
+import functools
 import logging
 from collections.abc import Iterator
 
@@ -38,8 +39,8 @@ def video_batches(
   Raises:
     InputError: no data set, an empty split, every clip too short, or rows that do not divide among the processes.
   """
-  rows = (process_index, process_count)
-  return _batches(Clips(path, split), batch_size, frames, seed, start_step, rows, num_threads)
+  records, rows = Clips(path, split), (process_index, process_count)
+  return _batches(records, records.window, batch_size, frames, seed, start_step, rows, num_threads)
 
 
 def token_batches(
@@ -52,13 +53,17 @@ def token_batches(
   process_index: int = 0,
   process_count: int = 1,
   num_threads: int = 2,
+  around: tuple[int, int] = (0, 0),
 ) -> Iterator[dict[str, np.ndarray]]:
   """Endless batches of windows of codes; see video_batches.
 
-  Yields: "codes" uint8 [b, t, i, j, k], "mel" float32 [b, 4 t, 80], "episode" int32 [b].
+  Args: around: frames before and after a window whose mel comes with it; they change nothing else of a batch.
+  Yields: "codes" uint8 [b, t, i, j, k], "mel" float32 [b, 4 w, 80], w = t + around, "valid" float32 [b, w], which is 1
+    for frames inside the clip, "episode" int32 [b].
   """
-  rows = (process_index, process_count)
-  return _batches(Tokens(path, split), batch_size, frames, seed, start_step, rows, num_threads)
+  records, rows = Tokens(path, split), (process_index, process_count)
+  window = functools.partial(records.window, around=around)
+  return _batches(records, window, batch_size, frames, seed, start_step, rows, num_threads)
 
 
 def long_enough(records: Records, frames: int) -> list[int]:
@@ -85,7 +90,7 @@ def long_enough(records: Records, frames: int) -> list[int]:
   return fit
 
 
-def _batches(records, batch_size, frames, seed, start_step, rows, num_threads):
+def _batches(records, window, batch_size, frames, seed, start_step, rows, num_threads):
   import grain  # here, because grain imports jax where jax is installed, and nothing else in data/ does
 
   process_index, process_count = rows
@@ -102,7 +107,7 @@ def _batches(records, batch_size, frames, seed, start_step, rows, num_threads):
 
   def read(windows):
     mine = windows[process_index * local : (process_index + 1) * local]
-    parts = [records.window(clip, start, frames) for clip, start in mine]
+    parts = [window(clip, start, frames) for clip, start in mine]
     return {key: np.stack([part[key] for part in parts]) for key in parts[0]}
 
   # What to read is drawn and batched before anything is read, so that a process reads its rows alone.

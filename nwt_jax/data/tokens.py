@@ -86,17 +86,25 @@ class Tokens(Records):
       "truth": json.loads(truth) if truth else None,
     }
 
-  def window(self, i: int, start: int, length: int) -> dict:
-    """Some frames of a clip.
+  def window(self, i: int, start: int, length: int, around: tuple[int, int] = (0, 0)) -> dict:
+    """Some frames of a clip, and what is heard around them.
 
-    Args: i: the clip. start: first frame. length: frames.
-    Returns: codes uint8 [length, i, j, k]; mel float32 [4 length, 80]; episode int32.
+    Args: i: the clip. start: first frame. length: frames. around: frames before and after whose mel comes too; zeros
+      where the clip has none.
+    Returns: codes uint8 [length, i, j, k]; mel float32 [4 w, 80], w = length + around; valid float32 [w], 1 for the
+      frames inside the clip; episode int32.
     Raises: ValueError: the clip ends before start + length.
     """
     self.check_window(i, start, length)
     record = self.record(i)
+    first, stop = start - around[0], start + length + around[1]
+    frames = np.arange(first, stop)
+    valid = (frames >= 0) & (frames < self.index[i]["frames"])
+    mel = record["mel"][MEL_FRAMES * max(first, 0) : MEL_FRAMES * stop]
+    missing = MEL_FRAMES * max(-first, 0)
     return {
       "codes": np.array(record["codes"][start : start + length]),
-      "mel": np.array(record["mel"][MEL_FRAMES * start : MEL_FRAMES * (start + length)]),
+      "mel": np.pad(mel, ((missing, MEL_FRAMES * len(frames) - missing - len(mel)), (0, 0))),
+      "valid": valid.astype(np.float32),
       "episode": np.int32(record["episode"]),
     }

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import jax
 from jaxtyping import Array, Key
 
 from nwt_jax.models.prior import Prior
@@ -21,8 +20,7 @@ def make_chunk(model: Prior, sample_chunk: Callable, frames: int) -> Callable:
   def chunk(
     params, weights, state, mel, valid, style: StyleTrack, episode, keys: Key[Array, " b"], first_frame, temperature
   ):
-    condition = model.apply(params, mel, style, episode, valid, method="condition")
-    inner = jax.tree.map(lambda c: c[:, model.look_back : model.look_back + frames], condition)
-    return sample_chunk(model, weights, state, inner, keys, first_frame, temperature)
+    condition = model.apply(params, mel, style, episode, valid, frames, method="condition")
+    return sample_chunk(model, weights, state, condition, keys, first_frame, temperature)
 
   return chunk

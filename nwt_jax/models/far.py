@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import struct
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from nwt_jax.models.blocks import merge_taps, upsampled_conv
 from nwt_jax.models.causal import CausalConv3D, add_bias, conv_frames, for_mish, mish, row_widths
 from nwt_jax.models.prior import Prior
-from nwt_jax.types import Codes, Episode, Logits, Mel, StyleTrack
+from nwt_jax.types import Codes, Logits, Mel, StyleTrack
 
 Cache = tuple[tuple[Float[Array, "b _ u v _"], ...], ...]  # past inputs of every row of every block
 
@@ -129,7 +129,10 @@ class FAR(Prior):
     logits = self.logits(x[:, :, : self.grid[0], : self.grid[1]])
     return rearrange(logits, "b t i j (k n) -> b t i j k n", k=self.num_heads), tuple(kept)
 
-  def __call__(self, codes: Codes, mel: Mel, style: StyleTrack, episode: Episode, valid=None) -> Logits:
-    """Teacher-forced logits of whole clips; frame t sees the codes of frames before t."""
+  def __call__(self, codes: Codes, mel: Mel, style: StyleTrack, episode: Int[Array, "b w"], valid=None) -> Logits:
+    """Teacher-forced logits of whole clips; frame t sees the codes of frames before t.
+
+    Args: mel, episode, valid: of these frames, or of more, as `condition` has it."""
     previous = jnp.pad(codes[:, :-1], ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)), constant_values=self.num_codes)
-    return self.frame(self.fold(), previous, self.condition(mel, style, episode, valid), None)[0]
+    condition = self.condition(mel, style, episode, valid, codes.shape[1])
+    return self.frame(self.fold(), previous, condition, None)[0]

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from nwt_jax.models.causal import CausalConv1D, roll, row_widths
 from nwt_jax.models.prior import Prior
-from nwt_jax.types import Codes, Episode, Logits, Mel, StyleTrack
+from nwt_jax.types import Codes, Logits, Mel, StyleTrack
 
 History = tuple[tuple[Float[Array, "b _ _"], ...], ...]  # a linear buffer for every row of every block
 
@@ -82,10 +82,13 @@ class MAR(Prior):
       kept.append(past)
     return rearrange(self.logits(x), "b w (k n) -> b w k n", k=self.num_heads), tuple(kept)
 
-  def __call__(self, codes: Codes, mel: Mel, style: StyleTrack, episode: Episode, valid=None) -> Logits:
-    """Teacher-forced logits of whole clips; a Memcode sees those before it in the raster of its clip."""
+  def __call__(self, codes: Codes, mel: Mel, style: StyleTrack, episode: Int[Array, "b w"], valid=None) -> Logits:
+    """Teacher-forced logits of whole clips; a Memcode sees those before it in the raster of its clip.
+
+    Args: mel, episode, valid: of these frames, or of more, as `condition` has it."""
     flat = rearrange(codes, "b t i j k -> b (t i j) k")
     previous = jnp.pad(flat[:, :-1], ((0, 0), (1, 0), (0, 0)), constant_values=self.num_codes)
-    condition = tuple(rearrange(c, "b t p f -> b (t p) f") for c in self.condition(mel, style, episode, valid))
+    condition = self.condition(mel, style, episode, valid, codes.shape[1])
+    condition = tuple(rearrange(c, "b t p f -> b (t p) f") for c in condition)
     logits, _ = self.window(None, previous, condition, 0)
     return rearrange(logits, "b (t i j) k n -> b t i j k n", i=self.grid[0], j=self.grid[1])

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from einops import rearrange
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from nwt_jax.models import conditioning
 from nwt_jax.models.causal import ResidualBlock
@@ -98,29 +98,38 @@ class Prior(nn.Module):
     """A residual block of the decoder. Args: static: which arguments of its calls are plain numbers in training."""
     return (nn.remat(ResidualBlock, static_argnums=static) if self.remat else ResidualBlock)(*fields)
 
-  def condition(self, mel: Mel, style: StyleTrack, episode: Episode, valid=None) -> tuple[Float[Array, "b t ..."], ...]:
+  def condition(
+    self, mel: Mel, style: StyleTrack, episode: Episode, valid=None, frames: int | None = None
+  ) -> tuple[Float[Array, "b _ ..."], ...]:
     """Everything that decoding needs from outside: for each block, the conditioning's share of its linear projection.
 
-    Args: mel: [b s m], s = mel_stride * frames. episode: [b t]. valid: optional [b t].
+    Args: mel: [b s m], s = mel_stride * t. episode: [b t]. valid: optional [b t], frames inside the clip. frames: how
+      many to condition; None: t. Less than t, they lie in a window of look_back + frames + look_ahead, all that they
+      depend on, and come out as in the whole clip.
     Returns: one array a block, FAR: [b t u v f] at the decoder's grid, MAR: [b t p f] with places in raster order."""
     audio = self.audio_upsampler(self.audio_encoder(mel, valid), valid)
     # A style holds for a clip without end: one frame that goes on to both sides. One style is broadcast over time.
-    frames = style[:, None] if style.ndim == 2 else style
-    styled = self.style_upsampler(rearrange(frames, "b t z -> (b t) 1 z"), endless=True)
-    styled = rearrange(styled, "(b t) 1 i j s -> b t i j s", b=len(frames))
+    track = style[:, None] if style.ndim == 2 else style
+    styled = self.style_upsampler(rearrange(track, "b t z -> (b t) 1 z"), endless=True)
+    styled = rearrange(styled, "(b t) 1 i j s -> b t i j s", b=len(track))
     told = self.episode_embedding(episode)
-    return tuple(self.arrange(linear.condition(audio, styled, told)) for linear in self.linears)
+    shares = tuple(self.arrange(linear.condition(audio, styled, told)) for linear in self.linears)
+    if frames is None or frames == audio.shape[1]:
+      return shares
+    assert audio.shape[1] == frames + sum(self.reach), (audio.shape, frames, self.reach)
+    return tuple(share[:, self.look_back : self.look_back + frames] for share in shares)
 
   def arrange(self, condition: Float[Array, "b t i j f"]) -> Float[Array, "b t ..."]:
     return condition
 
   def reconstruct(
-    self, codes: Codes, mel: Mel, episode: Episode, noise: Style, valid=None, history: Codes | None = None
+    self, codes: Codes, mel: Mel, episode: Int[Array, "b w"], noise: Style, valid=None, history: Codes | None = None
   ) -> tuple[Logits, Style, Style]:
     """The training forward, with style drawn from the posterior; touches every parameter, so `init` calls it.
 
-    Args: noise: standard normal [b z]. history: what predictions are made from, where it is not `codes` themselves.
+    Args: codes: a window, all of it inside its clip. mel, episode, valid: of the window, or of more, as `condition` has
+      it. noise: standard normal [b z]. history: what predictions are made from, where it is not `codes` themselves.
     Returns: logits [b t i j k n], and the posterior's mean and log std [b z]."""
-    mean, log_std = self.style_posterior(codes, valid)
+    mean, log_std = self.style_posterior(codes)
     style = mean + jnp.exp(log_std) * noise
     return self(codes if history is None else history, mel, style, episode, valid), mean, log_std

@@ -106,18 +106,18 @@ def make_stage(config: Any) -> Stage:
   objective = functools.partial(prior_loss, **objective_options(config.objective, tokens, config.data.frames))
   state, step = make_update(config, prior, objective)
 
+  around = prior.reach if config.data.mel_margins else (0, 0)
+  # Without margins every frame is inside its clip
+  read = ("codes", "mel", "valid", "episode") if config.data.mel_margins else ("codes", "mel", "episode")
+
   def batches(first: int) -> Iterator[dict]:
     data = config.data
     iterator = token_batches(
       data.path, "train", data.batch_size, data.frames, data.seed, start_step=first,
       process_index=jax.process_index(), process_count=jax.process_count(), num_threads=data.num_threads,
+      around=around,
     )  # fmt: skip
-    for batch in iterator:
-      yield {
-        "codes": batch["codes"],
-        "mel": np.asarray(batch["mel"], np.float32),
-        "episode": np.asarray(batch["episode"], np.int32),
-      }
+    return ({name: batch[name] for name in read} for batch in iterator)
 
   held_out = Tokens.held_out(config.data.path)
   fit = [clip for clip, row in enumerate(held_out.index) if row["frames"] >= config.data.frames]
@@ -130,11 +130,13 @@ def make_stage(config: Any) -> Stage:
     better than the same speech moved by half a window; 0 where a prior has not learned when the lips move."""
     results = []
     for clip, start in judged:
-      batch = {name: value[None] for name, value in held_out.window(clip, start, config.data.frames).items()}
+      window = held_out.window(clip, start, config.data.frames, around)
+      batch, heard = {name: window[name][None] for name in read}, np.repeat(window["valid"] > 0, prior.mel_stride)
+      other = np.copy(batch["mel"])
+      other[:, heard] = np.roll(other[:, heard], prior.mel_stride * config.data.frames // 2, axis=1)
       key = jax.random.key(clip)
       own, moved = (
-        jax.device_get(evaluate_loss(state.prior, {**batch, "mel": np.roll(batch["mel"], shift, axis=1)}, key))
-        for shift in (0, batch["mel"].shape[1] // 2)
+        jax.device_get(evaluate_loss(state.prior, {**batch, "mel": mel}, key)) for mel in (batch["mel"], other)
       )
       gain = (moved["loss/ce"] - own["loss/ce"]) * batch["codes"][0, 0].size
       results.append({**own, "speech_gain": gain})

@@ -74,11 +74,10 @@ def make_prior_loss(
 
   def loss(params, batch: dict, key: Array):
     codes = batch["codes"].astype(jnp.int32)
-    episode = repeat(batch["episode"], "b -> b t", t=codes.shape[1])
+    heard = {"mel": batch["mel"], "valid": batch.get("valid")}  # of these frames, or with `reach` around them
+    episode = repeat(batch["episode"], "b -> b w", w=heard["mel"].shape[1] // prior.mel_stride)
     noise = jax.random.normal(key, (codes.shape[0], prior.style_dim))
-    forward = functools.partial(
-      apply, codes=codes, mel=batch["mel"], episode=episode, noise=noise, method="reconstruct"
-    )
+    forward = functools.partial(apply, codes=codes, **heard, episode=episode, noise=noise, method="reconstruct")
     history = None
     if own_errors:
       guesses = forward(jax.lax.stop_gradient(params), history=jnp.full_like(codes, prior.num_codes))[0]

@@ -33,6 +33,7 @@ def test_shapes_and_types(dataset, token_set):
   assert {key: (value.shape, str(value.dtype)) for key, value in batch.items()} == {
     "codes": ((2, 5, 4, 3, 2), "uint8"),
     "mel": ((2, 20, 80), "float32"),
+    "valid": ((2, 5), "float32"),
     "episode": ((2,), "int32"),
   }
 
@@ -66,6 +67,22 @@ def test_windows_are_true_to_their_clips_and_start_anywhere(token_set):
       np.testing.assert_array_equal(mel, clips[clip]["mel"][4 * start : 4 * (start + 10)])
       assert episode == clip % 2
   assert starts == {(clip, start) for clip in range(5) for start in range(3 + clip)}  # 12 + clip frames each
+
+
+def test_margins_are_the_mel_around_a_window_and_change_nothing_else(token_set):
+  plain, wide = (take(token_batches(token_set, "train", 5, 10, seed=0, around=a), 8) for a in ((0, 0), (4, 3)))
+  seen = set()
+  for narrow, batch in zip(plain, wide, strict=True):
+    assert batch["mel"].shape == (5, 68, 80) and batch["valid"].shape == (5, 17) and narrow["valid"].all()
+    assert all(np.array_equal(narrow[name], batch[name]) for name in ("codes", "episode"))
+    np.testing.assert_array_equal(batch["mel"][:, 16:-12], narrow["mel"])
+    for mel, valid in zip(batch["mel"], batch["valid"], strict=True):
+      inside = np.repeat(valid, 4) > 0
+      assert not mel[~inside].any() and (np.diff(mel[inside, 0]) == 80).all()  # the mel counts upwards
+      start, clip = divmod(int(mel[16, 0]), 320)
+      assert list(valid) == [0 <= frame < 12 + clip for frame in range(start - 4, start + 13)]
+      seen.add((valid[0], valid[-1]))
+  assert len(seen) > 2
 
 
 def test_every_epoch_has_every_clip_in_another_order(token_set):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nwt_jax.data.tokens import Tokens, write_tokens
 from nwt_jax.objectives.prior import prior_loss
 from nwt_jax.train.prior_step import make_prior_loss, with_own_errors, without_first
 from tests import priors
@@ -81,3 +82,34 @@ def test_computing_blocks_again_changes_no_gradient(family):
     return priors.jit(jax.grad(lambda p: loss(p, batch, jax.random.key(0))[0]))(params)
 
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), gradient(True), gradient(False))
+
+
+@pytest.mark.parametrize("family", ["far", "mar"])
+@pytest.mark.parametrize("arg", ["tiny", "tiny,causal"])
+def test_a_training_window_with_margins_hears_what_sampling_hears(family, arg, tmp_path):
+  """Its logits are those of the whole clip's forward, where its own history is long enough to say the same."""
+  module, frames, length = priors.model(family, arg), 30, 16
+  params, inputs = priors.parameters(module), priors.batch(module, frames, 1)
+  clip = {"name": "a", "episode": 1, "codes": inputs["codes"][0], "mel": inputs["mel"][0], "truth": None}
+  grid = dict(zip(("height", "width", "heads"), (*module.grid, module.num_heads), strict=True))
+  facts = {**grid, "codes": module.num_codes, "episodes": ["a", "b"], "dvae_sha256": "0"}
+  write_tokens(tmp_path / "tokens", {"train": [clip]}, facts)
+  tokens, key = Tokens(tmp_path / "tokens", "train"), jax.random.key(3)
+  loss = make_prior_loss(module, lambda *a: (jnp.float32(0), {"logits": a[0], "style": a[2:]}), 0, 0)
+  trained, whole = priors.jit(loss), priors.jit(module.apply)
+
+  def gap(start, around, own):
+    """The largest difference over the window's frames from `own` on."""
+    batch = {name: jnp.asarray(value)[None] for name, value in tokens.window(0, start, length, around).items()}
+    _, got = trained(params, batch, key)
+    mean, log_std = got["style"]
+    style = mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape)
+    wanted = whole(params, inputs["codes"], inputs["mel"], style, jnp.ones((1, frames), jnp.int32))
+    return np.abs(got["logits"] - wanted[:, start : start + length])[:, own:].max()
+
+  # Frames after which a window's history is all that a prediction sees
+  own = module.receptive_field if family == "far" else -(-module.receptive_field // module.places)
+  for start in (0, 1, 7, frames - length):
+    assert gap(start, module.reach, own if start else 0) < 1e-4
+  if arg == "tiny":  # what a window alone has says less about its end
+    assert gap(0, (0, 0), 0) > 1e-2
