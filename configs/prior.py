@@ -11,7 +11,7 @@ def prior_config(family: str) -> ml_collections.ConfigDict:
   return ml_collections.ConfigDict(
     dict(
       family=family,
-      dvae="",  # the frozen dVAE whose Memcodes are the targets: a checkpoint's directory
+      dvae="",  # the frozen dVAE whose Memcodes are the targets, a checkpoint's directory; "": where the tokens tell
       model=dict(
         grid=(16, 14),  # Memcodes a frame, 256 x 224 pixels, Table 4a
         num_heads=8,  # Table 4a
@@ -32,6 +32,7 @@ def prior_config(family: str) -> ml_collections.ConfigDict:
       ),
       data=dict(
         path="",  # of the tokens
+        clips="",  # that the tokens were made from, for pictures; "": where the tokens tell
         batch_size=64,  # C.2.2
         frames=32,  # C.2.2
         mel_margins=False,  # True: see `heard`

@@ -44,9 +44,9 @@ def main(_) -> None:
   options = flags.FLAGS
   from nwt_jax.data.digits import read_digits
 
-  read_digits(options.data, "train")  # before jax: a wrong folder is answered at once
+  digits = read_digits(options.data, "train")  # before jax: a wrong folder is answered at once
   output = Path(options.output)
-  settings = {"data": options.data, "fast": options.fast, "held_out": options.held_out}
+  settings = {"data": digits.fingerprint(), "fast": options.fast, "held_out": options.held_out}
   claim(output, settings)
   study = Study(options.data, output, options.fast, not options.held_out)
   chosen = ("a1", "a2", "b15") if options.experiment == "all" else (options.experiment,)
@@ -117,7 +117,7 @@ class Study:
 
     workdir = self.output / "runs" / f"{name}-{config.train.seed}"
     before = workdir / "config.json"
-    if before.exists() and json.loads(before.read_text()) != json.loads(config.to_json_best_effort()):
+    if before.exists() and settings(before.read_text()) != settings(config.to_json_best_effort()):
       raise InputError(f"{workdir} was trained with other settings; use a new --output, or delete it")
     print(f"\n== {workdir}", flush=True)
     return loop.train(lambda: digits.make_stage(config, critic), config, workdir)[0]
@@ -243,6 +243,12 @@ def gradient_noise(config: Any, state) -> tuple[float, float]:
 
   values, draws = zip(*(gradient(jax.random.key(i)) for i in range(GRADIENT_DRAWS)), strict=True)
   return float(np.asarray(draws, np.float64).var(axis=0, ddof=1).sum()), float(np.mean(values))
+
+
+def settings(text: str) -> dict:
+  """A config, from JSON, but for where the data is: it may have been moved, and the loop compares what it holds."""
+  config = json.loads(text)
+  return {**config, "data": {name: value for name, value in config["data"].items() if name != "path"}}
 
 
 def pixel_accuracy(judged, train) -> float:

@@ -193,7 +193,8 @@ def _digest(record):
 
 def _fingerprint(metadata, index):
   # Of what the records and the description say, not of the shard files: those may change with the library's version.
-  facts = {key: metadata[key] for key in metadata if key != "request"}
+  # Nor of where others lie: they may be moved.
+  facts = {key: metadata[key] for key in metadata if key not in ("request", "clips", "dvae")}
   if "skipped" in facts:
     facts["skipped"] = sorted(facts["skipped"])  # the reasons name paths
   said = json.dumps([facts, index], sort_keys=True)
@@ -237,7 +238,10 @@ def read_metadata(path, kind: str, remedy: str) -> dict:
     raise InputError(f"no data set was named; make one with `{remedy}` and pass --config.data.path=DIR")
   file = Path(path) / METADATA
   if not file.is_file():
-    raise InputError(f"{path} holds no data set ({METADATA} is missing); make one with `{remedy}`")
+    raise InputError(
+      f"{path} holds no data set ({METADATA} is missing); if it was moved, give its folder of today, as in "
+      f"--config.data.path=DIR, or make one with `{remedy}`"
+    )
   try:
     metadata = json.loads(file.read_text())
     found, version = metadata["kind"], metadata["format"]

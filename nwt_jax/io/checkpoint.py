@@ -45,7 +45,7 @@ def file_sha256(path: Path) -> str:
 def save_release(
   directory: str | Path, family: str, params: dict, card: dict, dtype: str = "float32", dvae: str | Path | None = None
 ) -> None:
-  """Writes DIR/{family}.safetensors and DIR/{family}.json, each atomically.
+  """Writes DIR/{family}.safetensors and DIR/{family}.json, each atomically. No card names a folder of this machine.
 
   Args: params: the variables, nested dicts of arrays; the card counts those in "params". card: JSON-able facts about
     the model; `family` and `sha256` are added. dtype: storage type of floating-point arrays. dvae: for a prior: the
@@ -65,14 +65,32 @@ def save_release(
   count = sum(value.size for name, value in flat.items() if name.startswith("params/"))
   card = {**card, "family": family, "sha256": sha256, "parameters": int(count)}
   if dvae is not None:
-    source = find_release(dvae, "dvae")
-    for suffix in (".safetensors", ".json"):
-      target = directory / f"dvae{suffix}"
-      if not (target.exists() and target.samefile(source / f"dvae{suffix}")):
-        shutil.copyfile(source / f"dvae{suffix}", target)
+    source, target = find_release(dvae, "dvae") / "dvae.safetensors", directory / "dvae.safetensors"
+    if not (target.exists() and target.samefile(source)):
+      shutil.copyfile(source, target)
+      write_card(directory, "dvae", load_card(dvae, "dvae"))
+  write_card(directory, family, card)
+
+
+def write_card(directory: Path, family: str, card: dict) -> None:
+  """Writes DIR/{family}.json. Paths in the config of training that are absolute or lead upwards are cut to a name."""
+  training = dict(card.get("training", {}))
+  if isinstance(training.get("config"), str):
+    training["config"] = json.dumps(_names(json.loads(training["config"])))
+    card = {**card, "training": training}
   text = directory / f"{family}.json.partial"
   text.write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
   os.replace(text, directory / f"{family}.json")
+
+
+def _names(value: Any) -> Any:
+  if isinstance(value, dict):
+    return {name: _names(inner) for name, inner in value.items()}
+  if isinstance(value, list):
+    return [_names(inner) for inner in value]
+  if isinstance(value, str) and value.startswith(("/", "~", "..")):
+    return Path(value).name
+  return value
 
 
 def find_release(directory: str | Path, family: str) -> Path:

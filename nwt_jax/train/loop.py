@@ -45,7 +45,10 @@ def start_from(options: Any, family: str, params: dict) -> dict:
   """
   if not options.init:
     return params
-  released = load_release(options.init, family)[0]["params"]
+  try:
+    released = load_release(options.init, family)[0]["params"]
+  except InputError as error:
+    raise InputError(f"--config.train.init={options.init}: {error}; a run that goes on needs no such flag") from error
   fresh = [name for name in options.fresh.split(",") if name]
   for name in fresh:
     if name not in params["params"]:

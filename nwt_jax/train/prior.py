@@ -15,8 +15,9 @@ from nwt_jax.data.clips import Clips, spread
 from nwt_jax.data.tokens import Tokens
 from nwt_jax.errors import InputError
 from nwt_jax.generate import style
-from nwt_jax.io.checkpoint import load_card, save_release
+from nwt_jax.io.checkpoint import save_release
 from nwt_jax.objectives.prior import loss_weights, prior_loss
+from nwt_jax.train.lineage import find_clips, find_dvae
 from nwt_jax.train.loop import Stage, start_from
 from nwt_jax.train.pictures import write_grid, write_pairs
 from nwt_jax.train.prior_step import PriorState, init_state, make_prior_loss, make_prior_step
@@ -50,8 +51,6 @@ def _check(config: Any, metadata: dict) -> None:
       f"{config.data.path} has {grid[0]} x {grid[1]} Memcodes of {grid[2]} heads x {grid[3]} codes, the config's model "
       f"takes {wanted[0]} x {wanted[1]} of {wanted[2]} x {wanted[3]}; use the config variant that goes with the dVAE"
     )
-  if load_card(config.dvae, "dvae")["sha256"] != metadata["dvae_sha256"]:
-    raise InputError(f"tokens in {config.data.path} come from another dVAE than {config.dvae}; run tokenize again")
 
 
 def objective_options(objective: Any, tokens: Tokens, frames: int) -> dict:
@@ -92,16 +91,15 @@ def make_update(config: Any, prior, objective: Callable):
 def make_stage(config: Any) -> Stage:
   """Everything the loop needs, from a config of family "far" or "mar".
 
-  `data.path` is a token data set, `dvae` the release it was made with (default: the one that the tokens name).
+  `data.path` is a token data set. `dvae`, the release that it was made with, and `data.clips`, for pictures, are found
+  by what the tokens tell where they are not given.
   """
   tokens = Tokens(config.data.path, "train")
   metadata = tokens.metadata
   with config.unlocked():
     config.model.num_episodes = len(metadata["episodes"])
-    config.dvae = config.dvae or metadata.get("dvae", "")
-  if not config.dvae:
-    raise InputError(f"no dVAE: the tokens in {config.data.path} name none; give its folder with --config.dvae")
   _check(config, metadata)
+  dvae, clips = find_dvae(config, metadata), find_clips(config, metadata)
   prior = build.prior(config.family, config.model, config.train.remat)
   objective = functools.partial(prior_loss, **objective_options(config.objective, tokens, config.data.frames))
   state, step = make_update(config, prior, objective)
@@ -145,7 +143,8 @@ def make_stage(config: Any) -> Stage:
       for name in (results[0] if results else {})
       if results[0][name].ndim == 0
     }
-    _pictures(config, folder)
+    if clips is not None:
+      _pictures(config, clips, folder)
     return metrics
 
   make_bank = jax.jit(functools.partial(style.bank, prior))
@@ -155,9 +154,7 @@ def make_stage(config: Any) -> Stage:
     variables = dict(jax.device_get(state.prior))
     if config.sample.style_clips:
       variables["styles"] = jax.device_get(make_bank(variables, *windows()))
-    save_release(
-      folder, config.family, variables, card(config, metadata, state), config.train.export_dtype, dvae=config.dvae
-    )
+    save_release(folder, config.family, variables, card(config, metadata, state), config.train.export_dtype, dvae=dvae)
 
   return Stage(
     state=state,
@@ -171,20 +168,15 @@ def make_stage(config: Any) -> Stage:
   )
 
 
-def _pictures(config: Any, folder: Path) -> None:
+def _pictures(config: Any, clips: Clips, folder: Path) -> None:
   """Real beside sampled, from the exported files, so that what is looked at is what is shipped."""
-  metadata = Tokens(config.data.path, "train").metadata
-  try:
-    clips = Clips.held_out(metadata["clips"])
-  except InputError:
-    print(f"no pictures: the clips {metadata['clips']} are not there any more", flush=True)
-    return
+  rate, fps = clips.metadata["sample_rate"], clips.metadata["fps"]
   model = api.NWT.from_checkpoint(folder.parent.parent / "export", config.family)
   pairs, audios = [], []
   for index, clip in enumerate(clips.excerpts(min(config.eval.clips, 4), config.eval.frames)):
     real, episode = clip["video"], clips.episode_name(clip["episode"])
-    chunks = model.generate(clip["audio"], rate=metadata["sample_rate"], seed=index, episode=episode)
+    chunks = model.generate(clip["audio"], rate=rate, seed=index, episode=episode)
     pairs.append((real, np.concatenate([chunk.frames for chunk in chunks])[: len(real)]))
     audios.append(clip["audio"])
   write_grid(folder / "real_above_sampled.png", [clip for pair in pairs for clip in pair])
-  write_pairs(folder / "real_beside_sampled.mp4", pairs, audios, metadata["fps"])
+  write_pairs(folder / "real_beside_sampled.mp4", pairs, audios, fps)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from nwt_jax import build
+from nwt_jax.data import origins
 from nwt_jax.data.clips import Clips
 from nwt_jax.data.progress import Progress
 from nwt_jax.data.tokens import write_tokens
@@ -27,7 +28,10 @@ def tokenize(config: Any, workdir: Path) -> None:
   """
   if config.sampler not in ("gumbel", "argmax"):
     raise InputError(f"config.sampler is {config.sampler!r}; choose 'gumbel' or 'argmax'")
-  params, card = load_release(config.dvae, "dvae")
+  try:
+    params, card = load_release(config.dvae, "dvae")
+  except InputError as error:
+    raise InputError(f"--config.dvae={config.dvae}: {error}") from error
   splits = {split: Clips(config.data.path, split) for split in SPLITS}
   metadata = splits["train"].metadata
   if metadata["episodes"] != card.get("episodes"):
@@ -61,9 +65,9 @@ def tokenize(config: Any, workdir: Path) -> None:
   facts = {
     **{name: metadata[name] for name in ("fps", "sample_rate", "episodes")},
     "video": {name: metadata[name] for name in ("fps", "height", "width")},
-    "clips": str(Path(config.data.path).absolute()),
+    "clips": origins.told(config.data.path, workdir),
     "clips_fingerprint": metadata["fingerprint"],
-    "dvae": str(Path(config.dvae).absolute()),
+    "dvae": origins.told(config.dvae, workdir),
     "dvae_sha256": card["sha256"],
     "sampler": config.sampler,
     "heads": model.num_heads,

@@ -38,3 +38,10 @@ def test_settings_do_not_mix(tmp_path):
   mnist.claim(tmp_path, settings)
   with pytest.raises(InputError, match="use a new --output"):
     mnist.claim(tmp_path, settings | {"held_out": False})
+
+
+def test_data_that_was_moved_are_no_other_settings():
+  before = {"data": {"path": "/old/mnist", "seed": 0}, "train": {"steps": 3}}
+  now = {**before, "data": {"path": "new", "seed": 0}}
+  assert mnist.settings(json.dumps(before)) == mnist.settings(json.dumps(now))
+  assert mnist.settings(json.dumps(before)) != mnist.settings(json.dumps({**now, "train": {"steps": 4}}))

@@ -32,6 +32,44 @@ def test_a_prior_brings_its_dvae(release):
   assert checkpoint.load_release(release / "stage2", "dvae")[1]["model"] == {"stem": 3}
 
 
+def strings(value):
+  """All texts in a card, those of the JSON within it too."""
+  if isinstance(value, dict):
+    return [text for inner in (*value.keys(), *value.values()) for text in strings(inner)]
+  if isinstance(value, list):
+    return [text for inner in value for text in strings(inner)]
+  if isinstance(value, str) and value.startswith("{"):
+    return strings(json.loads(value))
+  return [value] if isinstance(value, str) else []
+
+
+def test_a_card_names_no_folder_of_the_machine(tmp_path):
+  config = {
+    "data": {"path": "/home/ann/data/tokens"},
+    "dvae": "../../ann/dvae",
+    "train": {"init": "runs/old", "n": [1]},
+  }
+  card = {"model": {}, "episodes": ["/e"], "training": {"steps": 3, "config": json.dumps(config)}}
+  checkpoint.save_release(tmp_path / "a", "dvae", PARAMS, card)
+  written = checkpoint.load_card(tmp_path / "a", "dvae")
+  assert json.loads(written["training"]["config"]) == {
+    "data": {"path": "tokens"}, "dvae": "dvae", "train": {"init": "runs/old", "n": [1]}
+  }  # fmt: skip
+  assert written["training"]["steps"] == 3 and written["episodes"] == ["/e"]
+  # Nor does the copy that a prior brings of an older card
+  (tmp_path / "a" / "dvae.json").write_text(json.dumps({**written, "training": card["training"]}))
+  facts = {"model": {}, "dvae_sha256": written["sha256"]}
+  checkpoint.save_release(tmp_path / "b", "mar", PARAMS, facts, dvae=tmp_path / "a")
+  assert checkpoint.load_card(tmp_path / "b", "dvae") == written
+
+
+@pytest.mark.parametrize("family", checkpoint.FAMILIES)
+def test_the_shipped_cards_name_no_folder_either(family):
+  _, card = checkpoint.load_release(checkpoint.SHIPPED, family)
+  texts = strings(card)
+  assert len(texts) > 20 and not [text for text in texts if text.startswith(("/", "~", "..")) or "/work" in text]
+
+
 def test_a_workdir_with_an_export_is_taken(release):
   (release / "stage1").rename(release / "export")
   assert checkpoint.load_card(release, "dvae")["family"] == "dvae"

@@ -1,6 +1,7 @@
 """Both stages end to end at a tiny size: what a run writes, and that a resumed run equals an uninterrupted one."""
 
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +13,12 @@ from configs import tokenize as tokenize_config
 from nwt_jax.data.clips import spread
 from nwt_jax.data.tokens import Tokens
 from nwt_jax.errors import InputError
-from nwt_jax.io.checkpoint import load_release, save_release
+from nwt_jax.io.checkpoint import load_card, load_release, save_release
 from nwt_jax.train import dvae, loop, prior
 from nwt_jax.train.tokenize import tokenize
 from tests import priors
 from tests.data.conftest import dataset, folder  # noqa: F401 - fixtures
+from tests.io.test_checkpoint import strings
 
 
 def dvae_config(data, steps):
@@ -152,6 +154,62 @@ def test_fault_02_stage_2_trains_on_tokens_and_resumes(family, tokens, tmp_path)
   assert list(variables["styles"]["episode"]) == [data[clip]["episode"] for clip, _ in chosen]
   assert (tmp_path / "whole" / "eval" / "0000004" / "real_beside_sampled.mp4").stat().st_size > 1000
   assert load_release(tmp_path / "whole", "dvae")[1]["family"] == "dvae"
+
+
+def test_runs_that_were_moved_go_on_and_find_what_they_came_from(stage1, dataset, tmp_path, capsys):  # noqa: F811
+  old, new, away = tmp_path / "old" / "runs", tmp_path / "new", tmp_path / "away"
+  shutil.copytree(dataset, old / "clips")
+  shutil.copytree(stage1[0], old / "dvae")
+  config = tokenize_config.get_config("tiny")
+  config.data.path, config.dvae = str(old / "clips"), str(old / "dvae")
+  tokenize(config, old / "tokens")
+
+  def make(place, steps, dvae="", clips=""):
+    config = mar.get_config("tiny")
+    config.dvae = str(dvae)
+    config.data.update({"path": str(place / "tokens"), "clips": str(clips), "num_threads": 0})
+    config.train.update({"steps": steps, "eval_every": 2})
+    return config
+
+  def train(place, steps, **given):
+    config = make(place, steps, **given)
+    state, _ = loop.train(lambda: prior.make_stage(config), config, place / "mar")
+    film = place / "mar" / "eval" / f"{steps:07d}" / "real_beside_sampled.mp4"
+    return int(state.step), film.exists(), capsys.readouterr().out
+
+  assert train(old, 2)[:2] == (2, True)
+  tells = [Tokens(old / "tokens", "train").metadata, *(load_card(old / "mar", family) for family in ("mar", "dvae"))]
+  assert not [text for facts in tells for text in strings(facts) if text.startswith("/") or str(tmp_path) in text]
+  old.rename(new)
+  step, film, out = train(new, 4)
+  assert step == 4 and film and f"resuming {new / 'mar'} at step 2" in out
+  # Apart from each other they are not found, and the line names the flag
+  away.mkdir()
+  (new / "clips").rename(away / "clips")
+  step, film, out = train(new, 6)
+  assert (
+    step == 6 and not film and "no pictures: the clips of the tokens in" in out and "--config.data.clips=DIR" in out
+  )
+  assert train(new, 6, clips=away / "clips")[:2] == (6, True)
+  (new / "dvae").rename(away / "dvae")
+  with pytest.raises(InputError, match=r"is not where they tell \(../dvae\).* --config.dvae=DIR"):
+    prior.make_stage(make(new, 8))
+  with pytest.raises(InputError, match=f"--config.dvae={new / 'dvae'}: .*no such folder"):
+    prior.make_stage(make(new, 8, dvae=new / "dvae"))
+  with pytest.raises(InputError, match=f"--config.data.clips={new / 'clips'}: .*holds no data set"):
+    prior.make_stage(make(new, 8, away / "dvae", new / "clips"))
+  prior.make_stage(make(new, 8, away / "dvae", away / "clips"))
+  facts = json.loads((away / "clips" / "metadata.json").read_text())
+  (away / "clips" / "metadata.json").write_text(json.dumps({**facts, "fingerprint": "0"}))
+  with pytest.raises(InputError, match="are not the clips that the tokens"):
+    prior.make_stage(make(new, 8, away / "dvae", away / "clips"))
+
+
+def test_starting_weights_that_are_gone_name_their_flag(stage1, dataset):  # noqa: F811
+  config = dvae_config(dataset, 4)
+  config.train.init = "/none"
+  with pytest.raises(InputError, match="--config.train.init=/none: .*a run that goes on needs no such flag"):
+    dvae.make_stage(config)
 
 
 def test_speech_gain_is_zero_for_a_prior_that_cannot_hear(tokens, tmp_path):
