@@ -15,7 +15,7 @@ from nwt_jax.data import duplicates, manifest, pages, recordings, segments, sour
 from nwt_jax.data.examine import FACE_CROP, Look, examine
 from nwt_jax.data.progress import Progress
 from nwt_jax.data.workplace import CACHE, DOWNLOADS, PICTURES, SEGMENTS, Kept, picture_of, short, stamp
-from nwt_jax.errors import InputError
+from nwt_jax.errors import InputError, MachineError
 from nwt_jax.io import audio, video
 from nwt_jax.measure import face, sync
 
@@ -114,8 +114,10 @@ def gather(
   def attempt(recording):
     try:
       return cut(recording), []
-    except (InputError, OSError) as error:
+    except InputError as error:
       return [], [_lost(recording, entries[recording.name], str(error))]
+    except OSError as error:
+      raise MachineError(f"{error.filename or work}: {error.strerror}; make room there, then try again") from error
 
   pieces = []
   with ThreadPoolExecutor(workers) as pool:  # threads: ffmpeg does the work
@@ -158,7 +160,7 @@ def look_at(pieces: Sequence[Piece], look: Look, work: Path, engine, say: Callab
   if not pieces:
     return []
   kept, bar = Kept(work / CACHE), Progress("examine", len(pieces))
-  looks = [replace(look, crop=p.clip.crop) if p.clip.crop else look for p in pieces]
+  looks = [replace(look, crop=p.clip.crop or look.crop, piece=p.segment) for p in pieces]
   jobs = [
     (p.clip.path, look, p.clip.start, p.clip.length, str(picture_of(work, p.clip.name)))
     for p, look in zip(pieces, looks, strict=True)

@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 
 from nwt_jax.data import builder, overlay
+from nwt_jax.data.decoding import prove_machine
 from nwt_jax.data.recordings import SUFFIXES
 from nwt_jax.data.splits import Entry, no_episode
-from nwt_jax.errors import InputError
+from nwt_jax.errors import InputError, MachineError
 from nwt_jax.io import audio as sound
 from nwt_jax.io import ffmpeg, video
 
@@ -169,7 +170,7 @@ def try_record(job) -> tuple[str, tuple[dict, bytes] | None, str]:
 
   Args: job: (clip, episode number, Picture). Returns: the clip's name, the record (see builder.Serializer) or None, the
     reason or "".
-  Raises: InputError: the talker cannot speak, which is so for every clip.
+  Raises: InputError: the talker cannot speak, which is so for every clip. MachineError: nothing can be read here.
   """
   clip, episode, picture = job
   try:
@@ -177,7 +178,10 @@ def try_record(job) -> tuple[str, tuple[dict, bytes] | None, str]:
   except InputError as error:
     if isinstance(clip, TalkerClip):
       raise
+    prove_machine()  # before the file is blamed
     return clip.name, None, str(error)
+  except OSError as error:
+    raise MachineError(f"{clip.name}: {error.filename or ''} {error.strerror}; then try again") from error
 
 
 @functools.cache

@@ -7,6 +7,7 @@ import numpy as np
 
 from nwt_jax.errors import InputError
 from nwt_jax.io import ffmpeg
+from nwt_jax.io.probe import probe
 
 SAMPLE_RATE = 24_000  # PAPER: D.8
 MEL_BINS, FFT_SIZE, HOP, WINDOW = 80, 1024, 200, 800  # PAPER: Table 7
@@ -72,7 +73,7 @@ def _read_sound(path):
 
 
 def _read_track(path, start, length):
-  info = ffmpeg.probe(path)
+  info = probe(path)
   if not info.has_audio:
     raise InputError(f"{path} holds no sound stream; give a recording with sound")
   # first_pts=0 puts silence where the sound starts after the picture; async=1 fills gaps and changes no pitch.

@@ -12,7 +12,7 @@ import numpy as np
 from nwt_jax.errors import InputError
 from nwt_jax.io import audio as sound
 from nwt_jax.io import ffmpeg
-from nwt_jax.io.ffmpeg import MediaInfo, probe
+from nwt_jax.io.probe import MediaInfo, probe
 
 __all__ = ["FPS", "GENERATED", "Box", "MediaInfo", "VideoWriter", "probe", "read_video", "write_video"]
 
@@ -55,7 +55,9 @@ def read_video(
 
   Other rates are resampled by repeating or dropping frames, which keeps the duration. The clock starts where the file
   starts (with its sound, if that comes first), so that frames and read_audio of the same file agree. Pictures of pixels
-  that are not square are widened first, interlaced ones are deinterlaced.
+  that are not square are widened first, interlaced ones are deinterlaced, HDR becomes SDR. A part of a file is what
+  those seconds of the whole file show: to the frame in MP4 and Matroska, within a frame in files without such an index
+  (MPEG-TS, MPEG-PS, AVI).
 
   Args:
     path: a video file. fps: frames per second wanted. height, width: pixels wanted; both or neither. The picture is
@@ -73,13 +75,20 @@ def read_video(
     raise InputError(f"{path} holds no picture stream; give a video file")
   if (height is None) != (width is None):
     raise ValueError("give both height and width, or neither")
+  lead = min(start, info.lead)
   filters = ["yadif=deint=interlaced"] if info.interlaced else []
-  filters.append(f"minterpolate=fps={fps}:mi_mode=mci" if motion else f"fps={fps}:start_time=0:round=near")
-  if info.shown_width != info.width:
-    filters.append(f"scale={info.shown_width}:ih:flags=bicubic+{EXACT}")
-  shown = (info.shown_width, info.height)
+  if lead:  # pictures before 0 are dropped by what comes next, but for the one that is still shown at 0
+    filters.append(f"setpts=PTS-{lead:.6f}/TB")
+  if motion:
+    filters += [f"minterpolate=fps={fps}:mi_mode=mci", *(["trim=start=0"] if lead else [])]
+  else:
+    filters.append(f"fps={fps}:start_time=0:round=near")
+  if info.lead and length is not None:
+    filters.append(f"trim=end={length:.6f}")
+  filters += [*tone_mapped(info), *squared(info)]
+  shown = info.shown
   if crop is not None:
-    if not crop.within(*shown) and not crop.within(*reversed(shown)):  # the second: turned by the container
+    if not crop.within(*shown):
       raise InputError(f"{path}: the box {crop} reaches outside its {shown[0]} x {shown[1]} pixels; give another")
     shown = crop[:2]
     # ffmpeg by itself would move a box that reaches outside; no width makes it an error.
@@ -94,7 +103,33 @@ def read_video(
   filters.append("setsar=1")
   # A PPM in front of every frame tells its size, whatever rotation the container asked for.
   output = ["-map", "0:V:0", "-vf", ",".join(filters), "-sws_flags", EXACT, "-f", "image2pipe", "-c:v", "ppm"]
-  return _split_ppm(ffmpeg.decode(path, [*output, "-pix_fmt", "rgb24"], "video", start, length), path)
+  span = None if length is None else lead + length
+  return _split_ppm(ffmpeg.decode(path, [*output, "-pix_fmt", "rgb24"], "video", start - lead, span), path)
+
+
+def tone_mapped(info: MediaInfo) -> list[str]:
+  """Filters that bring high dynamic range to what all other pictures have; none where it is not.
+
+  GAP: D does not say how HDR is read. Its reference white of 203 nits (ITU-R BT.2408) becomes white, and what is
+  brighter is bent below it.
+  """
+  if not info.hdr:
+    return []
+  return [
+    "setparams=color_primaries=bt2020:colorspace=bt2020nc",  # as in ITU-R BT.2100; not every file says so
+    "zscale=t=linear:npl=203:m=gbr",
+    "format=gbrpf32le",
+    "zscale=p=bt709",
+    "tonemap=mobius:param=0.9:desat=0",
+    "zscale=t=bt709:r=pc",
+    "format=gbrp",
+  ]
+
+
+def squared(info: MediaInfo) -> list[str]:
+  """The filter that makes pixels square, where they are not, of pictures that ffmpeg has turned upright."""
+  stored = info.shown if info.shown in ((info.width, info.height), (info.height, info.width)) else None
+  return [] if stored else [f"scale={info.shown[0]}:{info.shown[1]}:flags=bicubic+{EXACT}"]
 
 
 def _split_ppm(data, path):
@@ -154,7 +189,7 @@ class VideoWriter:
 
   def _command(self, folder):
     height, width, _ = self.shape
-    command = [ffmpeg.executable(), "-hide_banner", "-loglevel", "error", "-y"]
+    command = [ffmpeg.executable(), "-hide_banner", "-loglevel", "level+error", "-y"]
     command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-framerate", str(self._fps)]
     command += ["-i", "pipe:0"]
     if self._audio is not None:
@@ -212,7 +247,7 @@ class VideoWriter:
       raise InputError(f"cannot write {self.path}: {error}; give a file name in a folder of yours") from error
 
   def _failure(self):
-    reason = ffmpeg.last_words(self._log) if self._process.returncode > 0 else "ffmpeg was killed"
+    reason = ffmpeg.first_error(self._log) if self._process.returncode > 0 else "ffmpeg was killed"
     return InputError(f"cannot write {self.path}: {reason}; check the space left on that disk and try again")
 
 
