@@ -148,14 +148,13 @@ def measure(models: dict, clips: list[dict], baseline: dict[str, np.ndarray]) ->
     note("ssim_episode_mean_frame", ssim(video, still).mean())
     if ruler:
       try:
-        top, bottom, left, right = ruler.mouth_box(video)
+        box = ruler.mouth_box(video)
       except InputError as error:
         print(f"test clip {number}: its mouth is not measured: {error}", flush=True)
         truths.append(None)
         continue
-      crop = np.s_[:, top:bottom, left:right]
-      note("ssim_mouth", ssim(video[crop], recon[crop]).mean())
-      note("ssim_mouth_episode_mean_frame", ssim(video[crop], still[crop]).mean())
+      note("ssim_mouth", ssim(video, recon, box).mean())
+      note("ssim_mouth_episode_mean_frame", ssim(video, still, box).mean())
       read = ruler.mouth_opening(video)
       truths.append(clip["truth"]["opening"] if clip["truth"] else read)
       if clip["truth"]:

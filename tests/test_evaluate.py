@@ -9,6 +9,8 @@ import pytest
 from nwt_jax import evaluate
 from nwt_jax.data.talker import EPISODES, STYLES, render
 from nwt_jax.errors import InputError
+from nwt_jax.measure.mouth import mouth_box
+from nwt_jax.measure.similarity import ssim_map
 from tests.talking import moving_face
 
 
@@ -70,6 +72,28 @@ def test_a_perfect_model_is_perfect_and_a_talker_held_out_of_training_has_no_epi
   for name in ("mar.episode_accuracy", "mar.style_copy_accuracy"):
     assert (metrics[name]["mean"], metrics[name]["count"]) == (1, 2), name
   assert len(pictures["mar"]) == 3
+
+
+class Grey(Perfect):
+  """A model whose every picture is half as strong as it should be."""
+
+  def decode(self, codes, episode):
+    return codes // 2 + 64
+
+
+def test_the_mouth_is_judged_in_its_frame(drawn):
+  metrics, _ = evaluate.measure({"mar": Grey(drawn)}, drawn, means(drawn))
+  inside = {"ssim_mouth": [], "ssim_mouth_episode_mean_frame": []}
+  for clip in drawn:
+    video, mean = clip["video"], means(drawn)[clip["episode"]]
+    top, bottom, left, right = mouth_box(video)
+    assert bottom - top <= 14  # little more than SSIM's window of 11: cut out first, most of it would be its own mirror
+    for name, other in (("ssim_mouth", video // 2 + 64), ("ssim_mouth_episode_mean_frame", [mean] * len(video))):
+      inside[name] += [
+        np.mean([ssim_map(a, b)[top:bottom, left:right].mean() for a, b in zip(video, other, strict=True)])
+      ]
+  for name, values in inside.items():
+    assert metrics[name]["mean"] == pytest.approx(np.mean(values)), name
 
 
 def test_a_real_clip_without_a_face_is_told_and_left_out_of_the_mouths(drawn, monkeypatch, capsys):
