@@ -1,9 +1,12 @@
-"""How alike two clips look: SSIM (Wang et al. 2004; Table 2's measure) and PSNR, frame by frame."""
+"""How alike two clips look: SSIM (Wang et al. 2004; Table 2's measure) and PSNR, frame by frame.
+
+GAP: Table 2 does not say how SSIM takes colours: each of RGB by itself, and their mean.
+"""
 
 import cv2
 import numpy as np
 
-# The paper's constants: Gaussian window of 11 x 11 with sigma 1.5, K1 = 0.01, K2 = 0.03, 8-bit range.
+# Wang's constants: Gaussian window of 11 x 11 with sigma 1.5, K1 = 0.01, K2 = 0.03, 8-bit range.
 WINDOW, SIGMA, K1, K2, RANGE = 11, 1.5, 0.01, 0.03, 255.0
 
 
