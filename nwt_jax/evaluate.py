@@ -78,7 +78,11 @@ def heading(facts: dict) -> str:
   """The same above the table."""
   clips = f"{facts['clips']} clip{'' if facts['clips'] == 1 else 's'} of {facts['data']}"
   split = f", split {facts['split']}" if facts["split"] else ""
-  return clips + split + (": SEEN IN TRAINING, so nothing follows for other clips" * facts["seen_in_training"])
+  return (
+    clips
+    + split
+    + (": SEEN IN TRAINING of models of this data, so nothing follows for other clips" * facts["seen_in_training"])
+  )
 
 
 def load(directory: Path, asked: list[str]) -> dict:

@@ -1,6 +1,9 @@
 """The evaluation: which models and clips it measures, and a short run on the shipped models."""
 
 import json
+import re
+import runpy
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,19 +12,20 @@ import pytest
 from nwt_jax import evaluate
 from nwt_jax.data import builder
 from nwt_jax.errors import InputError
+from nwt_jax.measure import face, scores
 
 
 def write_clips(path, **sizes):
-  """A data set of noise for `tiny_release`, so many clips a split; the second of each is of an episode it lacks."""
+  """A data set of grey for `tiny_release`, so many clips a split; the second of each is of an episode it lacks."""
 
   def records(split):
     for place in range(sizes.get(split, 0)):
-      noise = np.random.default_rng(place).integers(0, 256, (4, 32, 24, 3), np.uint8)
+      video = np.full((4, 32, 24, 3), 60 + 40 * place, np.uint8)
       yield {
         "name": f"{split}{place}",
         "episode": place % 2,
-        "frame_count": len(noise),
-        "frames": [cv2.imencode(".png", frame)[1].tobytes() for frame in noise],
+        "frame_count": len(video),
+        "frames": [cv2.imencode(".png", frame)[1].tobytes() for frame in video],
         "mel": np.zeros((16, 80), np.float32),
         "audio": np.arange(3200, dtype=np.int16),
         "truth": "",
@@ -91,8 +95,22 @@ def test_a_stage_1_workdir_is_measured_on_validation(start, dvae_alone, tmp_path
   wanted = {"clips": 2, "data": str(clips), "split": "validation", "seen_in_training": False}
   assert metrics.pop("measured_on") == wanted
   assert metrics["ssim"]["count"] == 2 and not any("." in name for name in metrics)
+  if face.available():  # grey shows nobody
+    nothing = {**dict.fromkeys(("mean", "std", "min", "max")), "count": 0, "unknown": 2}
+    assert metrics["ssim_mouth"] == metrics["mouth_corr_recon"] == nothing
+    assert re.search(r"\nssim_mouth +unknown +unknown +0 +2\n", done.stdout)
   for name in ("real_above_generated.png", "real_beside_generated.mp4"):
     assert (tmp_path / "out" / name).stat().st_size > 500
+
+
+def test_the_model_cards_table_takes_a_metrics_file_with_its_heading_and_what_is_unknown():
+  table = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "model_card.py"))["table"]
+  metrics = {"mar.mouth_lag_frames": scores.summary([0.0, None]), "psnr": scores.summary([None])}
+  rows = table({"measured_on": evaluate.measured_on("", "", 2), **metrics})
+  assert rows.splitlines()[2:] == [
+    "| `mar.mouth_lag_frames` | 0.000 | 0.000 | 1, 1 unknown | 0 or 1 |",
+    "| `psnr` | unknown | unknown | 0, 1 unknown |  |",
+  ]
 
 
 def test_bad_input_is_refused(refused, tmp_path):

@@ -1,5 +1,8 @@
 """What models score on clips: reconstruction, lip sync, episodes, style (paper 3.3-3.6), each beside a baseline."""
 
+import functools
+from types import SimpleNamespace
+
 import numpy as np
 
 from nwt_jax.data.splits import MEAN
@@ -76,13 +79,14 @@ def judge_mouth(ruler, number: int, clip: dict, recon: np.ndarray, still: np.nda
 
 
 def choose_ruler(clips: list[dict]):
-  """The module that measures mouths: of the talker's colours, or of face landmarks where that extra is installed."""
+  """What measures mouths: of the talker's colours, or of face landmarks where that extra is installed."""
   from nwt_jax.measure import face, mouth
 
   if all(clip["truth"] for clip in clips):
     return mouth
   if face.available():
-    return face
+    opening = functools.partial(face.mouth_opening, least=face.KNOWN)
+    return SimpleNamespace(mouth_box=face.mouth_box, mouth_opening=opening)
   print(f"no mouth measurements: real faces need the extra `faces`; {face.INSTALL}", flush=True)
   return None
 
