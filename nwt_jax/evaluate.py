@@ -56,7 +56,7 @@ def main(_) -> None:
   split = choose_split(data, flags.FLAGS.split) if data else ""
   models = load(Path(flags.FLAGS.checkpoint or checkpoint.SHIPPED), flags.FLAGS.families)
   first = next(iter(models.values()))
-  clips = data_clips(data, split, first) if data else talker_clips(flags.FLAGS.clips, first)
+  clips = data_clips(data, first, split) if data else talker_clips(flags.FLAGS.clips, first)
   clips = with_known_episodes(clips[: flags.FLAGS.clips], first.episodes)
   baseline = data_means(data) if data else talker_means(first)
   metrics, pictures = scores.measure(models, clips, baseline)
@@ -153,15 +153,8 @@ def talker_means(model) -> dict[str, np.ndarray]:
   return {name: mean.round().astype(np.uint8) for name, mean in means.items()}
 
 
-def with_known_episodes(clips: list[dict], episodes: tuple[str, ...]) -> list[dict]:
-  """Clips of episodes that the model was not trained on ask for its mean embedding."""
-  if strangers := sorted({clip["episode"] for clip in clips} - {*episodes, MEAN}):
-    print(f"episodes that the model does not know get its mean embedding: {', '.join(strangers)}", flush=True)
-  return [{**clip, "episode": MEAN if clip["episode"] in strangers else clip["episode"]} for clip in clips]
-
-
-def data_clips(path: str, split: str, model) -> list[dict]:
-  """A split of prepared clips."""
+def data_clips(path: str, model, split: str = HELD_OUT[0]) -> list[dict]:
+  """Clips of a split of prepared ones."""
   from nwt_jax.data.clips import Clips
 
   clips = Clips(path, split)
@@ -185,6 +178,13 @@ def data_means(path: str) -> dict[str, np.ndarray]:
   means = {name: np.mean(frames, axis=0) for name, frames in sums.items()}
   means[MEAN] = np.mean(list(means.values()), axis=0)
   return {name: mean.round().astype(np.uint8) for name, mean in means.items()}
+
+
+def with_known_episodes(clips: list[dict], episodes: tuple[str, ...]) -> list[dict]:
+  """Clips of episodes that the model was not trained on ask for its mean embedding."""
+  if strangers := sorted({clip["episode"] for clip in clips} - {*episodes, MEAN}):
+    print(f"episodes that the model does not know get its mean embedding: {', '.join(strangers)}", flush=True)
+  return [{**clip, "episode": MEAN if clip["episode"] in strangers else clip["episode"]} for clip in clips]
 
 
 def show(folder: Path, clips: list[dict], pictures: dict, fps: int) -> None:
