@@ -28,7 +28,7 @@ STYLE_DRAW = 2**32 - 1  # a frame number that no clip reaches, so that style and
 
 
 class NWT:
-  """A prior with its dVAE, loaded once and used for any number of recordings."""
+  """A prior with its dVAE, loaded once and used for any number of recordings; or a dVAE alone, to encode and decode."""
 
   def __init__(
     self, family: str, prior, prior_params, prior_card: dict, dvae, dvae_params, dvae_card: dict, settings: Settings
@@ -68,6 +68,12 @@ class NWT:
     prior = build.prior(family, card["model"])
     return cls(family, prior, prior_params, card, build.dvae(dvae_card["model"]), dvae_params, dvae_card, settings)
 
+  @classmethod
+  def from_dvae(cls, directory: str | Path | None = None) -> "NWT":
+    """Loads a dVAE alone, for `encode` and `decode`. Args, Raises: as of `from_checkpoint`; or a workdir of stage 1."""
+    params, card = checkpoint.load_release(checkpoint.SHIPPED if directory is None else directory, "dvae")
+    return cls("dvae", None, {}, card, build.dvae(card["model"]), params, card, configure())
+
   def generate(
     self,
     audio: str | Path | np.ndarray | sound.Sound,
@@ -98,6 +104,7 @@ class NWT:
     Returns: an iterable of Chunk.
     Raises: InputError: what does not fit, and the choices.
     """
+    self._check_prior()
     if isinstance(audio, sound.Sound):
       recording = audio
     elif isinstance(audio, str | Path):
@@ -158,6 +165,7 @@ class NWT:
 
   def latency(self, chunk_frames: int = CHUNK_FRAMES, rate: int = sound.SAMPLE_RATE) -> Latency:
     """How far a stream's frames lag behind its sound, computing apart."""
+    self._check_prior()
     frame = 1000 / self.fps
     return Latency(
       chunk=(chunk_frames - 1) * frame,
@@ -166,6 +174,10 @@ class NWT:
       mel=1000 * sound.MEL_AHEAD / sound.SAMPLE_RATE,
       resampling=1000 * sound.resampling_lag(rate),
     )
+
+  def _check_prior(self) -> None:
+    if self.prior is None:
+      raise InputError("a dVAE alone encodes and decodes, and samples nothing; load a prior, family mar or far")
 
   def style_of(self, frames: np.ndarray) -> jax.Array:
     """The style of a clip: the mean of q(z_l | z) on its codes.
@@ -176,6 +188,7 @@ class NWT:
 
     Args: frames: uint8 [t h w 3] of the checkpoint's size; the first STYLE_FRAMES count. Returns: float32 [1 z].
     """
+    self._check_prior()
     codes = jnp.asarray(self.encode(frames[:STYLE_FRAMES]), jnp.int32)
     length = min(self.card.get("frames", STYLE_FRAMES), len(codes))
     windows = codes[: len(codes) // length * length].reshape(-1, length, *codes.shape[1:])

