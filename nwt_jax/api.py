@@ -84,7 +84,8 @@ class NWT:
     """Prepares a video for a recording; nothing is sampled before the result is iterated or written.
 
     Args:
-      audio: a sound file of any length and rate, a Sound, or an array [samples] or [samples channels] with its `rate`.
+      audio: a sound file of any length and rate, a Sound, or an array [samples] or [samples channels] with its `rate`:
+        floats in about [-1, 1] or 16-bit integers, of at most eight channels, which are mixed (`io.downmix`).
       rate: samples per second of an array.
       seed: of the noise; the same seed gives the same video, for any `chunk_frames`.
       temperature: of sampling; 0 takes the likeliest code; None: what the checkpoint's card advises, or 1.
@@ -124,7 +125,8 @@ class NWT:
     return Generation(recording, episodes, variates, jax.random.key(seed), float(temperature), chunk_frames, self)
 
   def stream(self, rate: int | None, **options) -> Stream:
-    """A video of sound that is still arriving, frame for frame what `generate` makes of all of it.
+    """A video of sound that is still arriving, frame for frame what `generate` makes of all of it (where two channels
+    cancel, which the whole alone tells, `generate` takes one of them, and a stream warns and mixes on).
 
     A small `chunk_frames` comes sooner (`latency`). The first chunk of a size waits for the compiler: let a second of
     silence through another stream of that size before the sound comes.

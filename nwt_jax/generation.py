@@ -137,7 +137,8 @@ class Stream:
   def feed(self, samples: np.ndarray) -> Iterator[Chunk]:
     """Takes a piece of sound, of any length, and returns the frames that it allows, made as they are asked for.
 
-    Args: samples: [samples] or [samples channels], floats in about [-1, 1] or 16-bit integers.
+    Args: samples: [samples] or [samples channels], floats in about [-1, 1] or 16-bit integers. Channels are mixed as
+      they come; a warning says once where they cancel.
     Raises: InputError: something else, or sound after the end."""
     self._generation.sound.feed(samples)
     return self._chunks()

@@ -215,19 +215,41 @@ def test_bad_requests_are_one_line(tiny_release, speech, options, wanted):
 
 
 @pytest.mark.parametrize(
-  "samples, rate",
+  "samples, rate, wanted",
   [
-    (np.zeros(0, np.float32), RATE),
-    (np.full(100, np.nan, np.float32), RATE),
-    (np.zeros(100, np.int64), RATE),
-    (np.zeros((2, 2, 2), np.float32), RATE),
-    (np.zeros(100, np.float32), 0),
-    (np.zeros(100, np.float32), None),
+    (np.zeros(0, np.float32), RATE, "at least one"),
+    (np.full(100, np.nan, np.float32), RATE, "100 samples that are NaN"),
+    (np.zeros((2, 2, 2), np.float32), RATE, "give [samples]"),
+    (np.zeros((2, 96_000), np.float32), RATE, "give samples.T"),
+    (np.zeros((1, 96_000), np.int16), RATE, "give samples.T"),
+    (np.zeros((6, 9)), RATE, "give samples.T"),
+    (np.zeros((1000, 9)), RATE, "9 channels; give one of them"),
+    (np.full(100, 3000.0), RATE, "divide 16-bit integers by 32768"),
+    (np.zeros(100, np.int32), RATE, "(samples / 2**31)"),
+    (np.zeros(100, np.uint8), RATE, "(samples / 2**7 - 1)"),
+    (np.zeros(100, bool), RATE, "type bool"),
+    (np.zeros(100, np.float32), 0, "rate"),
+    (np.zeros(100, np.float32), None, "rate"),
   ],
 )
-def test_bad_arrays_are_one_line(tiny_release, samples, rate):
-  with pytest.raises(InputError):
-    api.NWT.from_checkpoint(tiny_release, "mar").generate(samples, rate)
+def test_bad_arrays_are_one_line_that_says_what_to_do(tiny_release, samples, rate, wanted):
+  model = api.NWT.from_checkpoint(tiny_release, "mar")
+  with pytest.raises(InputError, match=re.escape(wanted)) as error:
+    model.generate(samples, rate)
+  assert len(str(error.value).splitlines()) == 1
+  if samples.size and rate:
+    with pytest.raises(InputError, match=re.escape(wanted)):
+      model.stream(rate).feed(samples)
+
+
+def test_overdriven_floats_and_pieces_of_few_samples_are_sound(tiny_release):
+  model = api.NWT.from_checkpoint(tiny_release, "mar")
+  assert model.generate(np.full(1600, 1.5), RATE).frames == 2
+  assert model.generate(np.zeros((1600, 8)), RATE).frames == 2
+  stream = model.stream(RATE)
+  for shape in ((1, 2), (3, 6), (1, 1), (0, 2), 5):
+    list(stream.feed(np.zeros(shape, np.float32)))
+  assert stream._generation.sound.length == 10
 
 
 def test_other_checkpoints_are_refused(tiny_release, tmp_path):

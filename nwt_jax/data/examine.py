@@ -18,7 +18,7 @@ import numpy as np
 from nwt_jax.data import duplicates
 from nwt_jax.errors import InputError
 from nwt_jax.io import audio as sound
-from nwt_jax.io import ffmpeg
+from nwt_jax.io import ffmpeg, wave
 from nwt_jax.io.video import Box
 from nwt_jax.measure import face
 
@@ -40,6 +40,7 @@ FLAGS = {
   "black": "a black second, or half of the clip",
   "silent": "silence",
   "clipped": "sound beyond full scale",
+  "cancelled": "the sound's channels cancel: one of them is taken",
   "sync": "the sound does not come with the mouth",
   "duplicate": "another clip is the same recording",
 }
@@ -140,6 +141,7 @@ class _Found:
   pictures: np.ndarray  # uint8 RGB [n h w 3]
   size: tuple[int, int]  # width and height of the pictures as shown
   audio: np.ndarray  # float32 [samples]
+  cancelled: bool  # of channels that cancel, one was taken
   log: str
   stall: float  # longest time between two pictures, seconds
 
@@ -151,7 +153,7 @@ def _decode(path, info, start, length, folder):
   detect = f"blackdetect=d=0.1:pix_th=0.1,freezedetect=n=-60dB:d={_STILL},scdet=t={_CUT}"
   large = f"fps={rate:.6f}:round=up,scale='max(1,round(iw*sar))':ih,scale=-2:'min({_FACE_HEIGHT},ih)',setsar=1"
   command = ["-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info", "-xerror", "-err_detect", "explode"]
-  command += [*ffmpeg.part(start, length), *ffmpeg.source(path)]
+  command += [*wave.INPUT, *ffmpeg.part(start, length), *ffmpeg.source(path)]
   command += [
     "-filter_complex",
     f"[0:V:0]split[a][b];[a]{detect},scale={_LOOK}:{_LOOK}:flags=area,format=gray[s];[b]{large}[l]",
@@ -171,7 +173,7 @@ def _decode(path, info, start, length, folder):
     folder / "%d.ppm",
   ]
   command += ["-map", "0:a:0", "-af", "silencedetect=n=-50dB:d=0.3,aresample=async=1:first_pts=0"]
-  command += ["-ac", "1", "-ar", sound.SAMPLE_RATE, "-f", "s16le", folder / "sound"]
+  command += ["-ar", sound.SAMPLE_RATE, *wave.OUTPUT, folder / "sound"]
   command += ["-map", "0:V:0", "-map", "0:a:0", "-c", "copy", "-f", "framecrc", folder / "packets"]
   with open(folder / "log", "w+b") as log:
     status, _ = ffmpeg.run(command, log, keep_output=False)
@@ -185,7 +187,7 @@ def _decode(path, info, start, length, folder):
       raise _Fault("damaged", f"{path} is damaged: {why.replace(f'file:{path}', 'it')}")
   streams = _packets((folder / "packets").read_text())
   grey = np.fromfile(folder / "grey", np.uint8).reshape(-1, _LOOK, _LOOK)
-  audio = sound.from_int16(np.fromfile(folder / "sound", np.int16))
+  audio, channel = wave.read((folder / "sound").read_bytes())
   if not len(grey) or not streams.get(0):
     raise _Fault("no_picture", f"{path} holds no frames (its picture stream is empty); give a video with frames")
   if not len(audio) or not streams.get(1):
@@ -212,7 +214,7 @@ def _decode(path, info, start, length, folder):
       "too_large", f"{path} is {duration:.0f} s long, more than {MAX_SECONDS:.0f}; cut it with --split_seconds"
     )
   facts = {"frames": len(grey), "duration": round(duration, 6), "first": round(first, 6)}
-  return _Found(facts, grey, pictures, size, audio, text, stall)
+  return _Found(facts, grey, pictures, size, audio, channel is not None, text, stall)
 
 
 def _packets(text):
@@ -257,6 +259,8 @@ def _look_at(found):
     flags.append("silent")
   if np.mean(np.abs(found.audio) > 0.999) > 0.005:
     flags.append("clipped")
+  if found.cancelled:
+    flags.append("cancelled")
   return flags
 
 

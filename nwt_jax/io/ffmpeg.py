@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,11 +96,14 @@ def executable():
     raise InputError("no ffmpeg was found; reinstall imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE to one") from error
 
 
-def run(arguments: Sequence, log, keep_output: bool = True, seconds: float | None = None) -> tuple[int, bytes]:
+def run(
+  arguments: Sequence, log, keep_output: bool = True, seconds: float | None = None, take: Callable | None = None
+) -> tuple[int, bytes]:
   """Runs ffmpeg, within limits of time, memory and output; it and whatever it started end together.
 
   Args: arguments: what follows the program's name. log: open binary file for its standard error. keep_output: collect
-    its standard output. seconds: on the wall; None: MAX_SECONDS.
+    its standard output. seconds: on the wall; None: MAX_SECONDS. take: called with each piece of the output, which is
+    not collected then, however much it is.
   Returns: exit status, standard output.
   Raises: InputError: a limit was reached.
   """
@@ -132,6 +135,9 @@ def run(arguments: Sequence, log, keep_output: bool = True, seconds: float | Non
         pass
     if keep_output:
       while part := process.stdout.read(1 << 20):
+        if take is not None:
+          take(part)
+          continue
         parts.append(part)
         size += len(part)
         if size > MAX_BYTES:
@@ -149,17 +155,17 @@ def run(arguments: Sequence, log, keep_output: bool = True, seconds: float | Non
   return process.returncode, b"".join(parts)
 
 
-def decode(path, arguments, kind, start=0.0, length=None):
+def decode(path, arguments, kind, start=0.0, length=None, before=(), take=None):
   """Runs ffmpeg over one file and collects what it writes to its standard output.
 
   Args: path: input file. arguments: what follows the input, without the output. kind: the word for what is wanted.
-    start, length: the part to read, seconds; None: to the end.
+    start, length: the part to read, seconds; None: to the end. before: options of the input. take: see run.
   Returns: bytes.
   Raises: InputError: ffmpeg refuses the file.
   """
   with tempfile.TemporaryFile() as log:
     try:
-      status, output = run([*QUIET, *part(start, length), *source(path), *arguments, "pipe:1"], log)
+      status, output = run([*QUIET, *before, *part(start, length), *source(path), *arguments, "pipe:1"], log, take=take)
     except InputError as error:
       raise InputError(f"{path} cannot be read as {kind}: {error}") from None
     if status:
