@@ -116,8 +116,7 @@ class NWT:
     episodes = Episodes.parse(episode, self.episodes, self.fps, recording.frames if recording.ended else None)
     if style_from is not None:
       given = isinstance(style_from, np.ndarray)
-      clip = style_from if given else video.read_video(style_from, self.fps, self.height, self.width)
-      variates = self.style_of(clip)
+      variates = self.style_of(style_from if given else self.style_clip(style_from))
     else:
       key = jax.random.fold_in(jax.random.key(seed if style_seed is None else style_seed), STYLE_DRAW)
       variates = styles.draw_track(self.prior, self.prior_params, key, episodes.numbers)
@@ -168,6 +167,11 @@ class NWT:
       mel=1000 * sound.MEL_AHEAD / sound.SAMPLE_RATE,
       resampling=1000 * sound.resampling_lag(rate),
     )
+
+  def style_clip(self, path: str | Path) -> np.ndarray:
+    """The frames of a video that `style_of` looks at, however long it is. Returns: uint8 [t h w 3]."""
+    seconds = STYLE_FRAMES / self.fps + 1  # with a second more, the last that counts is as in the whole video
+    return video.read_video(path, self.fps, self.height, self.width, length=seconds)[:STYLE_FRAMES]
 
   def style_of(self, frames: np.ndarray) -> jax.Array:
     """The style of a clip: the mean of q(z_l | z) on its codes.
