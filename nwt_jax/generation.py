@@ -111,7 +111,7 @@ class Generation(Clip):
     """Writes the video with its sound; the file appears under its name only when it is whole.
 
     Args: path: an .mp4; its folder is made. on_chunk: called after each chunk, for progress or to keep codes.
-    Raises: InputError: the file cannot be written.
+    Raises: InputError: the file cannot be written, or does not end in .mp4: before anything is sampled.
     """
     began = time.perf_counter()
     model = self.model
