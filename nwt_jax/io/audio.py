@@ -90,7 +90,11 @@ def _read(path, begin, only, start, length):
   if own and (mix := _read_sound(path, begin, only, start, length, 2)):
     return mix  # more channels are for ffmpeg, which reads where they belong
   try:
-    return _read_track(path, begin, only, start, length)
+    mix = _read_track(path, begin, only, start, length)
+    with open(path, "rb") as file:
+      if not mix.samples and file.read(4) == b"RF64":  # a streamed one, which ffmpeg takes at its word
+        mix = _read_track(path, begin, only, start, length, ["-ignore_length", "1"])
+    return mix
   except InputError:
     if own and (mix := _read_sound(path, begin, only, start, length, MOST)):
       return mix
@@ -118,14 +122,14 @@ def _read_sound(path, begin, only, start, length, most):
     return None
 
 
-def _read_track(path, begin, only, start, length):
-  """By ffmpeg."""
+def _read_track(path, begin, only, start, length, options=()):
+  """By ffmpeg. options: of its input."""
   if not ffmpeg.probe(path).has_audio:
     raise InputError(f"{path} holds no sound stream; give a recording with sound")
   # first_pts=0 puts silence where the sound starts after the picture; async=1 fills gaps and changes no pitch.
   output = ["-map", "0:a:0", "-af", "aresample=async=1:first_pts=0", *wave.OUTPUT]
   reader = wave.Reader(begin, only)
-  ffmpeg.decode(path, output, "sound", start, length, before=wave.INPUT, take=reader.feed)
+  ffmpeg.decode(path, output, "sound", start, length, before=[*wave.INPUT, *options], take=reader.feed)
   return reader.mix
 
 

@@ -161,12 +161,12 @@ def test_a_wav_whose_writer_did_not_know_its_size_is_read_whole(tmp_path, riff, 
   np.testing.assert_array_equal(sound.open_sound(tmp_path / "a.wav").samples, wanted)
 
 
-@pytest.mark.parametrize("form", ["wav", "flac", "au", "w64", "aiff", "caf", "ogg"])
+@pytest.mark.parametrize("form", ["wav", "rf64", "flac", "au", "w64", "aiff", "caf", "ogg"])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_what_went_through_a_pipe_is_read_whole(tmp_path, form, channels):
   soundfile.write(tmp_path / "source.wav", voices(channels), RATE)
-  codec = ["-c:a", "flac"] if form == "ogg" else []
-  command = [ffmpeg.executable(), "-v", "error", "-i", tmp_path / "source.wav", *codec, "-f", form, "-"]
+  output = {"ogg": ["-c:a", "flac", "-f", "ogg"], "rf64": ["-rf64", "always", "-f", "wav"]}.get(form, ["-f", form])
+  command = [ffmpeg.executable(), "-v", "error", "-i", tmp_path / "source.wav", *output, "-"]
   path = tmp_path / f"a.{form}"
   path.write_bytes(subprocess.run(command, capture_output=True, check=True).stdout)
   np.testing.assert_allclose(audio.read_audio(path), audio.read_audio(tmp_path / "source.wav"), atol=1e-6)
