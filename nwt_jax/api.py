@@ -90,7 +90,8 @@ class NWT:
     """Prepares a video for a recording; nothing is sampled before the result is iterated or written.
 
     Args:
-      audio: a sound file of any length and rate, a Sound, or an array [samples] or [samples channels] with its `rate`.
+      audio: a sound file of any length and rate, a Sound, or an array [samples] or [samples channels] with its `rate`:
+        floats in about [-1, 1] or 16-bit integers, of at most eight channels, which are mixed (`io.downmix`).
       rate: samples per second of an array.
       seed: of the noise; the same seed gives the same video, for any `chunk_frames`.
       temperature: of sampling; 0 takes the likeliest code; None: what the checkpoint's card advises, or 1.
@@ -122,8 +123,7 @@ class NWT:
     episodes = Episodes.parse(episode, self.episodes, self.fps, recording.frames if recording.ended else None)
     if style_from is not None:
       given = isinstance(style_from, np.ndarray)
-      clip = style_from if given else video.read_video(style_from, self.fps, self.height, self.width)
-      variates = self.style_of(clip)
+      variates = self.style_of(style_from if given else self.style_clip(style_from))
     else:
       key = jax.random.fold_in(jax.random.key(seed if style_seed is None else style_seed), STYLE_DRAW)
       variates = styles.draw_track(self.prior, self.prior_params, key, episodes.numbers)
@@ -131,7 +131,8 @@ class NWT:
     return Generation(recording, episodes, variates, jax.random.key(seed), float(temperature), chunk_frames, self)
 
   def stream(self, rate: int | None, **options) -> Stream:
-    """A video of sound that is still arriving, frame for frame what `generate` makes of all of it.
+    """A video of sound that is still arriving, frame for frame what `generate` makes of all of it (where two channels
+    cancel, which the whole alone tells, `generate` takes one of them, and a stream warns and mixes on).
 
     A small `chunk_frames` comes sooner (`latency`). The first chunk of a size waits for the compiler: let a second of
     silence through another stream of that size before the sound comes.
@@ -178,6 +179,11 @@ class NWT:
   def _check_prior(self) -> None:
     if self.prior is None:
       raise InputError("a dVAE alone encodes and decodes, and samples nothing; load a prior, family mar or far")
+
+  def style_clip(self, path: str | Path) -> np.ndarray:
+    """The frames of a video that `style_of` looks at, however long it is. Returns: uint8 [t h w 3]."""
+    seconds = STYLE_FRAMES / self.fps + 1  # with a second more, the last that counts is as in the whole video
+    return video.read_video(path, self.fps, self.height, self.width, length=seconds)[:STYLE_FRAMES]
 
   def style_of(self, frames: np.ndarray) -> jax.Array:
     """The style of a clip: the mean of q(z_l | z) on its codes.

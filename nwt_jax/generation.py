@@ -111,7 +111,7 @@ class Generation(Clip):
     """Writes the video with its sound; the file appears under its name only when it is whole.
 
     Args: path: an .mp4; its folder is made. on_chunk: called after each chunk, for progress or to keep codes.
-    Raises: InputError: the file cannot be written.
+    Raises: InputError: the file cannot be written, or does not end in .mp4: before anything is sampled.
     """
     began = time.perf_counter()
     model = self.model
@@ -137,7 +137,8 @@ class Stream:
   def feed(self, samples: np.ndarray) -> Iterator[Chunk]:
     """Takes a piece of sound, of any length, and returns the frames that it allows, made as they are asked for.
 
-    Args: samples: [samples] or [samples channels], floats in about [-1, 1] or 16-bit integers.
+    Args: samples: [samples] or [samples channels], floats in about [-1, 1] or 16-bit integers. Channels are mixed as
+      they come; a warning says once where they cancel.
     Raises: InputError: something else, or sound after the end."""
     self._generation.sound.feed(samples)
     return self._chunks()

@@ -42,7 +42,8 @@ def main(_) -> None:
   from nwt_jax.io.video import read_video
 
   model = NWT.from_dvae(options.checkpoint)
-  video = read_video(options.input or SHIPPED / "demo.mp4", model.fps, model.height, model.width)
+  path, seconds = options.input or SHIPPED / "demo.mp4", (options.frame + AROUND + 1) / model.fps
+  video = read_video(path, model.fps, model.height, model.width, length=seconds + 1)  # no more than is looked at
   episode = options.episode
   if options.input is None and episode is None:
     name = json.loads((SHIPPED / "demo.json").read_text())["episode"]

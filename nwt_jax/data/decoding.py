@@ -16,7 +16,7 @@ import numpy as np
 
 from nwt_jax.errors import InputError, MachineError
 from nwt_jax.io import audio as sound
-from nwt_jax.io import ffmpeg
+from nwt_jax.io import ffmpeg, wave
 from nwt_jax.io.disk import check_room
 from nwt_jax.io.probe import LEAD, MediaInfo, probe
 from nwt_jax.io.video import squared, tone_mapped
@@ -41,7 +41,8 @@ class Decoded:
 
   grey: uint8 [t SIDE SIDE], every picture. pictures: uint8 RGB [n h w 3], spread over the clip, upright and in square
   pixels. audio: float32 [samples] at 24 kHz. first, last, stall: when the first picture is shown and the last one ends,
-  and the longest time between two, seconds; first and last of the sound likewise. log: of ffmpeg's detectors. A stream
+  and the longest time between two, seconds; first and last of the sound likewise. cancelled: of channels that
+  cancel one was taken. log: of ffmpeg's detectors. A stream
   that holds nothing gives empty arrays.
   """
 
@@ -53,6 +54,7 @@ class Decoded:
   stall: float
   first_sound: float
   last_sound: float
+  cancelled: bool
   log: str
 
 
@@ -107,12 +109,14 @@ def _decode(path, info, start, length, piece):
       _, log = run(last, strict=not errors)
     files = sorted(folder.glob("*.ppm"), key=lambda file: int(file.stem))
     large = [cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB) for file in files]
+    audio, channel = wave.read((folder / "sound").read_bytes())
     return Decoded(
       np.fromfile(folder / "grey", np.uint8).reshape(-1, SIDE, SIDE),
       np.stack(large) if large else np.zeros((0, SIDE, SIDE, 3), np.uint8),
-      sound.from_int16(np.fromfile(folder / "sound", np.int16)),
+      audio,
       *_times(folder / "shown"),
       *_times(folder / "heard")[:2],
+      channel is not None,
       log,
     )
 
@@ -137,12 +141,12 @@ def _run(path, info, start, lead, length, seconds, folder, strict):
   ]
   span = lead + (length or MAX_SECONDS + 1)
   command = [*_QUIET, "level+info", *(["-xerror", "-err_detect", "explode"] if strict else [])]
-  command += [*ffmpeg.part(start - lead, span), *ffmpeg.source(path), "-filter_complex", ";".join(graph)]
+  command += [*wave.INPUT, *ffmpeg.part(start - lead, span), *ffmpeg.source(path), "-filter_complex", ";".join(graph)]
   command += ["-map", "[grey]", "-fps_mode", "passthrough", "-f", "rawvideo", folder / "grey"]
   command += ["-map", "[shown]", "-fps_mode", "passthrough", "-f", "framecrc", folder / "shown"]
   command += ["-map", "[large]", "-frames:v", PICTURES, "-f", "image2", "-c:v", "ppm", "-pix_fmt", "rgb24"]
   command += [folder / "%d.ppm", "-map", "[heard]", "-f", "framecrc", folder / "heard"]
-  command += ["-map", "[sound]", "-ac", 1, "-ar", sound.SAMPLE_RATE, "-f", "s16le", folder / "sound"]
+  command += ["-map", "[sound]", "-ar", sound.SAMPLE_RATE, *wave.OUTPUT, folder / "sound"]
   with open(folder / "log", "w+b") as log:
     status, _ = ffmpeg.run(command, log, keep_output=False)
     errors = ffmpeg.errors(log)

@@ -38,6 +38,7 @@ FLAGS = {
   "black": "a black second, or half of the clip",
   "silent": "silence",
   "clipped": "sound beyond full scale",
+  "cancelled": "the sound's channels cancel: one of them is taken",
   "sync": "the sound does not come with the mouth",
   "duplicate": "another clip is the same recording",
   "hdr": "high dynamic range, brought to the standard one",
@@ -179,6 +180,8 @@ def _look_at(found, seconds):
     flags.append("silent")
   if np.mean(np.abs(found.audio) > 0.999) > 0.005:
     flags.append("clipped")
+  if found.cancelled:
+    flags.append("cancelled")
   return flags
 
 

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from nwt_jax.data.builder import new_folder
 from nwt_jax.data.decoding import prove_machine
 from nwt_jax.errors import InputError
 from nwt_jax.io import ffmpeg
@@ -36,7 +37,7 @@ def split(path, folder, seconds: float = SECONDS) -> list[Piece]:
   folder = Path(folder)
   if not folder.exists():
     folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=".cutting-", dir=folder.parent))
+    part = new_folder(folder.parent, ".cutting-")
     try:
       _cut(path, part, seconds)
       os.rename(part, folder)

@@ -61,7 +61,6 @@ def save_release(
   partial = weights.with_suffix(".safetensors.partial")
   safetensors.numpy.save_file(flat, partial)
   sha256 = file_sha256(partial)
-  os.replace(partial, weights)
   count = sum(value.size for name, value in flat.items() if name.startswith("params/"))
   card = {**card, "family": family, "sha256": sha256, "parameters": int(count)}
   if dvae is not None:
@@ -72,6 +71,8 @@ def save_release(
         shutil.copyfile(source / f"dvae{suffix}", target)
   text = directory / f"{family}.json.partial"
   text.write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
+  shutil.copymode(text, partial)  # safetensors makes private files, open() what the umask says
+  os.replace(partial, weights)
   os.replace(text, directory / f"{family}.json")
 
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -101,11 +101,14 @@ def version(path: str) -> str:
   return named[1] if named else "of unknown version"
 
 
-def run(arguments: Sequence, log, keep_output: bool = True, seconds: float | None = None) -> tuple[int, bytes]:
+def run(
+  arguments: Sequence, log, keep_output: bool = True, seconds: float | None = None, take: Callable | None = None
+) -> tuple[int, bytes]:
   """Runs ffmpeg, within limits of time, memory and output; it and whatever it started end together.
 
   Args: arguments: what follows the program's name. log: open binary file for its standard error. keep_output: collect
-    its standard output. seconds: on the wall; None: MAX_SECONDS.
+    its standard output. seconds: on the wall; None: MAX_SECONDS. take: called with each piece of the output, which is
+    not collected then, however much it is.
   Returns: exit status (negative: the decoder crashed), standard output.
   Raises: InputError: the file takes more than one of our limits. MachineError: ffmpeg could not work: a full disk, too
     little memory, a kill from outside.
@@ -136,6 +139,9 @@ def run(arguments: Sequence, log, keep_output: bool = True, seconds: float | Non
     memory, file_size = (_lower(process.pid, kind, most) for kind, most in _limits())
     if keep_output:
       while part := process.stdout.read(1 << 20):
+        if take is not None:
+          take(part)
+          continue
         parts.append(part)
         size += len(part)
         if full := size > MAX_BYTES:
@@ -192,17 +198,17 @@ def _check_status(status, memory, file_size):
     raise MachineError(f"ffmpeg was ended by {name} (for lack of memory?); free some, or use fewer --workers")
 
 
-def decode(path, arguments, kind, start=0.0, length=None):
+def decode(path, arguments, kind, start=0.0, length=None, before=(), take=None):
   """Runs ffmpeg over one file and collects what it writes to its standard output.
 
   Args: path: input file. arguments: what follows the input, without the output. kind: the word for what is wanted.
-    start, length: the part to read, seconds; None: to the end.
+    start, length: the part to read, seconds; None: to the end. before: options of the input. take: see run.
   Returns: bytes.
   Raises: InputError: ffmpeg refuses the file. MachineError: see run.
   """
   with tempfile.TemporaryFile() as log:
     try:
-      status, output = run([*QUIET, *part(start, length), *source(path), *arguments, "pipe:1"], log)
+      status, output = run([*QUIET, *before, *part(start, length), *source(path), *arguments, "pipe:1"], log, take=take)
     except InputError as error:
       raise InputError(f"{path} cannot be read as {kind}: {error}") from None
     if status:

@@ -145,6 +145,19 @@ def _split_ppm(data, path):
   return np.ascontiguousarray(images).reshape(frames, height, width, 3)
 
 
+def check_name(path):
+  """Refuses a name under which an MP4 would not be looked for.
+
+  Args: path: file to write. Returns: it, as a Path. Raises: InputError: another ending than .mp4, or a folder.
+  """
+  path = Path(path)
+  if path.suffix.lower() != ".mp4":
+    raise InputError(f"cannot write {path}: videos are MP4s, and it ends otherwise; give the name of an .mp4 file")
+  if path.is_dir():
+    raise InputError(f"cannot write {path}: it is a folder; give the name of an .mp4 file")
+  return path
+
+
 class VideoWriter:
   """Writes frames, as they come, to an H.264 MP4 with its sound; the file appears under its name only when whole.
 
@@ -152,15 +165,15 @@ class VideoWriter:
   planes). Leaving the `with` block by an error, or a failing ffmpeg, leaves no file.
 
   Args:
-    path: file to write; its folder is made. fps: frames per second. height, width: pixels of each frame.
+    path: .mp4 to write; its folder is made. fps: frames per second. height, width: pixels of each frame.
     audio: float32 [samples] or None for a silent file. sample_rate: of audio, samples per second.
     comment: stored in the file's metadata; the default says that the video is generated.
   Raises:
-    InputError: the file cannot be written.
+    InputError: the file cannot be written, or is named as no MP4 is.
   """
 
   def __init__(self, path, fps, height, width, audio=None, sample_rate=sound.SAMPLE_RATE, comment=GENERATED):
-    self.path = Path(path)
+    self.path = check_name(path)
     self.shape = (height, width, 3)
     self.frames = 0
     self._fps, self._audio, self._rate, self._comment = fps, audio, sample_rate, comment

@@ -32,4 +32,5 @@ def test_the_program_draws_the_shipped_talker(start, refused, tmp_path):
   done = start("analysis.video", f"--output={tmp_path}", "--frame=40")
   assert done.returncode == 0, done.stderr
   assert (tmp_path / "edits_one.png").stat().st_size > 5_000 and (tmp_path / "edits_neighbours.png").exists()
+  assert "--frame=9999 of a video with 120 frames" in refused("analysis.video", f"--output={tmp_path}", "--frame=9999")
   assert "outside the 8 x 7 Memcodes" in refused("analysis.video", f"--output={tmp_path}", "--row=8")

@@ -94,6 +94,9 @@ def test_fault_31_sound_and_picture(good, tmp_path):
   flags = lambda sound, name: examine(str(media.record(tmp_path / name, frames, sound)), LOOK)["flags"]
   assert flags(np.zeros(48_000), "silent.mp4") == ["silent"]
   assert flags(np.clip(40 * sound, -1, 1), "clipped.mp4") == ["clipped"]
+  swapped = ["-filter:a", "pan=stereo|c0=c0|c1=-1*c0", "-c:v", "copy"]
+  row = examine(str(media.remux(good, tmp_path / "swapped.mp4", *swapped)), LOOK)
+  assert (row["fault"], row["flags"]) == ("", ["cancelled"])  # not silent: it is heard by one channel
   two = ["-map", "0:v", "-map", "1:a", "-map", "1:a", "-c:a:1", "pcm_s16le"]
   assert fault(media.record(tmp_path / "two.mkv", frames, sound, encode=[*media.FAST, *two])) == ""
 
