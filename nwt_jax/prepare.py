@@ -122,7 +122,7 @@ def prepare(
   Raises: InputError: see the line it carries.
   Source: appendix D.
   """
-  from nwt_jax.data import builder, making, manifest, pipeline, sources, splits, workplace
+  from nwt_jax.data import builder, making, manifest, names, pipeline, sources, splits, workplace
   from nwt_jax.data.beam import Beam
   from nwt_jax.data.workers import Local
   from nwt_jax.io import audio
@@ -132,7 +132,7 @@ def prepare(
     raise InputError("give either --input=RECORDINGS or --talker=N")
   if fps * audio.HOP * audio.MEL_FRAMES != audio.SAMPLE_RATE:
     raise InputError(f"--fps={fps}: the models hear four mel rows a frame, which is 30 frames a second; leave it out")
-  crop = pipeline.parse_crop(crop)
+  crop, holdout = pipeline.parse_crop(crop), [names.plain(name) for name in holdout]
   picture = sources.Picture(height, width, fps, image_format, overlay_mask, interpolate)
   auto, decided = manifest.read_auto(auto), manifest.read_decisions(decisions) if decisions else {}
   request = [builder.FORMAT, vars(picture), records_per_shard, seed, sorted(holdout), sorted(auto), decided]
@@ -148,7 +148,7 @@ def prepare(
     if crop == pipeline.FACE_CROP and not look.faces:
       raise InputError(f"--crop=face looks for faces: leave --nofaces out, or {face.INSTALL}")
     wanted = pipeline.Wanted(os.fspath(pattern), root, episodes, split_seconds, (output, workplace.work_of(output)))
-    found = pipeline.listed(wanted)
+    found = pipeline.listed(wanted, _say)
     request += [vars(look), pipeline.request(wanted, *found)]
   request = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
   if not overwrite and not stop_after and (done := _already(output, request)):

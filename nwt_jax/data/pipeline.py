@@ -62,9 +62,11 @@ def parse_crop(text: str | None) -> str:
   return text if text == FACE_CROP else str(video.Box.parse(text)) if text else ""
 
 
-def listed(wanted: Wanted) -> tuple[list[recordings.Recording], list[splits.Entry]]:
+def listed(
+  wanted: Wanted, say: Callable = lambda text: None
+) -> tuple[list[recordings.Recording], list[splits.Entry]]:
   """The recordings, and episode and source of each. Raises: InputError: none, or what cannot be prepared."""
-  found = recordings.find(wanted.pattern, wanted.root, wanted.exclude)
+  found = recordings.find(wanted.pattern, wanted.root, wanted.exclude, say)
   if wanted.split_seconds and (parts := [r.name for r in found if r.start or r.length is not None]):
     raise InputError(f"{parts[0]} is a part of its file already; leave --split_seconds and --preset out")
   return found, _episodes(wanted, found)
