@@ -59,6 +59,13 @@ def define_flags():
   flags.DEFINE_integer("seed", 0, "Chooses which clips go to which split, and the talker's performance.", lower_bound=0)
   flags.DEFINE_list("holdout_episodes", [], "Episodes that go to the test split whole.")
   flags.DEFINE_enum(
+    "deal",
+    "",
+    ["", "recordings", "blocks"],
+    "What goes to a split: whole recordings, or blocks of each with gaps between; without: blocks where whole "
+    "recordings leave nothing to validate or test on.",
+  )
+  flags.DEFINE_enum(
     "image_format",
     "jpeg",
     ["jpeg", "png"],
@@ -79,7 +86,7 @@ def main(argv):
     raise InputError("--output=DIR is missing: the folder to make")
   same = (
     "talker", "root", "height", "width", "interpolate", "faces", "auto", "decisions", "max_bad_fraction", "stop_after",
-    "fps", "seed", "image_format", "records_per_shard", "engine", "beam_options", "workers", "overwrite",
+    "fps", "seed", "deal", "image_format", "records_per_shard", "engine", "beam_options", "workers", "overwrite",
   )  # fmt: skip
   preset = PRESETS[options.preset]
   chosen = {name: preset[name] if options[name].value is None else options[name].value for name in preset}
@@ -108,6 +115,7 @@ def prepare(
   fps=30,
   seed=0,
   holdout=(),
+  deal="",
   image_format="jpeg",
   records_per_shard=32,
   engine="local",
@@ -122,7 +130,7 @@ def prepare(
   Raises: InputError: see the line it carries.
   Source: appendix D.
   """
-  from nwt_jax.data import builder, making, manifest, names, pipeline, sources, splits, workplace
+  from nwt_jax.data import builder, making, manifest, names, pipeline, sources, splits, summary, workplace
   from nwt_jax.data.beam import Beam
   from nwt_jax.data.workers import Local
   from nwt_jax.io import audio
@@ -136,8 +144,9 @@ def prepare(
   picture = sources.Picture(height, width, fps, image_format, overlay_mask, interpolate)
   auto, decided = manifest.read_auto(auto), manifest.read_decisions(decisions) if decisions else {}
   request = [builder.FORMAT, vars(picture), records_per_shard, seed, sorted(holdout), sorted(auto), decided]
+  request += [deal] if deal else []
   if talker is not None:
-    given = {"episodes": episodes, "crop": crop, "split_seconds": split_seconds, "stop_after": stop_after}
+    given = {"episodes": episodes, "crop": crop, "split_seconds": split_seconds, "stop_after": stop_after, "deal": deal}
     if wrong := [name for name, value in given.items() if value]:
       raise InputError(
         f"--{wrong[0]} (or --preset) belongs to --input; the talker has episodes, clips and a size of its own"
@@ -147,7 +156,8 @@ def prepare(
     look = pipeline.Look(crop, width / height, trim, faces and face.available())
     if crop == pipeline.FACE_CROP and not look.faces:
       raise InputError(f"--crop=face looks for faces: leave --nofaces out, or {face.INSTALL}")
-    wanted = pipeline.Wanted(os.fspath(pattern), root, episodes, split_seconds, (output, workplace.work_of(output)))
+    outputs = (output, workplace.work_of(output))
+    wanted = pipeline.Wanted(os.fspath(pattern), root, episodes, split_seconds, outputs, deal)
     found = pipeline.listed(wanted, _say)
     request += [vars(look), pipeline.request(wanted, *found)]
   request = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
@@ -165,7 +175,7 @@ def prepare(
     Beam(beam_options.split(), work) if engine == "beam" else Local(workers) as runner,
   ):
     facts = {**vars(picture), "crop": crop, "seed": seed, "request": request}
-    building = making.Building(output, overwrite, work, picture, seed, holdout, records_per_shard, facts)
+    building = making.Building(output, overwrite, work, picture, seed, holdout, records_per_shard, facts, deal)
     if talker is not None:
       clips, order = sources.talker_clips(talker, seed)
       entries = [splits.Entry(clip.name, clip.episode, f"clip {clip.name}") for clip in clips]
@@ -189,28 +199,12 @@ def prepare(
         print("\n".join(pipeline.write_review(work, rows)))
         return None
       clips = pipeline.kept_clips(rows, pieces)
-      entries = [splits.Entry(row["name"], row["episode"], row["source"]) for row in rows if row["kept"]]
+      entries = pipeline.kept_entries(rows, pieces)
       tell = functools.partial(pipeline.tell, rows, pieces, syncs, work)
       metadata = building.build(clips, entries, sorted({entry.episode for entry in entries}), rows, runner, tell)
     workplace.clear(work)
-  print("\n".join(summary(output, metadata)))
+  print("\n".join(summary.lines(output, metadata)))
   return metadata
-
-
-def summary(output, metadata):
-  """The lines that tell what was made. Args: output: folder. metadata: see prepare. Returns: list of str."""
-  counts, frames = metadata["splits"], metadata["frames"]
-  lines = [f"{output}: {metadata['width']} x {metadata['height']} frames, {len(metadata['episodes'])} episode(s)"]
-  for split, count in counts.items():
-    lines.append(f"  {split:10} {count:6} clips {frames[split] / metadata['fps'] / 60:8.1f} minutes")
-  if empty := [split for split, count in counts.items() if not count]:
-    lines.append(f"  too few recordings for: {', '.join(empty)}")
-  if metadata["skipped"]:
-    lines.append(f"  left out   {len(metadata['skipped']):6} clips; report.html and manifest.jsonl say why")
-  return [
-    *lines,
-    f"next: python -m nwt_jax.main --config=configs/dvae_lwt.py --config.data.path={output} --workdir=DIR",
-  ]
 
 
 def _already(output, request):

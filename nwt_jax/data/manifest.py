@@ -11,6 +11,7 @@ from nwt_jax.errors import InputError
 
 NAME = "manifest.jsonl"
 ALL = "all"
+BETWEEN_BLOCKS = "--deal"  # who decided that a clip between blocks is in no split
 
 
 def read_decisions(path) -> dict[str, dict]:

@@ -38,6 +38,7 @@ class Wanted:
   episodes: str | os.PathLike | None = None
   split_seconds: float = 0.0
   exclude: Sequence[Path] = ()
+  deal: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def gather(
   def cut(recording):
     path, entry = paths[recording.name], entries[recording.name]
     # PAPER: D.10 deals each episode's clips to all splits; where a recording is an episode, it cannot stay together.
-    alone = wanted.episodes == BY_RECORDING and not recording.source
+    alone = wanted.episodes == BY_RECORDING and not recording.source and wanted.deal != splits.BLOCKS
 
     def make(begins, name, *part):
       source = f"clip {name}" if alone else entry.source
@@ -285,6 +286,18 @@ def kept_clips(rows: Sequence[Mapping], pieces: Sequence[Piece]) -> list[sources
     for row in rows
     if row["kept"]
   ]
+
+
+def kept_entries(rows: Sequence[Mapping], pieces: Sequence[Piece]) -> list[splits.Entry]:
+  """What the splits are dealt by: the clips that are kept, and their places in the files that the user named."""
+  by_name = {piece.clip.name: piece for piece in pieces}
+  entries = []
+  for row in rows:
+    if row["kept"]:
+      piece = by_name[row["name"]]
+      start = row["start"] - piece.clip.start + piece.begins
+      entries.append(splits.Entry(row["name"], row["episode"], row["source"], start, row["length"], row["path"]))
+  return entries
 
 
 def check_budget(rows: Sequence[Mapping], max_bad_fraction: float) -> None:
