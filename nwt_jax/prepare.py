@@ -23,7 +23,8 @@ from absl import flags
 from nwt_jax import program
 from nwt_jax.errors import InputError
 
-LWT_BOX = "623x712+507+8"  # PAPER: D.3, 507 to 1130 left to right and 0 to 712 from the bottom, of 1280 x 720
+# PAPER: D.3, 507 to 1130 left to right and 0 to 712 from the bottom. GAP: of 1280 x 720, the one common size it fits
+LWT_BOX = "623x712+507+8@1280x720"
 PRESETS = {
   "": {"split_seconds": 0.0, "trim": False, "crop": "", "overlay_mask": False, "episodes": None},
   "lwt": {"split_seconds": 4.0, "trim": True, "crop": LWT_BOX, "overlay_mask": True, "episodes": "recordings"},
@@ -45,7 +46,12 @@ def define_flags():
   )
   flags.DEFINE_float("split_seconds", None, "Cut recordings at the first key frame after so long; 0: do not.", 0.0)
   flags.DEFINE_boolean("trim", None, "Take 0.25 s from both ends of clips longer than 2 s.")
-  flags.DEFINE_string("crop", None, "The part of each picture to keep, WIDTHxHEIGHT+LEFT+TOP in pixels; or: face.")
+  flags.DEFINE_string(
+    "crop",
+    None,
+    "The part of each picture to keep: WIDTHxHEIGHT+LEFT+TOP in its pixels, with @WIDTHxHEIGHT at the end in those of "
+    "a picture of that size; or: face.",
+  )
   flags.DEFINE_boolean("overlay_mask", None, "Cover bright boxes beside the speaker with white (D.6).")
   flags.DEFINE_enum("interpolate", "repeat", ["repeat", "motion"], "How other frame rates become 30.")
   flags.DEFINE_boolean("faces", True, "Look for faces, and at the sound against the mouth (extra `faces`).")
@@ -133,7 +139,7 @@ def prepare(
   from nwt_jax.data import builder, making, manifest, names, pipeline, sources, splits, summary, workplace
   from nwt_jax.data.beam import Beam
   from nwt_jax.data.workers import Local
-  from nwt_jax.io import audio
+  from nwt_jax.io import audio, video
   from nwt_jax.measure import face
 
   if (pattern is None) == (talker is None):
@@ -157,7 +163,9 @@ def prepare(
     if crop == pipeline.FACE_CROP and not look.faces:
       raise InputError(f"--crop=face looks for faces: leave --nofaces out, or {face.INSTALL}")
     outputs = (output, workplace.work_of(output))
-    wanted = pipeline.Wanted(os.fspath(pattern), root, episodes, split_seconds, outputs, deal)
+    size = video.Box.parse(crop).picture if crop and crop != pipeline.FACE_CROP else None
+    lines = size[1] if size else None  # asked for of addresses
+    wanted = pipeline.Wanted(os.fspath(pattern), root, episodes, split_seconds, outputs, deal, lines)
     found = pipeline.listed(wanted, _say)
     request += [vars(look), pipeline.request(wanted, *found)]
   request = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()

@@ -7,8 +7,9 @@ training has all but seen.
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
-# GAP: D.10 draws clips at random. In two recordings of 50 s (cnn_anchor, lieu) pictures 0.2 s apart differ by 0.16 and
-# 0.38 of what pictures 15 s and more apart do, 10 s apart by 0.86 and 0.84 (test_blocks.py measures it).
+# DEPARTS: D.10 draws clips at random, of one recording as well. GAP: how long a gap must be. In two recordings of 50 s
+# (cnn_anchor, lieu) pictures 0.2 s apart differ by 0.16 and 0.38 of what pictures 15 s and more apart do, 10 s apart by
+# 0.86 and 0.84 (test_blocks.py measures it).
 GAP_SECONDS = 10.0
 MOST = 2.0  # shares that a split takes of one recording at most, where others could give it nothing
 LEAST_TRAINED = 0.5  # of a recording's time; one that is too short for blocks and gaps trains whole

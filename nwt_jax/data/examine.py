@@ -30,7 +30,7 @@ FAULTS = {
   "no_sound": "no sound stream",
   "out_of_sync": "sound and picture do not start or end together",
   "too_large": "more than can be taken in",
-  "crop_outside": "the box to keep reaches outside the picture",
+  "crop_outside": "the box to keep does not fit the picture",
 }
 FLAGS = {
   "no_face": "no face in half of the pictures looked at",
@@ -266,10 +266,10 @@ def _crop(path, look, found, faces):
   if not look.crop:
     return ""
   if look.crop != FACE_CROP:
-    box = Box.parse(look.crop)
-    if not box.within(width, height):
-      raise _Fault("crop_outside", f"{path}: the box {box} reaches outside its {width} x {height} pixels; give another")
-    return str(box)
+    try:
+      return str(Box.parse(look.crop).on(width, height))
+    except InputError as error:
+      raise _Fault("crop_outside", f"{path}: {error}") from error
   boxes = [(*some[0].middle, some[0].side) for some in faces or () if some]
   scale = height / found.pictures.shape[1]
   x, y, side = np.median(boxes, axis=0) * scale if boxes else (width / 2, height / 2, max(width, height))

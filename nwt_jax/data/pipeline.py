@@ -30,7 +30,7 @@ SYNC_FRAMES = 5  # an offset from here on is flagged
 class Wanted:
   """Which recordings, and how they are cut; the program's flags of the same names tell more (pattern is --input).
 
-  exclude: folders that are never looked into.
+  exclude: folders that are never looked into. height: of the pictures to download, pixels; None: the best.
   """
 
   pattern: str
@@ -39,6 +39,7 @@ class Wanted:
   split_seconds: float = 0.0
   exclude: Sequence[Path] = ()
   deal: str = ""
+  height: int | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def gather(
 ) -> tuple[list[Piece], list[dict]]:
   """Steps 1 and 2: the pieces of all recordings, and manifest rows of the recordings that gave none."""
   entries = {entry.name: entry for entry in entries}
-  paths, failed = recordings.acquire(found, work / DOWNLOADS, say)
+  paths, failed = recordings.acquire(found, work / DOWNLOADS, say, wanted.height)
   lost = [_lost(r, entries[r.name], failed[r.name]) for r in found if r.name in failed]
   for row in lost:
     say(f"left out: {row['reason']}")

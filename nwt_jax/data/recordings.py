@@ -169,10 +169,13 @@ def _address_stem(address):
   return "".join(letter for letter in last if letter.isalnum() or letter in "-_")[:40] or "video"
 
 
-def acquire(recordings: list[Recording], folder, say=print) -> tuple[dict[str, str], dict[str, str]]:
+def acquire(
+  recordings: list[Recording], folder, say=print, height: int | None = None
+) -> tuple[dict[str, str], dict[str, str]]:
   """Makes every recording a file; yt-dlp downloads addresses, and files from an earlier call are taken as they are.
 
-  Args: folder: for downloads. say: takes progress lines.
+  Args: folder: for downloads. say: takes progress lines. height: of the pictures to ask for, pixels: the largest there
+    is up to it, else the smallest; None: the best.
   Returns: {name: path}, and {name: reason} of those that could not be had. Dead links are normal.
   Raises: InputError: there are addresses, and no yt-dlp.
   Source: D.1."""
@@ -185,7 +188,7 @@ def acquire(recordings: list[Recording], folder, say=print) -> tuple[dict[str, s
     target = folder / hashlib.sha256(recording.where.encode()).hexdigest()[:16]
     if not (done := _downloaded(target)):
       say(f"download {number} of {len(remote)}: {recording.where}")
-      failure = _download(recording.where, target)
+      failure = _download(recording.where, target, height)
       done = _downloaded(target)
       if failure or not done:
         failed[recording.name] = f"{recording.where} could not be downloaded: {failure or 'no file came'}"
@@ -198,11 +201,12 @@ def _downloaded(target):
   return next((path for path in sorted(target.glob("video.*")) if path.suffix in SUFFIXES), None)
 
 
-def _download(address, target):
+def _download(address, target, height):
   """Returns why it failed, or nothing."""
   part = target.with_name(f"{target.name}.part")  # yt-dlp goes on in it after an interruption
   part.mkdir(parents=True, exist_ok=True)
   command = [sys.executable, "-m", "yt_dlp", "--ignore-config", "--no-playlist", "--no-progress", "--quiet"]
+  command += ["--format-sort", f"res:{height}"] if height else []
   command += [
     "--ffmpeg-location",
     ffmpeg.executable(),

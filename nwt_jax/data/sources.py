@@ -57,7 +57,7 @@ class FileClip:
     if picture.overlay_mask:
       shrinks = picture.height <= frames.shape[1] and picture.width <= frames.shape[2]
       method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-      frames = overlay.mask(frames)
+      frames = overlay.mask(frames, video.probe(self.path).height)
       frames = np.stack([cv2.resize(frame, (picture.width, picture.height), interpolation=method) for frame in frames])
     return frames, sound.read_audio(self.path, **part), None
 
