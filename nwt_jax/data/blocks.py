@@ -4,6 +4,7 @@ Clips that follow one another share posture, light and often a sentence. Drawn c
 training has all but seen.
 """
 
+import itertools
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
@@ -12,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 # 0.86 and 0.84 (test_blocks.py measures it).
 GAP_SECONDS = 10.0
 MOST = 2.0  # shares that a split takes of one recording at most, where others could give it nothing
+SHIFTS = (0.0, 0.25, 0.125, 0.375)  # of a recording, to other places where blocks do not fit
 LEAST_TRAINED = 0.5  # of a recording's time; one that is too short for blocks and gaps trains whole
 
 
@@ -40,13 +42,14 @@ def deal(
   for split, share in shares.items():
     owed[split] += share * sum(seconds.values())
   gap = min(GAP_SECONDS, min(shares.values()) * (max(clip.start + clip.seconds for clip in clips) - clips[0].start))
-  for count in range(len(shares), -1, -1):  # a short recording may have room for the first split alone, or for none
+  # A short recording may have room for the first split alone, or for none; an episode's only clip may be in the way.
+  for count, shift in itertools.product(range(len(shares), -1, -1), SHIFTS):
     left, dealt = dict(owed), {split: [] for split in shares} | {"test": list(held)}
     for episode in sorted(episodes):
       for number, split in enumerate(list(shares)[:count]):
         free = [clip for clip in episodes[episode] if not any(clip in some for some in dealt.values())]
         most = MOST * shares[split] * seconds[episode]
-        block = _block(free, min(left[split], most), (place + number / len(shares)) % 1.0)
+        block = _block(free, min(left[split], most), (place + shift + number / len(shares)) % 1.0)
         dealt[split] += block
         left[split] -= sum(clip.seconds for clip in block)
     given = {split for split, some in dealt.items() if some}

@@ -110,6 +110,14 @@ def test_held_out_episodes_of_one_recording_go_to_test_with_a_gap():
   check_apart(entries, dealt, blocks.GAP_SECONDS)
 
 
+def test_the_only_clip_of_an_episode_trains_wherever_the_blocks_would_fall():
+  entries = recording(60)
+  entries[25] = Entry("only", "other", "s", 100.0, 4.0, "s")
+  for seed in range(100):
+    dealt = assign(entries, seed)
+    assert "only" in dealt["train"] and dealt["validation"] and dealt["test"], seed
+
+
 @settings(max_examples=150, deadline=None)
 @given(
   st.lists(st.tuples(st.floats(0.5, 9.0), st.floats(0.0, 5.0), st.integers(0, 2)), min_size=1, max_size=60),
