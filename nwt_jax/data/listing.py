@@ -111,7 +111,7 @@ class _Walk:
       for _, other in others:
         self._leave("second names of files", other, f"{other} is {first}")
     words = ((kind, list(names.values())) for kind, names in self._left.items())
-    return ", ".join(f"{len(some)} {kind} ({some[0]!r}{', ...' if len(some) > 1 else ''})" for kind, some in words)
+    return ", ".join(f"{kind}: {len(some)} ({some[0]!r}{', ...' if len(some) > 1 else ''})" for kind, some in words)
 
 
 def _names(folder) -> list[str]:

@@ -14,6 +14,7 @@ from nwt_jax.io import audio
 
 BETWEEN = "lies between blocks of different splits"  # the reason, see blocks.py
 
+
 @dataclass(frozen=True)
 class Building:
   """A data set of clips in the making: where, of what, and what its metadata is to say beside what is found.

@@ -64,9 +64,7 @@ def parse_crop(text: str | None) -> str:
   return text if text == FACE_CROP else str(video.Box.parse(text)) if text else ""
 
 
-def listed(
-  wanted: Wanted, say: Callable = lambda text: None
-) -> tuple[list[recordings.Recording], list[splits.Entry]]:
+def listed(wanted: Wanted, say: Callable = lambda text: None) -> tuple[list[recordings.Recording], list[splits.Entry]]:
   """The recordings, and episode and source of each. Raises: InputError: none, or what cannot be prepared."""
   found = recordings.find(wanted.pattern, wanted.root, wanted.exclude, say)
   if wanted.split_seconds and (parts := [r.name for r in found if r.start or r.length is not None]):

@@ -20,13 +20,13 @@ def lines(output, metadata: Mapping) -> list[str]:
   for split in SHARES:
     there = {episodes[row["episode"]] for row in index.get(split, ()) if row["episode"] >= 0}
     if lacking := [episode for episode in episodes if episode not in there]:
-      told.append(f"  no {split} clip of {len(lacking)} of {len(episodes)} episodes: {_named(lacking)}")
+      told.append(f"  episodes without a {split} clip: {len(lacking)} of {len(episodes)} ({_named(lacking)})")
   if not all(counts.get(split) for split in SHARES):
     told.append(f"  {MORE}")
   path = Path(output) / manifest.NAME
   rows = manifest.read(path) if path.exists() else []
   if lost := sorted({row["episode"] for row in rows} - {row["episode"] for row in rows if row["kept"]}):
-    told.append(f"  no clip at all of {len(lost)} more episodes: {_named(lost)}")
+    told.append(f"  episodes that lost all of their clips: {len(lost)} ({_named(lost)})")
   if between := [row for row in rows if row["decided_by"] == manifest.BETWEEN_BLOCKS]:
     minutes = f"{sum(row['end'] - row['start'] for row in between) / 60:8.1f} minutes"
     told.append(f"  between    {len(between):6} clips {minutes} are left out, so that splits are apart (--deal)")

@@ -35,7 +35,7 @@ def test_what_is_hidden_is_left_out_and_counted(tmp_path):
   tree(tmp_path, "clip.mp4", "._clip.mp4", "a/._b.MP4", "a/b.MP4", "__MACOSX/a/b.mp4", ".cache/c.mp4", "a/.DS_Store")
   found, said = both(tmp_path)
   assert found == ["a/b.MP4", "clip.mp4"]
-  assert "2 hidden files ('._clip.mp4', ...)" in said and "2 hidden folders" in said
+  assert "hidden files: 2 ('._clip.mp4', ...)" in said and "hidden folders: 2" in said
   assert both(tree(tmp_path / "clean", "x.mp4")) == (["x.mp4"], "")
 
 
@@ -59,8 +59,8 @@ def test_links_are_followed_and_nothing_comes_twice(tmp_path):
   (root / "self.mp4").symlink_to("self.mp4")
   found, said = both(root)
   assert found == ["b.mp4", "speaker1/1.mp4", "speaker1/sub/2.mp4", "z/3.mp4"]
-  assert "2 links that lead nowhere ('gone.mp4', ...)" in said
-  assert f"1 second names of files ('{root}/a.mp4 is {root}/b.mp4')" in said
+  assert "links that lead nowhere: 2 ('gone.mp4', ...)" in said
+  assert f"second names of files: 1 ('{root}/a.mp4 is {root}/b.mp4')" in said
 
 
 def test_many_links_in_a_ring_come_to_an_end(tmp_path):
@@ -87,9 +87,9 @@ def test_what_is_left_out_is_said_in_one_line(tmp_path, capsys):
   tree(tmp_path, "in/._one.mp4")
   prepare.prepare(tmp_path / "out", str(tmp_path / "in"), height=16, width=16, faces=False)
   said = [line for line in capsys.readouterr().err.splitlines() if "hidden" in line]
-  assert said == [f"left out of {tmp_path / 'in'}: 1 hidden files ('._one.mp4')"]
+  assert said == [f"left out of {tmp_path / 'in'}: hidden files: 1 ('._one.mp4')"]
   os.remove(tmp_path / "in" / "one.mp4")
-  with pytest.raises(InputError, match=r"no video file matches .*1 hidden files \('._one.mp4'\)"):
+  with pytest.raises(InputError, match=r"no video file matches .*hidden files: 1 \('._one.mp4'\)"):
     recordings.find(str(tmp_path / "in"))
 
 
@@ -104,7 +104,7 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):
 
   monkeypatch.setattr(listing.os, "listdir", refuse)
   found, said = both(tmp_path)
-  assert found == ["a.mp4", "open/c.mp4"] and "1 folders that cannot be read" in said and "Permission denied" in said
+  assert found == ["a.mp4", "open/c.mp4"] and "folders that cannot be read: 1" in said and "Permission denied" in said
 
 
 def test_brackets_in_names_that_are_there_are_letters(tmp_path):

@@ -37,7 +37,7 @@ def test_case_12_what_has_no_validation_or_test_is_named(three, tmp_path, capsys
   made = prepare.prepare(tmp_path / "out", str(three), episodes=three / "own.csv", **TINY)
   assert made["splits"] == {"train": 3, "validation": 0, "test": 0} and made["episodes"] == ["A", "B", "C"]
   said = capsys.readouterr().out
-  assert "no validation clip of 3 of 3 episodes: A, B, C" in said and "no test clip of 3 of 3 episodes" in said
+  assert "without a validation clip: 3 of 3 (A, B, C)" in said and "without a test clip: 3 of 3 (A, B, C)" in said
   assert splits.MORE in said and "--deal=blocks" in splits.MORE and "--split_seconds=4" in splits.MORE
 
 
@@ -45,7 +45,7 @@ def test_episodes_that_lost_all_clips_are_named(three, tmp_path, capsys):
   (tmp_path / "d.json").write_text('{"a": {"keep": false}}')
   given = {"episodes": three / "own.csv", "decisions": tmp_path / "d.json"}
   prepare.prepare(tmp_path / "out", str(three), **given, **TINY)
-  assert "no clip at all of 1 more episodes: A" in capsys.readouterr().out
+  assert "episodes that lost all of their clips: 1 (A)" in capsys.readouterr().out
 
 
 def test_an_episode_that_loses_its_training_clip_when_read_is_dealt_again(three, tmp_path, monkeypatch, capsys):
@@ -80,7 +80,7 @@ def test_an_episode_none_of_whose_clips_can_be_read_is_lost_and_named(three, tmp
   )
   made = prepare.prepare(tmp_path / "out", str(three), episodes=three / "two.csv", **TINY)
   assert made["episodes"] == ["B"] and made["holdout_episodes"] == [] and list(made["skipped"]) == ["a"]
-  assert "no clip at all of 1 more episodes: A" in capsys.readouterr().out
+  assert "episodes that lost all of their clips: 1 (A)" in capsys.readouterr().out
   monkeypatch.setattr(sources, "make_record", lambda clip, *_: _refuse(clip))
   with pytest.raises(InputError, match="no clip is kept"):
     prepare.prepare(tmp_path / "none", str(three), episodes=three / "two.csv", **TINY)
@@ -102,7 +102,7 @@ def test_one_long_recording_has_validation_and_test_by_itself(long, tmp_path, ca
       if one["split"] and other["split"] and one["split"] != other["split"]:
         assert max(one["start"] - other["end"], other["start"] - one["end"]) > 1.1  # 5 % of the recording
   said = capsys.readouterr().out
-  assert re.search(rf"between +{len(between)} clips", said) and "no validation clip" not in said
+  assert re.search(rf"between +{len(between)} clips", said) and "without" not in said
 
 
 def test_a_list_of_parts_is_dealt_in_blocks_as_well(long, tmp_path):
