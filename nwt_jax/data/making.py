@@ -54,7 +54,8 @@ class Building:
     with builder.building(self.output, self.overwrite) as folder:
       while True:
         there = [entry for entry in entries if entry.name not in left_out]
-        dealt = splits.assign(there, self.seed, self.holdout, self.deal)
+        gone = set(home.values()) - {entry.episode for entry in there}
+        dealt = splits.assign(there, self.seed, set(self.holdout) - gone, self.deal)
         known = {home[name] for name in dealt["train"]}
         numbers = [episode for episode in order if episode in known]
         work, shards, notes, bar = self._make(dealt, by_name, home, numbers, engine)

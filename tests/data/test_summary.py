@@ -81,6 +81,12 @@ def test_an_episode_none_of_whose_clips_can_be_read_is_lost_and_named(three, tmp
   made = prepare.prepare(tmp_path / "out", str(three), episodes=three / "two.csv", **TINY)
   assert made["episodes"] == ["B"] and made["holdout_episodes"] == [] and list(made["skipped"]) == ["a"]
   assert "episodes that lost all of their clips: 1 (A)" in capsys.readouterr().out
+  monkeypatch.setattr(
+    sources, "make_record", lambda clip, *rest: make(clip, *rest) if clip.name == "c" else _refuse(clip)
+  )
+  given = {"episodes": three / "own.csv", "holdout": ["A"]}  # neither what is held out nor B gives a record
+  made = prepare.prepare(tmp_path / "held", str(three), **given, **TINY)
+  assert made["episodes"] == ["C"] and made["holdout_episodes"] == [] and sorted(made["skipped"]) == ["a", "b"]
   monkeypatch.setattr(sources, "make_record", lambda clip, *_: _refuse(clip))
   with pytest.raises(InputError, match="no clip is kept"):
     prepare.prepare(tmp_path / "none", str(three), episodes=three / "two.csv", **TINY)
