@@ -45,7 +45,7 @@ def define_flags():
   )
   flags.DEFINE_float("split_seconds", None, "Cut recordings at the first key frame after so long; 0: do not.", 0.0)
   flags.DEFINE_boolean("trim", None, "Take 0.25 s from both ends of clips longer than 2 s.")
-  flags.DEFINE_string("crop", None, "The part of each picture to keep, WIDTHxHEIGHT+LEFT+TOP in pixels; or: face.")
+  flags.DEFINE_string("crop", None, "The part of pictures to keep: WIDTHxHEIGHT+LEFT+TOP in pixels, or face, or head.")
   flags.DEFINE_boolean("overlay_mask", None, "Cover bright boxes beside the speaker with white (D.6).")
   flags.DEFINE_enum("interpolate", "repeat", ["repeat", "motion"], "How other frame rates become 30.")
   flags.DEFINE_boolean("faces", True, "Look for faces, and at the sound against the mouth (extra `faces`).")
@@ -122,7 +122,7 @@ def prepare(
   Raises: InputError: see the line it carries.
   Source: appendix D.
   """
-  from nwt_jax.data import builder, making, manifest, pipeline, sources, splits, workplace
+  from nwt_jax.data import builder, crops, making, manifest, pipeline, sources, splits, workplace
   from nwt_jax.data.beam import Beam
   from nwt_jax.data.workers import Local
   from nwt_jax.io import audio
@@ -132,7 +132,7 @@ def prepare(
     raise InputError("give either --input=RECORDINGS or --talker=N")
   if fps * audio.HOP * audio.MEL_FRAMES != audio.SAMPLE_RATE:
     raise InputError(f"--fps={fps}: the models hear four mel rows a frame, which is 30 frames a second; leave it out")
-  crop = pipeline.parse_crop(crop)
+  crop = crops.parse(crop)
   picture = sources.Picture(height, width, fps, image_format, overlay_mask, interpolate)
   auto, decided = manifest.read_auto(auto), manifest.read_decisions(decisions) if decisions else {}
   request = [builder.FORMAT, vars(picture), records_per_shard, seed, sorted(holdout), sorted(auto), decided]
@@ -144,12 +144,12 @@ def prepare(
       )
     request.append(talker)
   else:
-    look = pipeline.Look(crop, width / height, trim, faces and face.available())
-    if crop == pipeline.FACE_CROP and not look.faces:
-      raise InputError(f"--crop=face looks for faces: leave --nofaces out, or {face.INSTALL}")
+    look = pipeline.Look(trim, faces and face.available())
+    if crop in crops.FRAMINGS and not look.faces:
+      raise InputError(f"--crop={crop} looks for faces: leave --nofaces out, or {face.INSTALL}")
     wanted = pipeline.Wanted(os.fspath(pattern), root, episodes, split_seconds, (output, workplace.work_of(output)))
     found = pipeline.listed(wanted)
-    request += [vars(look), pipeline.request(wanted, *found)]
+    request += [crop, vars(look), pipeline.request(wanted, *found)]
   request = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
   if not overwrite and not stop_after and (done := _already(output, request)):
     lost = sum("could not be downloaded" in reason for reason in done["skipped"].values())
@@ -166,6 +166,7 @@ def prepare(
   ):
     facts = {**vars(picture), "crop": crop, "seed": seed, "request": request}
     building = making.Building(output, overwrite, work, picture, seed, holdout, records_per_shard, facts)
+    notes = []
     if talker is not None:
       clips, order = sources.talker_clips(talker, seed)
       entries = [splits.Entry(clip.name, clip.episode, f"clip {clip.name}") for clip in clips]
@@ -180,20 +181,23 @@ def prepare(
       if unknown := sorted(set(decided) - {piece.clip.name for piece in pieces}):
         _say(f"{len(unknown)} decisions are for clips that are not here, {unknown[0]!r} first")
       rows += pipeline.look_at(pieces, look, work, runner, _say)
+      given = {piece.clip.name: piece.clip.crop for piece in pieces}
+      crops.choose(rows, given, crop, width / height, _say)
       pipeline.check_budget(rows, max_bad_fraction)
       pipeline.join_duplicates(rows)
-      syncs = pipeline.listen(rows, pieces, work, runner) if look.faces else {}
+      told = pipeline.compare(rows, pieces, look.faces, work if stop_after else Path(output), work, runner)
+      notes = [*told.notes, *crops.notes(rows, crop, height)]
       for row in rows:
         row |= manifest.decide(row, decided, auto)
       if stop_after == "examine":
-        print("\n".join(pipeline.write_review(work, rows)))
+        print("\n".join([*notes, *pipeline.write_review(work, rows, told, found[1])]))
         return None
       clips = pipeline.kept_clips(rows, pieces)
       entries = [splits.Entry(row["name"], row["episode"], row["source"]) for row in rows if row["kept"]]
-      tell = functools.partial(pipeline.tell, rows, pieces, syncs, work)
+      tell = functools.partial(pipeline.tell, rows, pieces, told, found[1], work)
       metadata = building.build(clips, entries, sorted({entry.episode for entry in entries}), rows, runner, tell)
     workplace.clear(work)
-  print("\n".join(summary(output, metadata)))
+  print("\n".join([*notes, *summary(output, metadata)]))
   return metadata
 
 
