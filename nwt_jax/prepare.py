@@ -49,8 +49,8 @@ def define_flags():
   flags.DEFINE_string(
     "crop",
     None,
-    "The part of each picture to keep: WIDTHxHEIGHT+LEFT+TOP in its pixels, with @WIDTHxHEIGHT at the end in those of "
-    "a picture of that size; or: face.",
+    "The part of pictures to keep: WIDTHxHEIGHT+LEFT+TOP in their pixels, with @WIDTHxHEIGHT at the end in those of a "
+    "picture of that size; or face, or head.",
   )
   flags.DEFINE_boolean("overlay_mask", None, "Cover bright boxes beside the speaker with white (D.6).")
   flags.DEFINE_enum("interpolate", "repeat", ["repeat", "motion"], "How other frame rates become 30.")
@@ -136,7 +136,7 @@ def prepare(
   Raises: InputError: see the line it carries.
   Source: appendix D.
   """
-  from nwt_jax.data import builder, making, manifest, names, pipeline, sources, splits, summary, workplace
+  from nwt_jax.data import builder, crops, making, manifest, names, pipeline, sources, splits, summary, workplace
   from nwt_jax.data.beam import Beam
   from nwt_jax.data.workers import Local
   from nwt_jax.io import audio, video
@@ -146,7 +146,7 @@ def prepare(
     raise InputError("give either --input=RECORDINGS or --talker=N")
   if fps * audio.HOP * audio.MEL_FRAMES != audio.SAMPLE_RATE:
     raise InputError(f"--fps={fps}: the models hear four mel rows a frame, which is 30 frames a second; leave it out")
-  crop, holdout = pipeline.parse_crop(crop), [names.plain(name) for name in holdout]
+  crop, holdout = crops.parse(crop), [names.plain(name) for name in holdout]
   picture = sources.Picture(height, width, fps, image_format, overlay_mask, interpolate)
   auto, decided = manifest.read_auto(auto), manifest.read_decisions(decisions) if decisions else {}
   request = [builder.FORMAT, vars(picture), records_per_shard, seed, sorted(holdout), sorted(auto), decided]
@@ -159,15 +159,15 @@ def prepare(
       )
     request.append(talker)
   else:
-    look = pipeline.Look(crop, width / height, trim, faces and face.available())
-    if crop == pipeline.FACE_CROP and not look.faces:
-      raise InputError(f"--crop=face looks for faces: leave --nofaces out, or {face.INSTALL}")
+    look = pipeline.Look(trim, faces and face.available())
+    if crop in crops.FRAMINGS and not look.faces:
+      raise InputError(f"--crop={crop} looks for faces: leave --nofaces out, or {face.INSTALL}")
     outputs = (output, workplace.work_of(output))
-    size = video.Box.parse(crop).picture if crop and crop != pipeline.FACE_CROP else None
-    lines = size[1] if size else None  # asked for of addresses
+    box = video.Box.parse(crop) if crop and crop not in crops.FRAMINGS else None
+    lines = box.picture[1] if isinstance(box, video.BoxOf) else None  # asked for of addresses
     wanted = pipeline.Wanted(os.fspath(pattern), root, episodes, split_seconds, outputs, deal, lines)
     found = pipeline.listed(wanted, _say)
-    request += [vars(look), pipeline.request(wanted, *found)]
+    request += [crop, vars(look), pipeline.request(wanted, *found)]
   request = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
   if not overwrite and not stop_after and (done := _already(output, request)):
     lost = sum("could not be downloaded" in reason for reason in done["skipped"].values())
@@ -184,6 +184,7 @@ def prepare(
   ):
     facts = {**vars(picture), "crop": crop, "seed": seed, "request": request}
     building = making.Building(output, overwrite, work, picture, seed, holdout, records_per_shard, facts, deal)
+    notes = []
     if talker is not None:
       clips, order = sources.talker_clips(talker, seed)
       entries = [splits.Entry(clip.name, clip.episode, f"clip {clip.name}") for clip in clips]
@@ -198,20 +199,23 @@ def prepare(
       if unknown := sorted(set(decided) - {piece.clip.name for piece in pieces}):
         _say(f"{len(unknown)} decisions are for clips that are not here, {unknown[0]!r} first")
       rows += pipeline.look_at(pieces, look, work, runner, _say)
+      given = {piece.clip.name: piece.clip.crop for piece in pieces}
+      crops.choose(rows, given, crop, width / height, _say)
       pipeline.check_budget(rows, max_bad_fraction)
       pipeline.join_duplicates(rows)
-      syncs = pipeline.listen(rows, pieces, work, runner) if look.faces else {}
+      told = pipeline.compare(rows, pieces, look.faces, work if stop_after else Path(output), work, runner)
+      notes = [*told.notes, *crops.notes(rows, crop, height)]
       for row in rows:
         row |= manifest.decide(row, decided, auto)
       if stop_after == "examine":
-        print("\n".join(pipeline.write_review(work, rows)))
+        print("\n".join([*notes, *pipeline.write_review(work, rows, told, found[1])]))
         return None
       clips = pipeline.kept_clips(rows, pieces)
       entries = pipeline.kept_entries(rows, pieces)
-      tell = functools.partial(pipeline.tell, rows, pieces, syncs, work)
+      tell = functools.partial(pipeline.tell, rows, pieces, told, found[1], work)
       metadata = building.build(clips, entries, sorted({entry.episode for entry in entries}), rows, runner, tell)
     workplace.clear(work)
-  print("\n".join(summary.lines(output, metadata)))
+  print("\n".join([*notes, *summary.lines(output, metadata)]))
   return metadata
 
 

@@ -15,12 +15,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from nwt_jax.data import duplicates
+from nwt_jax.data import duplicates, faces
 from nwt_jax.errors import InputError
 from nwt_jax.io import audio as sound
 from nwt_jax.io import ffmpeg
-from nwt_jax.io.video import Box
-from nwt_jax.measure import face
 
 FAULTS = {
   "unreadable": "no video file, or none that decodes",
@@ -42,6 +40,7 @@ FLAGS = {
   "clipped": "sound beyond full scale",
   "sync": "the sound does not come with the mouth",
   "duplicate": "another clip is the same recording",
+  "face_outside": "the face leaves the part of the picture that is kept",
 }
 REASONS = (  # PAPER: D.5
   "subject is not in frame",
@@ -51,7 +50,6 @@ REASONS = (  # PAPER: D.5
   "title screen transition",
   "subject is not sitting at the desk",
 )
-FACE_CROP = "face"
 TRIM, TRIM_ABOVE = 0.25, 2.0  # PAPER: D.4, seconds
 MAX_SECONDS = 300.0  # of one clip, because its frames are in memory together
 START_GAP, END_GAP = 0.3, 0.5  # seconds that sound and picture may start and end apart
@@ -61,16 +59,12 @@ _PICTURES = 8  # looked at for faces and shown for review
 _STILL, _CUT = 1.0, 7.0  # seconds; ffmpeg's scdet score, which heads that talk keep below 5
 _LOOK = 64  # pixels: side of the small pictures
 _FACE_HEIGHT = 480  # pixels: height at which faces are looked for
-# A crop around a face: its height in sides of the detected box, and how far below the crop's middle the face lies
-_HEADROOM, _LOWER = 2.4, 0.05
 
 
 @dataclass(frozen=True)
 class Look:
-  """What to examine for. crop: a Box's text, "face", or "". aspect: width of the wanted picture over its height."""
+  """What to examine for. What is kept of the picture is decided later, see crops.py, so that it may change."""
 
-  crop: str
-  aspect: float
   trim: bool
   faces: bool
 
@@ -80,11 +74,12 @@ def examine(path: str, look: Look, start: float = 0.0, length: float | None = No
 
   Args: path: a file. start, length: the part of it that is the clip, seconds; None: to the end.
   Returns: JSON-ready: fault and reason ("" for none); flags; facts (sha256, duration, frames, fps, width, height,
-    sample_rate, faces, first: when the first picture is shown); start, length (s, trimmed), crop (a Box's text or "");
-    print, the sound's fingerprint in base64; but for picture, a strip as the bytes of a JPEG.
+    sample_rate, faces, first: when the first picture is shown); start, length (s, trimmed); shown, width and height of
+    the picture, pixels; strip, pictures in it; heads and shape, see faces.look; print, the sound's fingerprint in
+    base64; but for picture, a strip as the bytes of a JPEG.
   """
-  row = {"fault": "", "reason": "", "flags": [], "facts": {}, "start": start, "length": length, "crop": ""}
-  row |= {"picture": b"", "print": ""}
+  row = {"fault": "", "reason": "", "flags": [], "facts": {}, "start": start, "length": length}
+  row |= {"picture": b"", "print": "", "shown": [0, 0], "strip": 0, "heads": [], "shape": ""}
   try:
     _examine(path, look, row)
   except _Fault as fault:
@@ -119,15 +114,12 @@ def _examine(path, look, row):
   row["flags"] += _look_at(found)
   row["print"] = base64.b64encode(duplicates.fingerprint(found.audio).tobytes()).decode()
   row["picture"] = _strip(found.pictures)
-  faces = [face.find_faces(picture) for picture in found.pictures] if look.faces else None
-  if faces is not None:
-    row["facts"]["faces"] = [len(some) for some in faces]
-    if sum(not some for some in faces) * 2 >= len(faces):
-      row["flags"].append("no_face")
-    elif sum(len(some) > 1 for some in faces) >= 2:
-      row["flags"].append("several_faces")
+  row["shown"], row["strip"] = list(found.size), len(found.pictures)
+  if look.faces:
+    row["heads"], row["shape"] = faces.look(found.pictures)
+    row["facts"]["faces"] = [len(some) for some in row["heads"]]
+    row["flags"] += faces.flags(row["facts"]["faces"])
   seconds = found.facts["duration"]
-  row["crop"] = _crop(path, look, found, faces)
   row["length"] = seconds
   if look.trim and seconds > TRIM_ABOVE:
     row["start"], row["length"] = start + TRIM, seconds - 2 * TRIM
@@ -258,26 +250,6 @@ def _look_at(found):
   if np.mean(np.abs(found.audio) > 0.999) > 0.005:
     flags.append("clipped")
   return flags
-
-
-def _crop(path, look, found, faces):
-  """The part to keep, in pixels of the picture as shown; one for the whole clip."""
-  width, height = found.size
-  if not look.crop:
-    return ""
-  if look.crop != FACE_CROP:
-    try:
-      return str(Box.parse(look.crop).on(width, height))
-    except InputError as error:
-      raise _Fault("crop_outside", f"{path}: {error}") from error
-  boxes = [(*some[0].middle, some[0].side) for some in faces or () if some]
-  scale = height / found.pictures.shape[1]
-  x, y, side = np.median(boxes, axis=0) * scale if boxes else (width / 2, height / 2, max(width, height))
-  tall = min(_HEADROOM * side, height, width / look.aspect)
-  wide = tall * look.aspect
-  left = min(max(x - wide / 2, 0), width - wide)
-  top = min(max(y - (0.5 + _LOWER) * tall, 0), height - tall)
-  return str(Box(max(1, int(wide)), max(1, int(tall)), int(left), int(top)))
 
 
 def _strip(pictures):
