@@ -6,7 +6,6 @@ import pytest
 
 from nwt_jax import prepare
 from nwt_jax.data import manifest, overlay, recordings, sources
-from nwt_jax.data.examine import Look, examine
 from nwt_jax.errors import InputError
 from nwt_jax.io import video
 from nwt_jax.io.video import Box
@@ -42,20 +41,23 @@ def test_what_does_not_fit_is_refused():
       Box.parse(text)
 
 
-def test_a_download_of_another_size_is_cropped_to_the_same_part(tmp_path):
+def test_pictures_of_other_sizes_are_cropped_to_the_same_part(tmp_path):
   scene = media.pictures(5, 25, 360, 640)
-  scaled = {}
   for height, width in ((360, 640), (180, 320), (270, 480)):
     frames = np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in scene])
-    path = media.record(tmp_path / f"in{height}" / "c.mp4", frames, media.speech(5, 1.0))
-    row = examine(str(path), Look(prepare.LWT_BOX, 0.875, False, False))
-    assert row["fault"] == "" and row["crop"] == str(Box.parse(prepare.LWT_BOX).on(width, height))
-    scaled[height] = video.read_video(path, height=64, width=56, crop=Box.parse(row["crop"])).astype(float)
-  for height in (180, 270):
-    assert np.abs(scaled[height] - scaled[360]).mean() < 2.0
-  square = media.clip(tmp_path / "in4to3" / "c.mp4", 6, 1.0)  # 96 x 72
-  row = examine(str(square), Look(prepare.LWT_BOX, 0.875, False, False))
-  assert row["fault"] == "crop_outside" and "another shape of picture than 96 x 72" in row["reason"]
+    media.record(tmp_path / "in" / f"{width}x{height}.mp4", frames, media.speech(5, 1.0))
+  media.clip(tmp_path / "in" / "96x72.mp4", 6, 1.0)
+  prepare.prepare(tmp_path / "out", str(tmp_path / "in"), crop=prepare.LWT_BOX, height=16, width=16, faces=False)
+  rows = {row["name"]: row for row in manifest.read(tmp_path / "out" / manifest.NAME)}
+  refused = rows.pop("96x72")
+  assert refused["fault"] == "crop_outside" and "another shape of picture than 96 x 72" in refused["reason"]
+  kept = {}
+  for name, row in rows.items():
+    size = tuple(map(int, name.split("x")))
+    assert row["fault"] == "" and row["crop"] == str(Box.parse(prepare.LWT_BOX).on(*size))
+    kept[name] = video.read_video(row["path"], height=64, width=56, crop=Box.parse(row["crop"])).astype(float)
+  for name in ("320x180", "480x270"):
+    assert np.abs(kept[name] - kept["640x360"]).mean() < 2.0
 
 
 def test_the_preset_asks_for_720_lines_and_scales_what_comes(tmp_path, monkeypatch):
