@@ -163,8 +163,8 @@ def prepare(
     if crop == pipeline.FACE_CROP and not look.faces:
       raise InputError(f"--crop=face looks for faces: leave --nofaces out, or {face.INSTALL}")
     outputs = (output, workplace.work_of(output))
-    size = video.Box.parse(crop).picture if crop and crop != pipeline.FACE_CROP else None
-    lines = size[1] if size else None  # asked for of addresses
+    box = video.Box.parse(crop) if crop and crop != pipeline.FACE_CROP else None
+    lines = box.picture[1] if isinstance(box, video.BoxOf) else None  # asked for of addresses
     wanted = pipeline.Wanted(os.fspath(pattern), root, episodes, split_seconds, outputs, deal, lines)
     found = pipeline.listed(wanted, _say)
     request += [vars(look), pipeline.request(wanted, *found)]

@@ -25,7 +25,7 @@ from tests.data import media
 )
 def test_the_papers_box_keeps_its_part_of_any_size(size, kept):
   box = Box.parse(prepare.LWT_BOX)
-  assert str(box) == prepare.LWT_BOX and box[:4] == (623, 712, 507, 8) and box.picture == (1280, 720)
+  assert str(box) == prepare.LWT_BOX and box == ((623, 712, 507, 8), (1280, 720))
   assert str(box.on(*size)) == kept and box.on(*size).within(*size)
   assert Box.parse("623x712+507+8").on(1920, 1080) == Box.parse("623x712+507+8")  # without: the picture's own pixels
 
