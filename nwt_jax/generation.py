@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nwt_jax.data.names import plain
 from nwt_jax.data.splits import MEAN
 from nwt_jax.errors import InputError
 from nwt_jax.generate.stream import Chunk, Clip
@@ -58,6 +59,7 @@ class Episodes:
       checkpoint's episodes. frames: of the video; None where its end is not known yet.
     Raises: InputError: an unknown name, or times that do not rise within the video.
     """
+    names, text = tuple(map(plain, names)), text and plain(text)
     starts, numbers, before = [], [], 0.0
     end = math.inf if frames is None else frames / fps
     for place, part in enumerate((text or names[0]).split(",")):

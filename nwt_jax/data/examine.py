@@ -13,12 +13,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from nwt_jax.data import decoding, duplicates
+from nwt_jax.data import decoding, duplicates, faces
 from nwt_jax.errors import InputError, MachineError
 from nwt_jax.io import ffmpeg
 from nwt_jax.io.probe import probe
-from nwt_jax.io.video import Box
-from nwt_jax.measure import face
 
 FAULTS = {
   "unreadable": "no video file, or none that decodes",
@@ -28,7 +26,7 @@ FAULTS = {
   "no_sound": "no sound stream",
   "out_of_sync": "sound and picture do not start or end together",
   "too_large": "more than can be taken in",
-  "crop_outside": "the box to keep reaches outside the picture",
+  "crop_outside": "the box to keep does not fit the picture",
 }
 FLAGS = {
   "no_face": "no face in half of the pictures looked at",
@@ -42,6 +40,7 @@ FLAGS = {
   "sync": "the sound does not come with the mouth",
   "duplicate": "another clip is the same recording",
   "hdr": "high dynamic range, brought to the standard one",
+  "face_outside": "the face leaves the part of the picture that is kept",
 }
 REASONS = (  # PAPER: D.5
   "subject is not in frame",
@@ -51,22 +50,17 @@ REASONS = (  # PAPER: D.5
   "title screen transition",
   "subject is not sitting at the desk",
 )
-FACE_CROP = "face"
 TRIM, TRIM_ABOVE = 0.25, 2.0  # PAPER: D.4, seconds
 START_GAP, END_GAP = 0.3, 0.5  # seconds that sound and picture may start and end apart
 _GREY, _FLAT = (120.0, 136.0), 2.0  # mean and deviation of a picture that the decoder made up
 _TOO_LONG = f"{{path}} is longer than {decoding.MAX_SECONDS:.0f} s; cut it with --split_seconds"
-# A crop around a face: its height in sides of the detected box, and how far below the crop's middle the face lies
-_HEADROOM, _LOWER = 2.4, 0.05
 
 
 @dataclass(frozen=True)
 class Look:
-  """What to examine for. crop: a Box's text, "face", or "". aspect: width of the wanted picture over its height.
+  """What to examine for. What is kept of the picture is decided later, see crops.py, so that it may change.
   piece: of a file that was cut at key frames; it begins with the first picture that decodes."""
 
-  crop: str
-  aspect: float
   trim: bool
   faces: bool
   piece: bool = False
@@ -77,12 +71,13 @@ def examine(path: str, look: Look, start: float = 0.0, length: float | None = No
 
   Args: path: a file. start, length: the part of it that is the clip, seconds; None: to the end.
   Returns: JSON-ready: fault and reason ("" for none); flags; facts (sha256, duration, frames, fps, width, height,
-    sample_rate, faces, first: when the first picture is shown); start, length (s, trimmed), crop (a Box's text or "");
-    print, the sound's fingerprint in base64; but for picture, a strip as the bytes of a JPEG.
+    sample_rate, faces, first: when the first picture is shown); start, length (s, trimmed); shown, width and height of
+    the picture, pixels; strip, pictures in it; heads and shape, see faces.look; print, the sound's fingerprint in
+    base64; but for picture, a strip as the bytes of a JPEG.
   Raises: MachineError: what went wrong may not be the file's fault.
   """
-  row = {"fault": "", "reason": "", "flags": [], "facts": {}, "start": start, "length": length, "crop": ""}
-  row |= {"picture": b"", "print": ""}
+  row = {"fault": "", "reason": "", "flags": [], "facts": {}, "start": start, "length": length}
+  row |= {"picture": b"", "print": "", "shown": [0, 0], "strip": 0, "heads": [], "shape": ""}
   try:
     _examine(path, look, row)
   except _Fault as fault:
@@ -130,14 +125,11 @@ def _examine(path, look, row):
   row["flags"] += _look_at(found, duration)
   row["print"] = base64.b64encode(duplicates.fingerprint(found.audio).tobytes()).decode()
   row["picture"] = _strip(found.pictures)
-  faces = [face.find_faces(picture) for picture in found.pictures] if look.faces else None
-  if faces is not None:
-    row["facts"]["faces"] = [len(some) for some in faces]
-    if sum(not some for some in faces) * 2 >= len(faces):
-      row["flags"].append("no_face")
-    elif sum(len(some) > 1 for some in faces) >= 2:
-      row["flags"].append("several_faces")
-  row["crop"] = _crop(path, look, info.shown, found, faces)
+  row["shown"], row["strip"] = list(info.shown), len(found.pictures)
+  if look.faces:
+    row["heads"], row["shape"] = faces.look(found.pictures)
+    row["facts"]["faces"] = [len(some) for some in row["heads"]]
+    row["flags"] += faces.flags(row["facts"]["faces"])
   row["length"] = duration = row["facts"]["duration"]
   if look.trim and duration > TRIM_ABOVE:
     row["start"], row["length"] = row["start"] + TRIM, duration - 2 * TRIM
@@ -183,26 +175,6 @@ def _look_at(found, seconds):
   if found.cancelled:
     flags.append("cancelled")
   return flags
-
-
-def _crop(path, look, shown, found, faces):
-  """The part to keep, in pixels of the picture as shown; one for the whole clip."""
-  width, height = shown
-  if not look.crop:
-    return ""
-  if look.crop != FACE_CROP:
-    box = Box.parse(look.crop)
-    if not box.within(width, height):
-      raise _Fault("crop_outside", f"{path}: the box {box} reaches outside its {width} x {height} pixels; give another")
-    return str(box)
-  boxes = [(*some[0].middle, some[0].side) for some in faces or () if some]
-  scale = height / found.pictures.shape[1]
-  x, y, side = np.median(boxes, axis=0) * scale if boxes else (width / 2, height / 2, max(width, height))
-  tall = min(_HEADROOM * side, height, width / look.aspect)
-  wide = tall * look.aspect
-  left = min(max(x - wide / 2, 0), width - wide)
-  top = min(max(y - (0.5 + _LOWER) * tall, 0), height - tall)
-  return str(Box(max(1, int(wide)), max(1, int(tall)), int(left), int(top)))
 
 
 def _strip(pictures):

@@ -12,7 +12,8 @@ import numpy as np
 
 from nwt_jax.data import builder, overlay
 from nwt_jax.data.decoding import prove_machine
-from nwt_jax.data.recordings import SUFFIXES
+from nwt_jax.data.listing import SUFFIXES
+from nwt_jax.data.names import plain
 from nwt_jax.data.splits import Entry, no_episode
 from nwt_jax.errors import InputError, MachineError
 from nwt_jax.io import audio as sound
@@ -57,7 +58,7 @@ class FileClip:
     if picture.overlay_mask:
       shrinks = picture.height <= frames.shape[1] and picture.width <= frames.shape[2]
       method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-      frames = overlay.mask(frames)
+      frames = overlay.mask(frames, video.probe(self.path).shown[1])
       frames = np.stack([cv2.resize(frame, (picture.width, picture.height), interpolation=method) for frame in frames])
     return frames, sound.read_audio(self.path, **part), None
 
@@ -101,7 +102,8 @@ def read_episodes(path, names: Iterable[str]) -> list[Entry]:
     raise InputError(f"{path} has the columns {', '.join(columns)}; wanted `clip` and `episode` (or `session`)")
   table = {}
   for number, row in enumerate(rows, 2):
-    key, episode = (row["clip"] or "").strip(), (row[column] or "").strip()
+    row = {name: plain(text).strip() for name, text in row.items() if isinstance(text, str)}
+    key, episode = row.get("clip", ""), row.get(column, "")
     if not key or not episode:
       raise InputError(f"{path} line {number} lacks its clip or {column}; fill it in, or delete the line")
     if why := no_episode(episode):
@@ -112,12 +114,10 @@ def read_episodes(path, names: Iterable[str]) -> list[Entry]:
       raise InputError(f"{path} line {number} names the clip {key!r} a second time; keep one of the lines")
     table[key] = row
   names = list(names)
-  if missing := [name for name in names if name not in table]:
+  if missing := [name for name in names if plain(name) not in table]:
     raise InputError(f"{len(missing)} of {len(names)} clips are not in {path}, {missing[0]!r} first; add them to it")
-  return [
-    Entry(name, table[name][column].strip(), (table[name].get("source") or "").strip() or f"clip {name}")
-    for name in names
-  ]
+  found = ((name, table[plain(name)]) for name in names)
+  return [Entry(name, row[column], row.get("source") or f"clip {name}") for name, row in found]
 
 
 def talker_clips(count: int, seed: int) -> tuple[list[TalkerClip], list[str]]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nwt_jax import api, build
+from nwt_jax.data import sizes
 from nwt_jax.data.batches import long_enough, token_batches
 from nwt_jax.data.clips import Clips
 from nwt_jax.data.tokens import Tokens
@@ -45,9 +46,11 @@ def _check(config: Any, metadata: dict) -> None:
   model = config.model
   wanted = (*tuple(model.grid), model.num_heads, model.num_codes)
   if grid != wanted:
+    size = metadata["video"]["height"], metadata["video"]["width"]
+    remedy = sizes.remedy_for_tokens(config.family, *size, grid[:2], *grid[2:])
     raise InputError(
       f"{config.data.path} has {grid[0]} x {grid[1]} Memcodes of {grid[2]} heads x {grid[3]} codes, the config's model "
-      f"takes {wanted[0]} x {wanted[1]} of {wanted[2]} x {wanted[3]}; use the config variant that goes with the dVAE"
+      f"takes {wanted[0]} x {wanted[1]} of {wanted[2]} x {wanted[3]}; {remedy}"
     )
   if load_card(config.dvae, "dvae")["sha256"] != metadata["dvae_sha256"]:
     raise InputError(f"tokens in {config.data.path} come from another dVAE than {config.dvae}; run tokenize again")

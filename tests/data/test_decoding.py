@@ -17,7 +17,7 @@ from nwt_jax.io.probe import probe
 from tests.conftest import ROOT
 from tests.data import media
 
-LOOK = Look("", 0.875, False, False)
+LOOK = Look(False, False)
 GROUP = "keyint=25:min-keyint=25:scenecut=0:log-level=none"
 STREAMS = {  # container and codec: what ffmpeg is asked for
   "h264.ts": ["-c:v", "libx264", "-g", "25", "-bf", "3", "-c:a", "aac"],
@@ -61,7 +61,7 @@ def test_every_piece_of_a_whole_file_is_kept(streams, tmp_path, name):
   assert len(pieces) >= 2
   kept = 0.0
   for piece in pieces:
-    row = examine(str(piece.path), Look("", 0.875, False, False, piece=True))
+    row = examine(str(piece.path), Look(False, False, piece=True))
     assert row["fault"] == "", row["reason"]
     frames, sound, _ = sources.FileClip("x", str(piece.path), row["start"], row["length"]).read(_picture())
     assert len(frames) / 30 == pytest.approx(row["length"], abs=0.07)
@@ -117,8 +117,9 @@ def test_pixels_are_squared_before_a_picture_is_turned(tmp_path):
   for path, size in ((flat, (72, 120)), (turned, (120, 72))):
     pictures = decoding.decode(path, probe(path)).pictures
     assert pictures.shape[1:3] == size
-  assert examine(str(turned), Look("72x120+0+0", 0.6, False, False))["fault"] == ""
-  assert examine(str(turned), Look("120x72+0+0", 0.6, False, False))["fault"] == "crop_outside"
+  assert examine(str(turned), LOOK)["shown"] == [72, 120]  # what a box must lie in
+  with pytest.raises(InputError, match="reaches outside"):
+    video.read_video(turned, crop=video.Box(120, 72, 0, 0))
   # A WebM says the shape of its pixels in other words.
   webm = ["-c:v", "libvpx", "-deadline", "realtime", "-crf", "4", "-b:v", "2M", "-c:a", "libopus", "-vf", "setsar=4/3"]
   path = media.record(tmp_path / "sar.webm", media.pictures(1, 25, 72, 90), media.speech(1, 1.0), encode=webm)
@@ -222,7 +223,7 @@ def test_a_full_temporary_disk_is_named(recordings, tmp_path):
 @pytest.mark.parametrize("limit", ["-v 12000000", "-f 4000000"])
 def test_lower_limits_than_ours_hold(recordings, tmp_path, limit):
   code = (
-    f"from nwt_jax.data.examine import *; print(examine({str(recordings / 'c0.mp4')!r}, Look('', .9, False, False)))"
+    f"from nwt_jax.data.examine import *; print(examine({str(recordings / 'c0.mp4')!r}, Look(False, False)))"
   )
   shell = f'ulimit -H {limit}; ulimit -S {limit}; exec "$@"'
   drop = ["setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource"] if os.geteuid() == 0 else []

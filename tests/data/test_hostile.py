@@ -19,7 +19,7 @@ from nwt_jax.errors import InputError
 from nwt_jax.io import audio, ffmpeg, probe, video
 from tests.data import media
 
-LOOK = Look("", 0.875, False, False)
+LOOK = Look(False, False)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_a_good_clip_is_clean(good):
   row = examine(str(good), LOOK)
   assert (row["fault"], row["flags"]) == ("", []) and row["facts"]["frames"] == 50
   assert row["length"] == pytest.approx(2.0, abs=0.03) and row["picture"] and row["print"]
-  trimmed = examine(str(good), Look("", 0.875, True, False))
+  trimmed = examine(str(good), Look(True, False))
   assert trimmed["start"] == 0 and trimmed["length"] == row["length"]  # two seconds are not more than two
 
 

@@ -200,11 +200,11 @@ def test_the_talker_performs_with_truth(tmp_path, start):
   done = start("prepare", "--talker=3", "--height=32", "--width=28", "--seed=5", f"--output={tmp_path / 't'}")
   assert done.returncode == 0, done.stderr
   made = Clips(tmp_path / "t", "train").metadata
-  assert made["splits"] == {"train": 1, "validation": 1, "test": 1}
-  clip = Clips(tmp_path / "t", "train")[0]
-  assert clip["name"].startswith("talker_5_") and len(clip["truth"]["opening"]) == len(clip["video"])
-  assert clip["episode"] == 0 and len(made["episodes"]) == 1
-  assert all(clip["episode"] == -1 for clip in (Clips(tmp_path / "t", split)[0] for split in ("validation", "test")))
+  assert made["splits"] == {"train": 3, "validation": 0, "test": 0}  # three people, a clip of each
+  clips = Clips(tmp_path / "t", "train")
+  for number, clip in enumerate(clips[i] for i in range(3)):
+    assert clip["name"] == f"talker_5_{number:05d}" and len(clip["truth"]["opening"]) == len(clip["video"])
+  assert sorted(clips[i]["episode"] for i in range(3)) == [0, 1, 2] and len(made["episodes"]) == 3
 
 
 def test_files_get_names(tmp_path):
