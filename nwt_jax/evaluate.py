@@ -154,25 +154,25 @@ def talker_means(model) -> dict[str, np.ndarray]:
 
 
 def data_clips(path: str, model, split: str = HELD_OUT[0]) -> list[dict]:
-  """Clips of a split of prepared ones."""
-  from nwt_jax.data.clips import Clips
+  """Clips from all over a split of prepared ones."""
+  from nwt_jax.data.clips import Clips, spread
 
   clips = Clips(path, split)
   size = (clips.metadata["height"], clips.metadata["width"])
   if size != (model.height, model.width):
     raise InputError(f"{path} holds frames of {size[0]} x {size[1]}, the model makes {model.height} x {model.width}")
-  chosen = (clips[i] for i in range(min(len(clips), flags.FLAGS.clips)))
+  chosen = (clips[i] for i, _ in spread(clips.index, flags.FLAGS.clips, 1))
   return [{**clip, "episode": clips.episode_name(clip["episode"])} for clip in chosen]
 
 
 def data_means(path: str) -> dict[str, np.ndarray]:
   """The mean frame of each episode over training clips; of all of them under "mean"."""
-  from nwt_jax.data.clips import Clips
+  from nwt_jax.data.clips import Clips, spread
 
   clips = Clips(path, "train")
   names, sums = clips.metadata["episodes"], {}
-  for i, row in enumerate(clips.index):
-    found = sums.setdefault(names[row["episode"]], [])
+  for i, _ in spread(clips.index, len(clips), 1):
+    found = sums.setdefault(names[clips.index[i]["episode"]], [])
     if len(found) < BASELINE_CLIPS:
       found.append(clips[i]["video"].mean(axis=0))
   means = {name: np.mean(frames, axis=0) for name, frames in sums.items()}

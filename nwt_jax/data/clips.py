@@ -1,7 +1,10 @@
 """Prepared clips, read at random: frames, log-mel, sound, episode and, where there is one, truth."""
 
+import itertools
 import json
-from collections.abc import Mapping
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -14,6 +17,7 @@ from nwt_jax.errors import InputError
 from nwt_jax.io.audio import MEL_FRAMES, from_int16
 
 PREPARE = "python -m nwt_jax.prepare --input='videos/*.mp4' --output=DIR"
+GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 class Records:
@@ -39,6 +43,12 @@ class Records:
     # TFDS knows no empty split.
     shards = tfds.builder_from_directory(self.path / self.kind / builder.VERSION)
     self._records = shards.as_data_source(split) if self.index else ()
+
+  @classmethod
+  def held_out(cls, path) -> "Records":
+    """What a run is judged on: the validation split, or, where that is empty, the training split."""
+    found = cls(path, "validation")
+    return found if len(found) else cls(path, "train")
 
   def __len__(self):
     return len(self.index)
@@ -124,6 +134,19 @@ class Clips(Records):
       "episode": np.int32(record["episode"]),
     }
 
+  def excerpts(self, count: int, frames: int) -> list[dict]:
+    """Windows with their sound, for eyes and rulers: from all over the split (`spread`), no longer than their clips.
+
+    Returns: up to `count` of: name str; episode int; video uint8 RGB [t, h, w, 3]; audio float32 [samples] at 24 kHz.
+    """
+    return [self._excerpt(clip, start, frames) for clip, start in spread(self.index, count, frames)]
+
+  def _excerpt(self, i, start, frames):
+    record, rate = self.record(i), self.metadata["sample_rate"] / self.metadata["fps"]  # samples in a frame
+    video = self._decode(record["frames"][start : start + frames])
+    audio = from_int16(record["audio"][round(start * rate) : round((start + len(video)) * rate)])
+    return {"name": as_text(record["name"]), "episode": int(record["episode"]), "video": video, "audio": audio}
+
   def _decode(self, frames):
     video = np.empty((len(frames), self.metadata["height"], self.metadata["width"], 3), np.uint8)
     for frame, image in zip(video, frames, strict=True):
@@ -134,3 +157,32 @@ class Clips(Records):
 
 def as_text(value):
   return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def spread(
+  index: Sequence[Mapping], count: int, frames: int, among: Sequence[int] | None = None
+) -> list[tuple[int, int]]:
+  """Windows from all over a split, for whatever looks at some clips only: a function of the index alone.
+
+  In rounds, in each of which every episode gives a clip that it has not given yet. Episodes, and the clips of one, come
+  halves first, then quarters (0, 4, 2, 6, 1, ...), so that the first windows of many are spread like all of them.
+
+  Args:
+    index: of `Records`. count: windows, at most; no clip gives two. frames: length of a window; a clip that is shorter
+      is taken from its first frame on. among: numbers of the clips to choose from; None: all.
+  Returns: for each window the number of its clip, and its first frame, which may be any that leaves room.
+  """
+  clips = defaultdict(list)
+  for clip in range(len(index)) if among is None else among:
+    clips[index[clip]["episode"]].append(clip)
+  episodes = _halves_first([_halves_first(clips[episode]) for episode in sorted(clips)])
+  chosen = [clip for clips in itertools.zip_longest(*episodes) for clip in clips if clip is not None][:count]
+  room = [max(index[clip]["frames"] - frames, 0) + 1 for clip in chosen]
+  # The first start is in the middle; multiples of the golden ratio fill [0, 1) evenly, however many they are.
+  shares = ((0.5 + place * GOLDEN) % 1 for place in range(len(chosen)))
+  return [(clip, int(share * free)) for clip, share, free in zip(chosen, shares, room, strict=True)]
+
+
+def _halves_first(items):
+  width = max(len(items) - 1, 1).bit_length()
+  return [items[place] for place in sorted(range(len(items)), key=lambda place: f"{place:0{width}b}"[::-1])]

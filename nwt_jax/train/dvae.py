@@ -12,7 +12,7 @@ import numpy as np
 from nwt_jax import build
 from nwt_jax.data import sizes
 from nwt_jax.data.batches import long_enough, video_batches
-from nwt_jax.data.clips import Clips
+from nwt_jax.data.clips import Clips, spread
 from nwt_jax.errors import InputError
 from nwt_jax.generate.render import from_pixels, make_decoder, make_draw, make_encoder
 from nwt_jax.io.checkpoint import save_release
@@ -63,22 +63,12 @@ def collapse_warning(num_codes: int, memcodes: int):
   return warn
 
 
-def evaluation_clips(path: str, count: int, frames: int) -> list[dict]:
-  """The first clips of the validation split (of the training split when there is none), cut to `frames`."""
-  clips = next((c for c in (Clips(path, "validation"), Clips(path, "train")) if len(c)), None)
-  if clips is None:
-    raise InputError(f"data set {path} has no clips; prepare it again from more clips")
-  chosen = [clips[i] for i in range(min(count, len(clips)))]
-  return [{**clip, "video": clip["video"][:frames]} for clip in chosen]
-
-
 def starting_windows(clips: Clips, frames: int) -> np.ndarray:
   """Short windows from all over the clips: what networks are initialised with. Returns: uint8 [b t h w 3]."""
   frames = min(frames, START_FRAMES)
-  fit = long_enough(clips, frames)
-  chosen = [fit[i * len(fit) // START_CLIPS] for i in range(START_CLIPS)]
-  middle = lambda i: (clips.index[i]["frames"] - frames) // 2
-  return np.stack([clips.window(i, middle(i), frames)["video"] for i in chosen])
+  chosen = spread(clips.index, START_CLIPS, frames, long_enough(clips, frames))
+  windows = [clips.window(clip, start, frames)["video"] for clip, start in chosen]
+  return np.stack([windows[number % len(windows)] for number in range(START_CLIPS)])
 
 
 def make_update(config: Any, model, first: np.ndarray | jax.Array, critic: dict | None = None):
@@ -140,7 +130,7 @@ def make_stage(config: Any) -> Stage:
   encode = make_encoder(lambda p, v, valid: model.apply(p, v, valid, method="encode"), model.encoder_margins)
   draw = make_draw(lambda p, c, e, valid: model.apply(p, c, e, valid, method="decode"), model.decoder_margins)
   decode = make_decoder(draw, model.decoder_margins)
-  held_out = evaluation_clips(config.data.path, config.eval.clips, config.eval.frames)
+  held_out = Clips.held_out(config.data.path).excerpts(config.eval.clips, config.eval.frames)
 
   def evaluate(state: DVAEState, folder: Path) -> dict[str, float]:
     pairs, ssims = [], []

@@ -12,7 +12,7 @@ import numpy as np
 from nwt_jax import api, build
 from nwt_jax.data import sizes
 from nwt_jax.data.batches import long_enough, token_batches
-from nwt_jax.data.clips import Clips
+from nwt_jax.data.clips import Clips, spread
 from nwt_jax.data.tokens import Tokens
 from nwt_jax.errors import InputError
 from nwt_jax.generate import style
@@ -61,18 +61,18 @@ def objective_options(objective: Any, tokens: Tokens, frames: int) -> dict:
   options, power, first = {"style_kl_weight": objective.style_kl_weight}, objective.place_power, objective.first_frame
   if power or first != 1:
     changes, count = np.zeros((tokens.metadata["height"], tokens.metadata["width"])), 0
-    for index in range(min(len(tokens), CLIPS_FOR_WEIGHTS)):
-      codes = tokens[index]["codes"]
+    for clip, _ in spread(tokens.index, CLIPS_FOR_WEIGHTS, frames):
+      codes = tokens[clip]["codes"]
       changes += (codes[1:] != codes[:-1]).sum(axis=(0, 3))
       count += (len(codes) - 1) * codes.shape[-1]
     options["weights"] = loss_weights(jnp.asarray(changes / max(count, 1), jnp.float32), power, first, frames)
   return options
 
 
-def first_windows(tokens: Tokens, count: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
-  """The first frames of up to `count` clips that are long enough. Returns: codes [b t i j k], episode [b]."""
-  chosen = long_enough(tokens, frames)[:count]
-  windows = [tokens.window(clip, 0, frames) for clip in chosen]
+def style_windows(tokens: Tokens, count: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
+  """Windows of up to `count` clips that are long enough, from all over. Returns: codes [b t i j k], episode [b]."""
+  chosen = spread(tokens.index, count, frames, long_enough(tokens, frames))
+  windows = [tokens.window(clip, start, frames) for clip, start in chosen]
   return np.stack([w["codes"] for w in windows]).astype(np.int32), np.array([w["episode"] for w in windows], np.int32)
 
 
@@ -121,23 +121,19 @@ def make_stage(config: Any) -> Stage:
         "episode": np.asarray(batch["episode"], np.int32),
       }
 
-  held_out = next((t for t in (Tokens(config.data.path, "validation"), tokens) if len(t)), tokens)
-  judged = [i for i, row in enumerate(held_out.index) if row["frames"] >= config.data.frames][: config.eval.clips]
+  held_out = Tokens.held_out(config.data.path)
+  fit = [clip for clip, row in enumerate(held_out.index) if row["frames"] >= config.data.frames]
+  judged = spread(held_out.index, config.eval.clips, config.data.frames, fit)
   judge = make_prior_loss(prior, objective, own_errors=0, hidden_first=0)
   evaluate_loss = jax.jit(lambda params, batch, key: judge(params, batch, key)[1])
 
   def evaluate(state: PriorState, folder: Path) -> dict[str, float]:
     """Losses on held-out clips, and speech_gain: by how many nats a frame a clip's own speech predicts its Memcodes
     better than the same speech moved by half a window; 0 where a prior has not learned when the lips move."""
-    results, frames = [], config.data.frames
-    for index in judged:
-      clip = held_out[index]
-      batch = {
-        "codes": clip["codes"][None, :frames],
-        "mel": clip["mel"][None, : prior.mel_stride * frames],
-        "episode": np.full((1,), clip["episode"], np.int32),
-      }
-      key = jax.random.key(index)
+    results = []
+    for clip, start in judged:
+      batch = {name: value[None] for name, value in held_out.window(clip, start, config.data.frames).items()}
+      key = jax.random.key(clip)
       own, moved = (
         jax.device_get(evaluate_loss(state.prior, {**batch, "mel": np.roll(batch["mel"], shift, axis=1)}, key))
         for shift in (0, batch["mel"].shape[1] // 2)
@@ -153,12 +149,12 @@ def make_stage(config: Any) -> Stage:
     return metrics
 
   make_bank = jax.jit(functools.partial(style.bank, prior))
-  style_windows = functools.cache(lambda: first_windows(tokens, config.sample.style_clips, config.data.frames))
+  windows = functools.cache(lambda: style_windows(tokens, config.sample.style_clips, config.data.frames))
 
   def export(state: PriorState, folder: Path) -> None:
     variables = dict(jax.device_get(state.prior))
     if config.sample.style_clips:
-      variables["styles"] = jax.device_get(make_bank(variables, *style_windows()))
+      variables["styles"] = jax.device_get(make_bank(variables, *windows()))
     save_release(
       folder, config.family, variables, card(config, metadata, state), config.train.export_dtype, dvae=config.dvae
     )
@@ -179,21 +175,16 @@ def _pictures(config: Any, folder: Path) -> None:
   """Real beside sampled, from the exported files, so that what is looked at is what is shipped."""
   metadata = Tokens(config.data.path, "train").metadata
   try:
-    clips = next(
-      (c for c in (Clips(metadata["clips"], "validation"), Clips(metadata["clips"], "train")) if len(c)), None
-    )
+    clips = Clips.held_out(metadata["clips"])
   except InputError:
     print(f"no pictures: the clips {metadata['clips']} are not there any more", flush=True)
     return
   model = api.NWT.from_checkpoint(folder.parent.parent / "export", config.family)
   pairs, audios = [], []
-  for index in range(min(config.eval.clips, 4, len(clips))):
-    clip = clips[index]
-    real = clip["video"][: config.eval.frames]
-    audio = clip["audio"][: round(len(real) * metadata["sample_rate"] / metadata["fps"])]
-    episode = clips.episode_name(clip["episode"])
-    chunks = model.generate(audio, rate=metadata["sample_rate"], seed=index, episode=episode)
+  for index, clip in enumerate(clips.excerpts(min(config.eval.clips, 4), config.eval.frames)):
+    real, episode = clip["video"], clips.episode_name(clip["episode"])
+    chunks = model.generate(clip["audio"], rate=metadata["sample_rate"], seed=index, episode=episode)
     pairs.append((real, np.concatenate([chunk.frames for chunk in chunks])[: len(real)]))
-    audios.append(audio)
+    audios.append(clip["audio"])
   write_grid(folder / "real_above_sampled.png", [clip for pair in pairs for clip in pair])
   write_pairs(folder / "real_beside_sampled.mp4", pairs, audios, metadata["fps"])

@@ -9,6 +9,7 @@ import pytest
 
 from configs import dvae_lwt, far, mar
 from configs import tokenize as tokenize_config
+from nwt_jax.data.clips import spread
 from nwt_jax.data.tokens import Tokens
 from nwt_jax.errors import InputError
 from nwt_jax.io.checkpoint import load_release, save_release
@@ -143,11 +144,12 @@ def test_fault_02_stage_2_trains_on_tokens_and_resumes(family, tokens, tmp_path)
   assert card["frames"] == 8 and card["temperature"] == 1.0
   variables, data = weights[0], Tokens(tokens, "train")
   assert card["parameters"] == sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-  mean = prior.build.prior(family, card["model"]).apply(
-    jax.tree.map(jnp.asarray, variables), jnp.asarray(data[1]["codes"][None, :8], jnp.int32), method="style_posterior"
-  )[0]
-  np.testing.assert_allclose(variables["styles"]["mean"][1:], mean, rtol=1e-4, atol=1e-5)
-  assert list(variables["styles"]["episode"]) == [data[0]["episode"], data[1]["episode"]]
+  chosen = spread(data.index, 2, 8)
+  codes = jnp.stack([jnp.asarray(data[clip]["codes"][start : start + 8], jnp.int32) for clip, start in chosen])
+  module = prior.build.prior(family, card["model"])
+  mean = module.apply(jax.tree.map(jnp.asarray, variables), codes, method="style_posterior")[0]
+  np.testing.assert_allclose(variables["styles"]["mean"], mean, rtol=1e-4, atol=1e-5)
+  assert list(variables["styles"]["episode"]) == [data[clip]["episode"] for clip, _ in chosen]
   assert (tmp_path / "whole" / "eval" / "0000004" / "real_beside_sampled.mp4").stat().st_size > 1000
   assert load_release(tmp_path / "whole", "dvae")[1]["family"] == "dvae"
 
@@ -166,7 +168,7 @@ def test_speech_gain_is_zero_for_a_prior_that_cannot_hear(tokens, tmp_path):
   silence = jax.tree.map(np.zeros_like, params["params"]["audio_upsampler"])
   deaf = {"params": {**params["params"], "audio_upsampler": silence}}
   assert gain(deaf) == 0
-  assert abs(gain(params)) > 1e-3
+  assert abs(gain(params)) > 1e-4
   assert gain(stage.state.prior) == 0  # a new prior has yet to learn to listen
 
 
