@@ -82,9 +82,12 @@ def executable():
   found = version(path)
   number = re.match(r"n?(\d+)\.(\d+)", found)  # builds from between versions have other names, and are taken as new
   if number and tuple(map(int, number.groups())) < OLDEST:
-    remedy = "unset IMAGEIO_FFMPEG_EXE" if os.environ.get("IMAGEIO_FFMPEG_EXE") else "pip install -U imageio-ffmpeg"
-    raise MachineError(f"ffmpeg {found} ({path}) is too old: {OLDEST[0]}.{OLDEST[1]} or newer is needed; {remedy}")
+    raise MachineError(f"ffmpeg {found} ({path}) is too old: {OLDEST[0]}.{OLDEST[1]} or newer is needed; {_remedy()}")
   return path
+
+
+def _remedy():
+  return "unset IMAGEIO_FFMPEG_EXE" if os.environ.get("IMAGEIO_FFMPEG_EXE") else "pip install -U imageio-ffmpeg"
 
 
 @functools.cache
@@ -94,9 +97,7 @@ def version(path: str) -> str:
     done = subprocess.run([path, "-version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
   except (OSError, subprocess.TimeoutExpired) as error:
     why = getattr(error, "strerror", None) or "no answer"
-    raise MachineError(
-      f"ffmpeg ({path}) does not start ({why}); reinstall imageio-ffmpeg, or unset IMAGEIO_FFMPEG_EXE"
-    ) from error
+    raise MachineError(f"ffmpeg ({path}) does not start ({why}); {_remedy()}") from error
   named = re.match(r"ffmpeg version (\S+)", done.stdout.decode("utf-8", "replace"))
   return named[1] if named else "of unknown version"
 
