@@ -48,7 +48,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.model = ml_collections.ConfigDict(
     {
       "stem": 32,
-      "stages": ((3, 64), (4, 128), (6, 256), (3, 256)),  # Table 4a: "Res n x" read as n convolutions
+      # Table 4a. GAP: "Res n x" could be n blocks; see models.blocks.Residual
+      "stages": ((3, 64), (4, 128), (6, 256), (3, 256)),
       "temporal": ((4, 256), (2, 512), (2, 512)),
       "kernel": 4,
       "patch": 1,
@@ -89,7 +90,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.train.critic_steps = 1
   config.eval = ml_collections.ConfigDict({"clips": 8, "frames": 90, "chunk_frames": 30})
   if "mem8" in words:
-    # Table 2's Mem8: one more halving. GAP: its 48 bits a Memcode are 16 heads of 8 codes.
+    # Table 2's Mem8: one more halving. DEPARTS: its caption gives every Memcode 24 bits; by its sizes (half of Mem16's
+    # bytes in a quarter of the Memcodes) Mem8's have 48: 16 heads of 8 codes. GAP: the added stage is as the last one.
     config.model.stages = (*config.model.stages, (3, 256))
     config.model.num_heads = 16
   if "demo" in words:
@@ -103,7 +105,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
 
 def _demo(config) -> None:
-  """64 x 56 frames in 8 x 7 Memcodes, small enough to train on CPU cores."""
+  """64 x 56 frames in 8 x 7 Memcodes, small enough to train on CPU cores.
+
+  DEPARTS: narrower than Table 4 (critics an eighth), and trained for 5,000 updates on windows of 4 frames, where C.2.1
+  has 150,000 on 30."""
   config.model.update(
     {
       # DEPARTS: the outermost convolutions work on 2 x 2 blocks of pixels: narrow ones on every pixel are slow on CPU
@@ -119,7 +124,10 @@ def _demo(config) -> None:
   config.critics = scaled(CRITICS, 8)
   # DEPARTS: the first updates also see a fading pixel L1: from scratch at these learning rates the critics run away
   # from a generator that still draws one image, and the codes saturate.
-  config.objective.update({"pixel_weight": 10.0, "pixel_fade_steps": 1_000, "kl_midpoint": 500.0, "kl_rate": 1e-2})
+  config.objective.update({"pixel_weight": 10.0, "pixel_fade_steps": 1_000})
+  # DEPARTS: C.2.1 anneals with midpoint 5,000 and rate 1e-3 in 150,000 updates; in 5,000 it goes ten times as fast
+  config.objective.update({"kl_midpoint": 500.0, "kl_rate": 1e-2})
+  # DEPARTS: C.2.1's rate is 1e-4
   config.optim.gen.learning_rate = config.optim.critic.learning_rate = 3e-4
   config.data.update({"batch_size": 16, "frames": 4})
   config.train.update(

@@ -10,10 +10,11 @@ from configs import common
 
 LOSSES = ("adv", "elbo", "class", "frozen")
 
-# One critic; the last layer sees the whole picture. A layer is (kernel, stride, groups, features) as in dvae_lwt.py
+# GAP: critics' number and sizes are not given. One; its last layer sees the whole picture. A layer is (kernel, stride,
+# groups, features) as in dvae_lwt.py
 CRITIC = (((1, 4, 4), 2, 1, 16), ((1, 4, 4), 2, 1, 32), ((1, 4, 4), 2, 1, 64), ((1, 4, 4), 4, 1, 128))
 
-# GAP: the critic's sizes are not given. Where it tells digits its penultimate layer is narrow: codes that reconstruct
+# GAP: as above. Where the critic tells digits its penultimate layer is narrow: codes that reconstruct
 # 128 features told held-out digits apart less well
 CLASSIFIER = (*CRITIC, ((1, 1, 1), 1, 1, 64), ((1, 1, 1), 1, 1, 32))
 
@@ -33,7 +34,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.model = ml_collections.ConfigDict(
     {
       # GAP: A.1 says no more than "downsample to 1 x 1": pictures of 32 x 32 (28 with a frame), five halvings: blocks
-      # of 4 x 4 pixels and three strided convolutions
+      # of 4 x 4 pixels and three strided convolutions; all widths and the codebook's are ours
       "patch": 4,
       "stem": 16,
       "stages": ((0, 32), (0, 64), (0, 128)),
@@ -44,7 +45,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
       "num_codes": codes,
       "code_dim": 64,
       "attention_dim": 32 * heads,
-      "query_init": 1.0,
+      "query_init": 1.0,  # GAP: see models/memcodes.py
       "num_episodes": 1,
       "episode_dim": 1,
     }
@@ -61,7 +62,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
       "class_weight": 5_000.0 if loss == "class" else 0.0,
       # DEPARTS: smoothed targets (Szegedy et al. 2016) draw each digit's features together (Mueller et al. 2019)
       "class_smoothing": 0.1 if classes else 0.0,
-      "kl_weight": 1.0,
+      "kl_weight": 1.0,  # beta after annealing, C.2.1
+      # DEPARTS: C.2.1 anneals with midpoint 5,000 and rate 1e-3, for 150,000 updates; there are 1,600 to 6,000 here
       "kl_midpoint": 1_000.0,
       "kl_rate": 5e-3,
       "pixel_power": 2,  # GAP: a Gaussian. Under L1 a picture without ink is where learning stops: it is the median
@@ -78,7 +80,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   steps, half_life = {"class": (3_600, 1_100), "frozen": (2_000, 600)}.get(loss, (1_600, 500))
   if codes > 8:
     steps, half_life = 6_000, 3_750
-  # DEPARTS: C.2.1's rate is 1e-4, for 150,000 updates
+  # DEPARTS: C.2.1's rate is 1e-4 throughout, for 150,000 updates; here rates decay, and the generator's has a warm-up
   decay = {"half_life": half_life, "min_learning_rate": 1e-5}
   config.optim = ml_collections.ConfigDict(
     {"gen": common.adam(1e-3, warmup=100, **decay), "critic": common.adam(1e-3, **decay)}
@@ -93,6 +95,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     # DEPARTS: the first updates also see a fading pixel distance. It kept codes from saturating at this critic's rate,
     # which must stay high for its digits; not tried without since queries start from data
     config.objective.update({"pixel_weight": 1.0, "pixel_fade_steps": 200})
+  # GAP: A.1's batch is not given
   config.data = ml_collections.ConfigDict({"path": "", "batch_size": 128, "seed": 0, "held_out": 5_000, "test": False})
   # DEPARTS: pixels by which digits are moved at random: codes and critic both do better on pictures that are not seen
   config.data.shift = 1 if classes else 0

@@ -21,7 +21,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
 
 def paper() -> ml_collections.ConfigDict:
-  """216.289 M parameters; Table 3 says 216.327 M, 0.017 % more. Receptive field 3,070 Memcodes = 13.7 frames."""
+  """216.289 M parameters. DEPARTS: Table 3 says 216.327 M, 0.017 % more.
+
+  Receptive field 3,070 Memcodes = 13.7 frames."""
   config = prior_config("mar")
   config.model.update(
     dict(
@@ -29,7 +31,7 @@ def paper() -> ml_collections.ConfigDict:
       share_embedding=True,  # Table 6 prints one embedding, in the decoder
       shortcut_bias=True,  # GAP: 1x1 shortcuts where widths differ
       episode_dim=128,  # GAP: the size that meets Table 3's count
-      # (SC3D layers, features) at 2 x 2, 4 x 4, 8 x 8, 16 x 16, cropped to 16 x 14 before the last layer, Table 6
+      # (SC3D layers, features) at 2 x 2, 4 x 4, 8 x 8, 16 x 16, Table 6. GAP: cropped to 16 x 14 before the last layer
       audio_tower=((3, 256), (3, 128), (3, 64), (3, 64)),
       style_tower=((3, 256), (3, 128), (3, 64), (3, 64)),  # Table 6
       linear_dim=512,  # Table 6: concat, Linear
@@ -44,7 +46,9 @@ def paper() -> ml_collections.ConfigDict:
 
 
 def kernel6(config: ml_collections.ConfigDict) -> None:
-  """Meets Table 3 within 137 parameters. Chosen for the count alone: no claim that it is the authors' network."""
+  """Meets Table 3 within 137 parameters. Chosen for the count alone: no claim that it is the authors' network.
+
+  DEPARTS: Table 6 prints kernel 3 for the first audio row, 6 here."""
   config.model.audio_rows = ((6, 1, 256), *config.model.audio_rows[1:])
   config.model.shortcut_bias = False
 

@@ -6,13 +6,14 @@ parts, and what is added at its end moves nothing.
 
 import json
 import sys
+import unicodedata
 from pathlib import Path
 
 
 def split(path: Path, count: int, folder: Path) -> list[int]:
   """Returns: how many lines each part has. Raises: ValueError: a line that is no JSON object."""
   recordings = {}
-  for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+  for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
     line = line.strip()
     if not line or (path.suffix == ".txt" and line.startswith("#")):
       continue
@@ -21,7 +22,7 @@ def split(path: Path, count: int, folder: Path) -> list[int]:
       row = json.loads(line) if line.startswith("{") else {}
       if not (key := row.get("source") or row.get("url") or row.get("path")):
         raise ValueError(f"{path} line {number}: wanted an object with `path` or `url`, got {line[:60]!r}")
-    recordings.setdefault(key, []).append(line)
+    recordings.setdefault(unicodedata.normalize("NFC", str(key)), []).append(line)
   if not recordings:
     raise ValueError(f"{path} lists no recordings; write a path or an address on each line")
   parts = [[] for _ in range(count)]

@@ -29,7 +29,7 @@ STYLE_DRAW = 2**32 - 1  # a frame number that no clip reaches, so that style and
 
 
 class NWT:
-  """A prior with its dVAE, loaded once and used for any number of recordings."""
+  """A prior with its dVAE, loaded once and used for any number of recordings; or a dVAE alone, to encode and decode."""
 
   def __init__(
     self, family: str, prior, prior_params, prior_card: dict, dvae, dvae_params, dvae_card: dict, settings: Settings
@@ -69,6 +69,12 @@ class NWT:
     prior = build.prior(family, card["model"])
     return cls(family, prior, prior_params, card, build.dvae(dvae_card["model"]), dvae_params, dvae_card, settings)
 
+  @classmethod
+  def from_dvae(cls, directory: str | Path | None = None) -> "NWT":
+    """Loads a dVAE alone, for `encode` and `decode`. Args, Raises: as of `from_checkpoint`; or a workdir of stage 1."""
+    params, card = checkpoint.load_release(checkpoint.SHIPPED if directory is None else directory, "dvae")
+    return cls("dvae", None, {}, card, build.dvae(card["model"]), params, card, configure())
+
   def generate(
     self,
     audio: str | Path | np.ndarray | sound.Sound,
@@ -85,7 +91,8 @@ class NWT:
     """Prepares a video for a recording; nothing is sampled before the result is iterated or written.
 
     Args:
-      audio: a sound file of any length and rate, a Sound, or an array [samples] or [samples channels] with its `rate`.
+      audio: a sound file of any length and rate, a Sound, or an array [samples] or [samples channels] with its `rate`:
+        floats in about [-1, 1] or 16-bit integers, of at most eight channels, which are mixed (`io.downmix`).
       rate: samples per second of an array.
       seed: of the noise; the same seed gives the same video, for any `chunk_frames`.
       temperature: of sampling; 0 takes the likeliest code; None: what the checkpoint's card advises, or 1.
@@ -99,6 +106,7 @@ class NWT:
     Returns: an iterable of Chunk.
     Raises: InputError: what does not fit, and the choices.
     """
+    self._check_prior()
     if isinstance(audio, sound.Sound):
       recording = audio
     elif isinstance(audio, str | Path):
@@ -116,8 +124,7 @@ class NWT:
     episodes = Episodes.parse(episode, self.episodes, self.fps, recording.frames if recording.ended else None)
     if style_from is not None:
       given = isinstance(style_from, np.ndarray)
-      clip = style_from if given else video.read_video(style_from, self.fps, self.height, self.width)
-      variates = self.style_of(clip)
+      variates = self.style_of(style_from if given else self.style_clip(style_from))
     else:
       key = jax.random.fold_in(jax.random.key(seed if style_seed is None else style_seed), STYLE_DRAW)
       variates = styles.draw_track(self.prior, self.prior_params, key, episodes.numbers)
@@ -125,7 +132,8 @@ class NWT:
     return Generation(recording, episodes, variates, jax.random.key(seed), float(temperature), chunk_frames, self)
 
   def stream(self, rate: int | None, **options) -> Stream:
-    """A video of sound that is still arriving, frame for frame what `generate` makes of all of it.
+    """A video of sound that is still arriving, frame for frame what `generate` makes of all of it (where two channels
+    cancel, which the whole alone tells, `generate` takes one of them, and a stream warns and mixes on).
 
     A small `chunk_frames` comes sooner (`latency`). The first chunk of a size waits for the compiler: let a second of
     silence through another stream of that size before the sound comes.
@@ -159,6 +167,7 @@ class NWT:
 
   def latency(self, chunk_frames: int = CHUNK_FRAMES, rate: int = sound.SAMPLE_RATE) -> Latency:
     """How far a stream's frames lag behind its sound, computing apart."""
+    self._check_prior()
     frame = 1000 / self.fps
     return Latency(
       chunk=(chunk_frames - 1) * frame,
@@ -167,6 +176,15 @@ class NWT:
       mel=1000 * sound.MEL_AHEAD / sound.SAMPLE_RATE,
       resampling=1000 * sound.resampling_lag(rate),
     )
+
+  def _check_prior(self) -> None:
+    if self.prior is None:
+      raise InputError("a dVAE alone encodes and decodes, and samples nothing; load a prior, family mar or far")
+
+  def style_clip(self, path: str | Path) -> np.ndarray:
+    """The frames of a video that `style_of` looks at, however long it is. Returns: uint8 [t h w 3]."""
+    seconds = STYLE_FRAMES / self.fps + 1  # with a second more, the last that counts is as in the whole video
+    return video.read_video(path, self.fps, self.height, self.width, length=seconds)[:STYLE_FRAMES]
 
   def style_of(self, frames: np.ndarray) -> jax.Array:
     """The style of a clip: the mean of q(z_l | z) on its codes.
@@ -179,6 +197,7 @@ class NWT:
 
     Args: frames: uint8 [t h w 3] of the checkpoint's size; the first STYLE_FRAMES count. Returns: float32 [1 z].
     """
+    self._check_prior()
     drawn = self.card.get("sampler", "argmax") == "gumbel"
     key = jax.random.key(STYLE_KEY) if drawn else None
     codes = jnp.asarray(self.encode(frames[:STYLE_FRAMES], key=key), jnp.int32)

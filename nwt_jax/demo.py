@@ -34,7 +34,7 @@ def main(_) -> None:
   facts = make(Path(flags.FLAGS.checkpoint), SHIPPED, folder)
   print(
     f"{speed(facts)}\n"
-    f"mouth opening of generated and true frames correlates {facts['correlation']:.2f}\n"
+    f"mouth opening of generated and true frames: {lips(facts)}\n"
     f"  {folder / 'report.html'}   generated beside true frames\n"
     f"  {folder / 'demo.mp4'}      the video with its sound\n"
     f"  {folder / 'codes.npz'}     the Memcodes it was decoded from\n"
@@ -54,6 +54,13 @@ def speed(facts: dict) -> str:
   """How fast it went."""
   whole = f"{facts['frames']} frames in {facts['seconds']:.1f} s with compilation"
   return f"{whole}, {facts['rate']:.0f} frames a second after it"
+
+
+def lips(facts: dict) -> str:
+  """How the generated mouth follows the true one; unknown where it does not move."""
+  if facts["correlation"] is None:
+    return "correlation unknown (one of them does not move)"
+  return f"correlation {facts['correlation']:.2f}, best at lag {facts['lag']}"
 
 
 def make(checkpoint: Path, clip: Path, folder: Path) -> dict:
@@ -127,7 +134,7 @@ def report(facts: dict, tracks: dict[str, np.ndarray], fps: float, generated: Pa
   rows = {
     "said": facts["text"],
     "episode": facts["episode"],
-    "mouth opening, generated against truth": f"correlation {facts['correlation']:.3f}, best at lag {facts['lag']}",
+    "mouth opening, generated against truth": lips(facts),
     "speed": speed(facts),
     "machine": facts["machine"],
   }

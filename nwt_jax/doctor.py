@@ -25,7 +25,7 @@ from pathlib import Path
 from absl import flags
 
 from nwt_jax import __version__, program
-from nwt_jax.errors import InputError
+from nwt_jax.errors import InputError, MachineError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 # What io/video.py, io/audio.py and data/examine.py ask ffmpeg for, and what else recordings mostly are.
@@ -81,6 +81,7 @@ def main(_) -> int:
   check("cluster", cluster, os.environ)
   if check("ffmpeg", ffmpeg):
     check("clip", clip)
+    check("examination", examination)
   for name, (modules, remedy) in EXTRAS.items():
     check(f"extra {name}", extra, modules.split(), remedy)
   writes = check("disk", disk, workdir)
@@ -100,7 +101,7 @@ def attempt(look: Callable, *arguments) -> Finding:
   try:
     mark, text = look(*arguments)
   except Exception as error:  # whatever it is, it is a finding, and the other checks go on
-    kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+    kind = "" if isinstance(error, InputError | MachineError) else f"{type(error).__name__}: "
     mark, text = "FAIL", f"{kind}{error}"
   home = os.path.expanduser("~/")
   return mark, " ".join(text.replace(home, "~/" if len(home) > 2 else home).split())[:400]
@@ -210,7 +211,7 @@ def ffmpeg() -> Finding:
   """Which ffmpeg runs, and whether it has the codecs that are used."""
   from nwt_jax.io import ffmpeg as runner
 
-  chosen, place = os.environ.get("IMAGEIO_FFMPEG_EXE"), runner.executable()
+  chosen, place = os.environ.get("IMAGEIO_FFMPEG_EXE"), runner.executable()  # an old one is refused here
   source = f"IMAGEIO_FFMPEG_EXE={chosen}" if chosen else "imageio-ffmpeg" if "imageio_ffmpeg" in place else place
   remedy = "unset IMAGEIO_FFMPEG_EXE" if chosen else "pip install --force-reinstall imageio-ffmpeg"
 
@@ -248,6 +249,14 @@ def clip() -> Finding:
   if same and 0.8 < np.std(heard[: len(sound)]) / np.std(sound) < 1.2:
     return "ok", "written as H.264 and AAC, and read back"
   return "FAIL", "a clip reads back other than written; use the ffmpeg of imageio-ffmpeg"
+
+
+def examination() -> Finding:
+  """Decodes a known clip with the options that a preparation examines recordings with."""
+  from nwt_jax.data import decoding
+
+  decoding.prove_machine()
+  return "ok", "a known clip decodes with the options that recordings are examined with"
 
 
 def extra(modules: list[str], remedy: str) -> Finding:

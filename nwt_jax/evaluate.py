@@ -2,9 +2,11 @@
 
   python -m nwt_jax.evaluate --output=out/evaluation
   python -m nwt_jax.evaluate --checkpoint=runs/mar --data=data/mine --output=out/evaluation
+  python -m nwt_jax.evaluate --checkpoint=runs/dvae --data=data/mine --output=out/reconstruction
 
-Writes metrics.json, real_above_generated.png and real_beside_generated.mp4. Every value stands beside a baseline: the
-episode's mean frame, another clip's speech, chance.
+A dVAE alone (the last line, or --families=dvae) is measured by its reconstructions. Writes metrics.json,
+real_above_generated.png and real_beside_generated.mp4. Every value stands beside a baseline: the episode's mean frame,
+another clip's speech, chance. A mouth that is not found, or does not move, is unknown, and no part of a mean.
 """
 
 import json
@@ -14,29 +16,33 @@ import numpy as np
 from absl import flags
 
 from nwt_jax import program
-from nwt_jax.data.splits import MEAN
+from nwt_jax.data.splits import MEAN, SPLITS
 from nwt_jax.errors import InputError
+from nwt_jax.measure import scores
 
 TEST_SEED = 1_000_003  # of the talker: no training set is drawn from it
 BASELINE_CLIPS = 64  # training clips that the mean frame of an episode is taken over
+HELD_OUT = ("test", "validation")  # splits that no training sees; the first that has clips is measured
 
 
 def define_flags() -> None:
   """Defines this program's options; in a function, so that tests can import the file beside other programs."""
   flags.DEFINE_string(
-    "checkpoint", "", "Folder with a dVAE and priors, or a training workdir; default: the shipped one."
+    "checkpoint", "", "Folder with a dVAE and, or not, priors, or a training workdir; default: the shipped one."
   )
-  flags.DEFINE_string(
-    "data", "", "Prepared clips, whose test split is measured; default: talker clips of a fixed seed."
+  flags.DEFINE_string("data", "", "Prepared clips to measure on; default: talker clips of a fixed seed.")
+  flags.DEFINE_enum(
+    "split", None, SPLITS, "Split of --data; default: test, or validation where test is empty. Training sees train."
   )
   flags.DEFINE_string("output", None, "Folder for metrics.json and the pictures.")
-  flags.DEFINE_integer("clips", 20, "How many clips, at most.", lower_bound=2)
-  flags.DEFINE_list("families", [], "Priors to measure: mar, far; default: those that the checkpoint holds.")
+  flags.DEFINE_integer("clips", 20, "How many clips, at most.", lower_bound=1)
+  flags.DEFINE_list(
+    "families", [], "Priors to measure: mar, far; dvae: reconstruction alone; default: what the checkpoint holds."
+  )
 
 
 def main(_) -> None:
   """Measures, prints a table, writes the files."""
-  from nwt_jax import api
   from nwt_jax.io import checkpoint
 
   folder = Path(flags.FLAGS.output)
@@ -44,22 +50,71 @@ def main(_) -> None:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise InputError(f"--output={folder} cannot be made ({error.strerror}); give a folder") from error
-  directory = Path(flags.FLAGS.checkpoint) if flags.FLAGS.checkpoint else checkpoint.SHIPPED
-  families = flags.FLAGS.families or [f for f in ("mar", "far") if has(directory, f)]
-  if not families:
-    raise InputError(f"checkpoint {directory} holds no prior; give a folder with mar.safetensors or far.safetensors")
-  models = {family: api.NWT.from_checkpoint(directory, family) for family in families}
+  data = flags.FLAGS.data
+  if flags.FLAGS.split and not data:
+    raise InputError(f"--split={flags.FLAGS.split} chooses clips of a data set; give it with --data")
+  split = choose_split(data, flags.FLAGS.split) if data else ""
+  models = load(Path(flags.FLAGS.checkpoint or checkpoint.SHIPPED), flags.FLAGS.families)
   first = next(iter(models.values()))
-  clips = data_clips(flags.FLAGS.data, first) if flags.FLAGS.data else talker_clips(flags.FLAGS.clips, first)
-  clips = clips[: flags.FLAGS.clips]
-  if len(clips) < 2:
-    raise InputError(f"{flags.FLAGS.data} has {len(clips)} test clips, wanted 2 or more; prepare more clips")
-  baseline = data_means(flags.FLAGS.data) if flags.FLAGS.data else talker_means(first)
-  metrics, pictures = measure(models, clips, baseline)
-  (folder / "metrics.json").write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
+  clips = data_clips(data, first, split) if data else talker_clips(flags.FLAGS.clips, first)
+  clips = with_known_episodes(clips[: flags.FLAGS.clips], first.episodes)
+  baseline = data_means(data) if data else talker_means(first)
+  metrics, pictures = scores.measure(models, clips, baseline)
+  facts = measured_on(data, split, len(clips))
+  text = json.dumps({"measured_on": facts, **metrics}, indent=1, sort_keys=True)
+  (folder / "metrics.json").write_text(text + "\n")
   show(folder, clips, pictures, first.fps)
-  print(table(metrics))
+  print(f"{heading(facts)}\n{scores.table(metrics)}")
   print(f"{folder / 'metrics.json'}\n{folder / 'real_beside_generated.mp4'}")
+
+
+def measured_on(data: str, split: str, count: int) -> dict:
+  """What the numbers are of, for metrics.json. Args: data, split: empty for clips of the talker."""
+  facts = {"data": data or f"the talker, seed {TEST_SEED}", "split": split or None, "clips": count}
+  return {**facts, "seen_in_training": split not in ("", *HELD_OUT)}
+
+
+def heading(facts: dict) -> str:
+  """The same above the table."""
+  clips = f"{facts['clips']} clip{'' if facts['clips'] == 1 else 's'} of {facts['data']}"
+  split = f", split {facts['split']}" if facts["split"] else ""
+  return (
+    clips
+    + split
+    + (": SEEN IN TRAINING of models of this data, so nothing follows for other clips" * facts["seen_in_training"])
+  )
+
+
+def load(directory: Path, asked: list[str]) -> dict:
+  """The models to measure, by family: the priors that are asked for or are there; without any the dVAE alone."""
+  from nwt_jax.api import NWT
+
+  priors = ("mar", "far")
+  if unknown := sorted(set(asked) - {*priors, "dvae"}):
+    raise InputError(
+      f"--families has {unknown[0]!r}; choose from {', '.join(priors)}, or dvae for reconstruction alone"
+    )
+  chosen = [family for family in priors if (family in asked if asked else has(directory, family))]
+  return {family: NWT.from_checkpoint(directory, family) for family in chosen} or {"dvae": NWT.from_dvae(directory)}
+
+
+def choose_split(path: str | Path, asked: str | None) -> str:
+  """The split to measure: the one asked for, else the first that training does not see and that has clips."""
+  from nwt_jax.data.clips import Clips
+
+  sizes = {split: len(Clips(path, split)) for split in SPLITS}
+  there = ", ".join(f"{split} {size}" for split, size in sizes.items())
+  for split in [asked] if asked else HELD_OUT:
+    if sizes[split]:
+      if split != (asked or HELD_OUT[0]):
+        print(f"{path} has no clips for {HELD_OUT[0]}: measured on {split}", flush=True)
+      return split
+  if asked:
+    raise InputError(f"{path} has no clips in --split={asked} ({there}); choose another")
+  raise InputError(
+    f"{path} holds no clips out of training ({there}): prepare it from two recordings or more, or with its one "
+    "recording dealt in blocks (`python -m nwt_jax.prepare --help`); --split=train measures on what training saw"
+  )
 
 
 def has(directory: Path, family: str) -> bool:
@@ -98,11 +153,11 @@ def talker_means(model) -> dict[str, np.ndarray]:
   return {name: mean.round().astype(np.uint8) for name, mean in means.items()}
 
 
-def data_clips(path: str, model) -> list[dict]:
-  """Clips from all over the test split of prepared clips."""
+def data_clips(path: str, model, split: str = HELD_OUT[0]) -> list[dict]:
+  """Clips from all over a split of prepared ones."""
   from nwt_jax.data.clips import Clips, spread
 
-  clips = Clips(path, "test")
+  clips = Clips(path, split)
   size = (clips.metadata["height"], clips.metadata["width"])
   if size != (model.height, model.width):
     raise InputError(f"{path} holds frames of {size[0]} x {size[1]}, the model makes {model.height} x {model.width}")
@@ -125,130 +180,11 @@ def data_means(path: str) -> dict[str, np.ndarray]:
   return {name: mean.round().astype(np.uint8) for name, mean in means.items()}
 
 
-def measure(models: dict, clips: list[dict], baseline: dict[str, np.ndarray]) -> tuple[dict, dict]:
-  """All metrics.
-
-  Args: models: family -> NWT. clips: video uint8 [t h w 3], audio, episode (name), truth (dict or None). baseline: mean
-    frame of each episode.
-  Returns: name -> {mean, std, count, ...}, and for each family (and "recon") the generated clips.
-  """
-  from nwt_jax.measure.mouth import correlation
-  from nwt_jax.measure.similarity import psnr, ssim
-
-  first, values, pictures = next(iter(models.values())), {}, {}
-  note = lambda name, value: values.setdefault(name, []).append(float(value))
-  ruler, recons, truths = choose_ruler(clips), [], []
-  for number, clip in enumerate(clips):
-    video = clip["video"]
-    recon = first.decode(first.encode(video), clip["episode"])
-    recons.append(recon)
-    note("ssim", ssim(video, recon).mean())
-    note("psnr", psnr(video, recon).mean())
-    still = np.broadcast_to(baseline[clip["episode"]], video.shape)
-    note("ssim_episode_mean_frame", ssim(video, still).mean())
-    if ruler:
-      try:
-        top, bottom, left, right = ruler.mouth_box(video)
-      except InputError as error:
-        print(f"test clip {number}: its mouth is not measured: {error}", flush=True)
-        truths.append(None)
-        continue
-      crop = np.s_[:, top:bottom, left:right]
-      note("ssim_mouth", ssim(video[crop], recon[crop]).mean())
-      note("ssim_mouth_episode_mean_frame", ssim(video[crop], still[crop]).mean())
-      read = ruler.mouth_opening(video)
-      truths.append(clip["truth"]["opening"] if clip["truth"] else read)
-      if clip["truth"]:
-        note("mouth_corr_real", correlation(truths[-1], read))
-      note("mouth_corr_recon", correlation(truths[-1], ruler.mouth_opening(recon)))
-  pictures["recon"] = recons
-  talker = all(clip["truth"] for clip in clips)
-  for family, model in models.items():
-    samples = []
-    for index, clip in enumerate(clips):
-      job = model.generate(clip["audio"], 24_000, seed=index, episode=clip["episode"])
-      chunks = list(job)
-      samples.append(np.concatenate([chunk.frames for chunk in chunks])[: len(clip["video"])])
-      gaps = model.differences(job, np.concatenate([chunk.codes for chunk in chunks]))
-      note(f"{family}.uncached_differences", len(gaps))  # symbols; each must be a near-tie
-      note(f"{family}.uncached_largest_gap", gaps.max(initial=0.0))
-    pictures[family] = samples
-    if ruler:
-      judge_sync(family, truths, [ruler.mouth_opening(sample) for sample in samples], note)
-    if talker:
-      judge_looks(family, model, clips, samples, note)
-  return {name: summary(found) for name, found in values.items()} | chances(talker), pictures
-
-
-def choose_ruler(clips: list[dict]):
-  """The module that measures mouths: of the talker's colours, or of face landmarks where that extra is installed."""
-  from nwt_jax.measure import face, mouth
-
-  if all(clip["truth"] for clip in clips):
-    return mouth
-  if face.available():
-    return face
-  print(f"no mouth measurements: real faces need the extra `faces`; {face.INSTALL}", flush=True)
-  return None
-
-
-def judge_sync(family, truths: list[np.ndarray | None], openings: list[np.ndarray], note) -> None:
-  """How sampled mouths follow the speech they were sampled from, and, as the baseline, another clip's speech."""
-  from nwt_jax.measure.mouth import best_lag, correlation
-
-  for index, (truth, opening) in enumerate(zip(truths, openings, strict=True)):
-    if truth is None:
-      continue
-    note(f"{family}.mouth_corr", correlation(truth, opening))
-    note(f"{family}.mouth_corr_shuffled", correlation(truth, openings[index - 1]))  # driven by another clip's speech
-    note(f"{family}.mouth_lag_frames", best_lag(truth, opening))
-
-
-def judge_looks(family, model, clips, samples, note) -> None:
-  """Episode and style of sampled talker clips against the truth."""
-  from nwt_jax.data.talker import EPISODES
-  from nwt_jax.measure.likeness import classify_episode, classify_style
-
-  for index, (clip, sample) in enumerate(zip(clips, samples, strict=True)):
-    if clip["episode"] not in EPISODES:  # held out of training: shown with the mean embedding, like none of them
-      continue
-    note(f"{family}.episode_accuracy", classify_episode(sample) == clip["episode"])
-    # the style and the episode of this clip, the speech of the one before
-    wanted, other = clip["truth"]["style"], clips[index - 1]
-    copy = model.generate(other["audio"], 24_000, seed=index, episode=clip["episode"], style_from=clip["video"])
-    got = classify_style(np.concatenate([chunk.frames for chunk in copy]), clip["episode"])
-    note(f"{family}.style_copy_accuracy", got == wanted)
-    for name in wanted:
-      note(f"{family}.style_copy_accuracy.{name}", got[name] == wanted[name])
-    note(f"{family}.style_real_accuracy", classify_style(clip["video"], clip["episode"]) == wanted)
-
-
-def chances(talker: bool) -> dict:
-  """Chance levels of the classifiers, which know the talker alone."""
-  if not talker:
-    return {}
-  from nwt_jax.measure.likeness import EPISODE_CHANCE, STYLE_CHANCE
-
-  exact = {"std": 0.0, "count": 0}
-  return {"episode_chance": {"mean": EPISODE_CHANCE, **exact}, "style_chance": {"mean": STYLE_CHANCE, **exact}}
-
-
-def summary(found: list[float]) -> dict:
-  """Mean, standard deviation over clips, extremes and count."""
-  return {
-    "mean": float(np.mean(found)),
-    "std": float(np.std(found)),
-    "min": float(np.min(found)),
-    "max": float(np.max(found)),
-    "count": len(found),
-  }
-
-
-def table(metrics: dict) -> str:
-  """The metrics for a terminal."""
-  rows = [f"{'metric':38s} {'mean':>8s} {'std':>8s} {'count':>6s}"]
-  rows += [f"{name:38s} {m['mean']:8.3f} {m['std']:8.3f} {m['count']:6d}" for name, m in sorted(metrics.items())]
-  return "\n".join(rows)
+def with_known_episodes(clips: list[dict], episodes: tuple[str, ...]) -> list[dict]:
+  """Clips of episodes that the model was not trained on ask for its mean embedding."""
+  if strangers := sorted({clip["episode"] for clip in clips} - {*episodes, MEAN}):
+    print(f"episodes that the model does not know get its mean embedding: {', '.join(strangers)}", flush=True)
+  return [{**clip, "episode": MEAN if clip["episode"] in strangers else clip["episode"]} for clip in clips]
 
 
 def show(folder: Path, clips: list[dict], pictures: dict, fps: int) -> None:

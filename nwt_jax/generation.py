@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nwt_jax.data.names import plain
 from nwt_jax.data.splits import MEAN
 from nwt_jax.errors import InputError
 from nwt_jax.generate.stream import Chunk, Clip
@@ -58,6 +59,7 @@ class Episodes:
       checkpoint's episodes. frames: of the video; None where its end is not known yet.
     Raises: InputError: an unknown name, or times that do not rise within the video.
     """
+    names, text = tuple(map(plain, names)), text and plain(text)
     starts, numbers, before = [], [], 0.0
     end = math.inf if frames is None else frames / fps
     for place, part in enumerate((text or names[0]).split(",")):
@@ -111,7 +113,7 @@ class Generation(Clip):
     """Writes the video with its sound; the file appears under its name only when it is whole.
 
     Args: path: an .mp4; its folder is made. on_chunk: called after each chunk, for progress or to keep codes.
-    Raises: InputError: the file cannot be written.
+    Raises: InputError: the file cannot be written, or does not end in .mp4: before anything is sampled.
     """
     began = time.perf_counter()
     model = self.model
@@ -137,7 +139,8 @@ class Stream:
   def feed(self, samples: np.ndarray) -> Iterator[Chunk]:
     """Takes a piece of sound, of any length, and returns the frames that it allows, made as they are asked for.
 
-    Args: samples: [samples] or [samples channels], floats in about [-1, 1] or 16-bit integers.
+    Args: samples: [samples] or [samples channels], floats in about [-1, 1] or 16-bit integers. Channels are mixed as
+      they come; a warning says once where they cancel.
     Raises: InputError: something else, or sound after the end."""
     self._generation.sound.feed(samples)
     return self._chunks()

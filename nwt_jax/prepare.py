@@ -23,7 +23,8 @@ from absl import flags
 from nwt_jax import program
 from nwt_jax.errors import InputError
 
-LWT_BOX = "623x712+507+8"  # PAPER: D.3, 507 to 1130 left to right and 0 to 712 from the bottom, of 1280 x 720
+# PAPER: D.3, 507 to 1130 left to right and 0 to 712 from the bottom. GAP: of 1280 x 720, the one common size it fits
+LWT_BOX = "623x712+507+8@1280x720"
 PRESETS = {
   "": {"split_seconds": 0.0, "trim": False, "crop": "", "overlay_mask": False, "episodes": None},
   "lwt": {"split_seconds": 4.0, "trim": True, "crop": LWT_BOX, "overlay_mask": True, "episodes": "recordings"},
@@ -45,7 +46,12 @@ def define_flags():
   )
   flags.DEFINE_float("split_seconds", None, "Cut recordings at the first key frame after so long; 0: do not.", 0.0)
   flags.DEFINE_boolean("trim", None, "Take 0.25 s from both ends of clips longer than 2 s.")
-  flags.DEFINE_string("crop", None, "The part of each picture to keep, WIDTHxHEIGHT+LEFT+TOP in pixels; or: face.")
+  flags.DEFINE_string(
+    "crop",
+    None,
+    "The part of pictures to keep: WIDTHxHEIGHT+LEFT+TOP in their pixels, with @WIDTHxHEIGHT at the end in those of a "
+    "picture of that size; or face, or head.",
+  )
   flags.DEFINE_boolean("overlay_mask", None, "Cover bright boxes beside the speaker with white (D.6).")
   flags.DEFINE_enum("interpolate", "repeat", ["repeat", "motion"], "How other frame rates become 30.")
   flags.DEFINE_boolean("faces", True, "Look for faces, and at the sound against the mouth (extra `faces`).")
@@ -58,6 +64,13 @@ def define_flags():
   flags.DEFINE_integer("fps", 30, "Frames per second.")
   flags.DEFINE_integer("seed", 0, "Chooses which clips go to which split, and the talker's performance.", lower_bound=0)
   flags.DEFINE_list("holdout_episodes", [], "Episodes that go to the test split whole.")
+  flags.DEFINE_enum(
+    "deal",
+    "",
+    ["", "recordings", "blocks"],
+    "What goes to a split: whole recordings, or blocks of each with gaps between; without: blocks where whole "
+    "recordings leave nothing to validate or test on.",
+  )
   flags.DEFINE_enum(
     "image_format",
     "jpeg",
@@ -79,7 +92,7 @@ def main(argv):
     raise InputError("--output=DIR is missing: the folder to make")
   same = (
     "talker", "root", "height", "width", "interpolate", "faces", "auto", "decisions", "max_bad_fraction", "stop_after",
-    "fps", "seed", "image_format", "records_per_shard", "engine", "beam_options", "workers", "overwrite",
+    "fps", "seed", "deal", "image_format", "records_per_shard", "engine", "beam_options", "workers", "overwrite",
   )  # fmt: skip
   preset = PRESETS[options.preset]
   chosen = {name: preset[name] if options[name].value is None else options[name].value for name in preset}
@@ -108,6 +121,7 @@ def prepare(
   fps=30,
   seed=0,
   holdout=(),
+  deal="",
   image_format="jpeg",
   records_per_shard=32,
   engine="local",
@@ -122,34 +136,38 @@ def prepare(
   Raises: InputError: see the line it carries.
   Source: appendix D.
   """
-  from nwt_jax.data import builder, making, manifest, pipeline, sources, splits, workplace
+  from nwt_jax.data import builder, crops, making, manifest, names, pipeline, sources, splits, summary, workplace
   from nwt_jax.data.beam import Beam
   from nwt_jax.data.workers import Local
-  from nwt_jax.io import audio
+  from nwt_jax.io import audio, video
   from nwt_jax.measure import face
 
   if (pattern is None) == (talker is None):
     raise InputError("give either --input=RECORDINGS or --talker=N")
   if fps * audio.HOP * audio.MEL_FRAMES != audio.SAMPLE_RATE:
     raise InputError(f"--fps={fps}: the models hear four mel rows a frame, which is 30 frames a second; leave it out")
-  crop = pipeline.parse_crop(crop)
+  crop, holdout = crops.parse(crop), [names.plain(name) for name in holdout]
   picture = sources.Picture(height, width, fps, image_format, overlay_mask, interpolate)
   auto, decided = manifest.read_auto(auto), manifest.read_decisions(decisions) if decisions else {}
   request = [builder.FORMAT, vars(picture), records_per_shard, seed, sorted(holdout), sorted(auto), decided]
+  request += [deal] if deal else []
   if talker is not None:
-    given = {"episodes": episodes, "crop": crop, "split_seconds": split_seconds, "stop_after": stop_after}
+    given = {"episodes": episodes, "crop": crop, "split_seconds": split_seconds, "stop_after": stop_after, "deal": deal}
     if wrong := [name for name, value in given.items() if value]:
       raise InputError(
         f"--{wrong[0]} (or --preset) belongs to --input; the talker has episodes, clips and a size of its own"
       )
     request.append(talker)
   else:
-    look = pipeline.Look(crop, width / height, trim, faces and face.available())
-    if crop == pipeline.FACE_CROP and not look.faces:
-      raise InputError(f"--crop=face looks for faces: leave --nofaces out, or {face.INSTALL}")
-    wanted = pipeline.Wanted(os.fspath(pattern), root, episodes, split_seconds, (output, workplace.work_of(output)))
-    found = pipeline.listed(wanted)
-    request += [vars(look), pipeline.request(wanted, *found)]
+    look = pipeline.Look(trim, faces and face.available())
+    if crop in crops.FRAMINGS and not look.faces:
+      raise InputError(f"--crop={crop} looks for faces: leave --nofaces out, or {face.INSTALL}")
+    outputs = (output, workplace.work_of(output))
+    box = video.Box.parse(crop) if crop and crop not in crops.FRAMINGS else None
+    lines = box.picture[1] if isinstance(box, video.BoxOf) else None  # asked for of addresses
+    wanted = pipeline.Wanted(os.fspath(pattern), root, episodes, split_seconds, outputs, deal, lines)
+    found = pipeline.listed(wanted, _say)
+    request += [crop, vars(look), pipeline.request(wanted, *found)]
   request = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
   if not overwrite and not stop_after and (done := _already(output, request)):
     lost = sum("could not be downloaded" in reason for reason in done["skipped"].values())
@@ -165,7 +183,8 @@ def prepare(
     Beam(beam_options.split(), work) if engine == "beam" else Local(workers) as runner,
   ):
     facts = {**vars(picture), "crop": crop, "seed": seed, "request": request}
-    building = making.Building(output, overwrite, work, picture, seed, holdout, records_per_shard, facts)
+    building = making.Building(output, overwrite, work, picture, seed, holdout, records_per_shard, facts, deal)
+    notes = []
     if talker is not None:
       clips, order = sources.talker_clips(talker, seed)
       entries = [splits.Entry(clip.name, clip.episode, f"clip {clip.name}") for clip in clips]
@@ -180,37 +199,24 @@ def prepare(
       if unknown := sorted(set(decided) - {piece.clip.name for piece in pieces}):
         _say(f"{len(unknown)} decisions are for clips that are not here, {unknown[0]!r} first")
       rows += pipeline.look_at(pieces, look, work, runner, _say)
+      given = {piece.clip.name: piece.clip.crop for piece in pieces}
+      crops.choose(rows, given, crop, width / height, _say)
       pipeline.check_budget(rows, max_bad_fraction)
       pipeline.join_duplicates(rows)
-      syncs = pipeline.listen(rows, pieces, work, runner) if look.faces else {}
+      told = pipeline.compare(rows, pieces, look.faces, work if stop_after else Path(output), work, runner)
+      notes = [*told.notes, *crops.notes(rows, crop, height)]
       for row in rows:
         row |= manifest.decide(row, decided, auto)
       if stop_after == "examine":
-        print("\n".join(pipeline.write_review(work, rows)))
+        print("\n".join([*notes, *pipeline.write_review(work, rows, told, found[1])]))
         return None
       clips = pipeline.kept_clips(rows, pieces)
-      entries = [splits.Entry(row["name"], row["episode"], row["source"]) for row in rows if row["kept"]]
-      tell = functools.partial(pipeline.tell, rows, pieces, syncs, work)
+      entries = pipeline.kept_entries(rows, pieces)
+      tell = functools.partial(pipeline.tell, rows, pieces, told, found[1], work)
       metadata = building.build(clips, entries, sorted({entry.episode for entry in entries}), rows, runner, tell)
     workplace.clear(work)
-  print("\n".join(summary(output, metadata)))
+  print("\n".join([*notes, *summary.lines(output, metadata)]))
   return metadata
-
-
-def summary(output, metadata):
-  """The lines that tell what was made. Args: output: folder. metadata: see prepare. Returns: list of str."""
-  counts, frames = metadata["splits"], metadata["frames"]
-  lines = [f"{output}: {metadata['width']} x {metadata['height']} frames, {len(metadata['episodes'])} episode(s)"]
-  for split, count in counts.items():
-    lines.append(f"  {split:10} {count:6} clips {frames[split] / metadata['fps'] / 60:8.1f} minutes")
-  if empty := [split for split, count in counts.items() if not count]:
-    lines.append(f"  too few recordings for: {', '.join(empty)}")
-  if metadata["skipped"]:
-    lines.append(f"  left out   {len(metadata['skipped']):6} clips; report.html and manifest.jsonl say why")
-  return [
-    *lines,
-    f"next: python -m nwt_jax.main --config=configs/dvae_lwt.py --config.data.path={output} --workdir=DIR",
-  ]
 
 
 def _already(output, request):

@@ -41,12 +41,11 @@ def main(_) -> None:
     family, defaults = options.config.family, options.config.get("sample", {})
     if family not in ("far", "mar"):
       raise InputError(f"--config is of family {family!r}; sampling takes configs/mar.py or configs/far.py")
-  output = Path(options.output)
-  if output.suffix.lower() != ".mp4" or output.is_dir():
-    raise InputError(f"--output={output}: give the name of an .mp4 file to write")
 
   from nwt_jax.io.sound import open_sound
+  from nwt_jax.io.video import check_name
 
+  output = check_name(options.output)
   recording = open_sound(options.audio)  # before jax: a wrong file name is answered at once
 
   from nwt_jax.api import CHUNK_FRAMES, NWT

@@ -23,11 +23,13 @@ def table(metrics: dict) -> str:
   """Rows of Markdown, one a metric."""
   rows = ["| metric | mean | standard deviation | clips | aim |", "| --- | --- | --- | --- | --- |"]
   for name, value in sorted(metrics.items()):
+    if name == "measured_on":
+      continue
     aim = AIMS.get(re.sub(r"^(mar|far)\.", "", name), "")
     digits = 6 if "gap" in name else 3
-    rows.append(
-      f"| `{name}` | {value['mean']:.{digits}f} | {value['std']:.{digits}f} | {value['count'] or ''} | {aim} |"
-    )
+    mean, std = ("unknown" if value[part] is None else f"{value[part]:.{digits}f}" for part in ("mean", "std"))
+    clips = f"{value['count']}, {value['unknown']} unknown" if value["unknown"] else value["count"] or ""
+    rows.append(f"| `{name}` | {mean} | {std} | {clips} | {aim} |")
   return "\n".join(rows)
 
 

@@ -13,7 +13,8 @@ from nwt_jax import api
 from nwt_jax.api import STYLE_KEY
 from nwt_jax.errors import InputError
 from nwt_jax.io import audio as audio_files
-from nwt_jax.io import video
+from nwt_jax.io import ffmpeg, video
+from tests.data import media
 
 RATE = 24_000
 
@@ -136,6 +137,18 @@ def test_style_is_copied_from_a_video(model, speech, tmp_path):
   np.testing.assert_allclose(copied, model.style_of(video.read_video(tmp_path / "clip.mp4", 30, 32, 24)), atol=1e-6)
 
 
+@pytest.mark.parametrize("rate", ["25", "30000/1001", "50"])
+def test_of_a_long_style_clip_no_more_is_decoded_than_counts(tiny_release, tmp_path, monkeypatch, rate):
+  model = api.NWT.from_checkpoint(tiny_release, "mar")
+  moving = ["-f", "lavfi", "-i", f"testsrc2=size=48x64:rate={rate}:duration=30", "-pix_fmt", "yuv420p"]
+  path = media.ffmpeg_to(tmp_path / "long.mp4", *moving)
+  whole = model.style_of(video.read_video(path, 30, 32, 24))
+  decode, read = ffmpeg.decode, []
+  monkeypatch.setattr(ffmpeg, "decode", lambda *a, **k: read.append(decode(*a, **k)) or read[-1])
+  np.testing.assert_array_equal(model.generate(np.zeros(RATE), RATE, style_from=path).style, whole)
+  assert api.STYLE_FRAMES * 32 * 24 * 3 < sum(map(len, read)) < 1.5 * api.STYLE_FRAMES * 32 * 24 * 3
+
+
 def test_the_style_of_a_long_clip_is_the_mean_over_windows_as_long_as_those_of_training(model, monkeypatch):
   frames = np.random.default_rng(1).integers(0, 255, (11, 32, 24, 3), np.uint8)
   codes = jnp.asarray(model.encode(frames), jnp.int32)
@@ -188,6 +201,19 @@ def test_written_video_has_the_frames_and_the_sound(model, speech, tmp_path):
   assert [p.name for p in written.path.parent.iterdir()] == ["out.mp4"]
 
 
+@pytest.mark.parametrize("name", ["a.gif", "a.webm", "a", "a.mp4.avi", "a.m4v", "a.mov", ".mp4", "folder.mp4"])
+def test_another_name_than_an_mp4s_is_refused_before_anything_is_sampled(tiny_release, tmp_path, monkeypatch, name):
+  model = api.NWT.from_checkpoint(tiny_release, "mar")
+  monkeypatch.setattr(model, "run", lambda clips: pytest.fail("it was sampled"))
+  (tmp_path / "folder.mp4").mkdir()
+  with pytest.raises(InputError, match=f"{name}: .* give the name of an .mp4 file") as error:
+    model.generate(np.zeros(RATE), RATE).write(tmp_path / name)
+  assert len(str(error.value).splitlines()) == 1
+  with pytest.raises(InputError, match="give the name of an .mp4 file"):
+    video.write_video(str(tmp_path / name), np.zeros((2, 32, 24, 3), np.uint8))
+  assert [path.name for path in tmp_path.iterdir()] == ["folder.mp4"]
+
+
 def test_no_file_is_left_when_sampling_fails(model, speech, tmp_path):
   def stop(_):
     raise RuntimeError("stopped")
@@ -230,19 +256,41 @@ def test_bad_requests_are_one_line(tiny_release, speech, options, wanted):
 
 
 @pytest.mark.parametrize(
-  "samples, rate",
+  "samples, rate, wanted",
   [
-    (np.zeros(0, np.float32), RATE),
-    (np.full(100, np.nan, np.float32), RATE),
-    (np.zeros(100, np.int64), RATE),
-    (np.zeros((2, 2, 2), np.float32), RATE),
-    (np.zeros(100, np.float32), 0),
-    (np.zeros(100, np.float32), None),
+    (np.zeros(0, np.float32), RATE, "at least one"),
+    (np.full(100, np.nan, np.float32), RATE, "100 samples that are NaN"),
+    (np.zeros((2, 2, 2), np.float32), RATE, "give [samples]"),
+    (np.zeros((2, 96_000), np.float32), RATE, "give samples.T"),
+    (np.zeros((1, 96_000), np.int16), RATE, "give samples.T"),
+    (np.zeros((6, 9)), RATE, "give samples.T"),
+    (np.zeros((1000, 9)), RATE, "9 channels; give one of them"),
+    (np.full(100, 3000.0), RATE, "divide 16-bit integers by 32768"),
+    (np.zeros(100, np.int32), RATE, "(samples / 2**31)"),
+    (np.zeros(100, np.uint8), RATE, "(samples / 2**7 - 1)"),
+    (np.zeros(100, bool), RATE, "type bool"),
+    (np.zeros(100, np.float32), 0, "rate"),
+    (np.zeros(100, np.float32), None, "rate"),
   ],
 )
-def test_bad_arrays_are_one_line(tiny_release, samples, rate):
-  with pytest.raises(InputError):
-    api.NWT.from_checkpoint(tiny_release, "mar").generate(samples, rate)
+def test_bad_arrays_are_one_line_that_says_what_to_do(tiny_release, samples, rate, wanted):
+  model = api.NWT.from_checkpoint(tiny_release, "mar")
+  with pytest.raises(InputError, match=re.escape(wanted)) as error:
+    model.generate(samples, rate)
+  assert len(str(error.value).splitlines()) == 1
+  if samples.size and rate:
+    with pytest.raises(InputError, match=re.escape(wanted)):
+      model.stream(rate).feed(samples)
+
+
+def test_overdriven_floats_and_pieces_of_few_samples_are_sound(tiny_release):
+  model = api.NWT.from_checkpoint(tiny_release, "mar")
+  assert model.generate(np.full(1600, 1.5), RATE).frames == 2
+  assert model.generate(np.zeros((1600, 8)), RATE).frames == 2
+  stream = model.stream(RATE)
+  for shape in ((1, 2), (3, 6), (1, 1), (0, 2), 5):
+    list(stream.feed(np.zeros(shape, np.float32)))
+  assert stream._generation.sound.length == 10
 
 
 def test_other_checkpoints_are_refused(tiny_release, tmp_path):
@@ -258,3 +306,14 @@ def test_other_checkpoints_are_refused(tiny_release, tmp_path):
   (tmp_path / "far.json").write_text(json.dumps({**card, "dvae_sha256": "0" * 64}))
   with pytest.raises(InputError, match="another dVAE"):
     api.NWT.from_checkpoint(tmp_path, "far")
+
+
+def test_a_dvae_alone_encodes_and_decodes_and_samples_nothing(tiny_release, model):
+  alone = api.NWT.from_dvae(tiny_release)
+  frames = np.random.default_rng(0).integers(0, 256, (3, 32, 24, 3), np.uint8)
+  np.testing.assert_array_equal(alone.encode(frames), model.encode(frames))
+  codes = alone.encode(frames)
+  np.testing.assert_array_equal(alone.decode(codes, "bob"), model.decode(codes, "bob"))
+  for use in (lambda: alone.generate(np.zeros(800), 24_000), lambda: alone.style_of(frames), alone.latency):
+    with pytest.raises(InputError, match="load a prior"):
+      use()

@@ -41,3 +41,8 @@ def test_shipped_clip_is_whole():
   sound = audio.read_audio(demo.SHIPPED / "demo.wav")
   assert len(frames) == len(truth["opening"]) == -(-len(sound) // 800)
   assert truth["episode"] and truth["text"] and truth["phonemes"]
+
+
+def test_a_mouth_that_does_not_move_is_unknown_to_the_report():
+  assert demo.lips({"correlation": 0.5, "lag": 1}) == "correlation 0.50, best at lag 1"
+  assert "unknown" in demo.lips({"correlation": None, "lag": None})

@@ -14,7 +14,7 @@ from nwt_jax.train import dvae, loop, trial
 
 NAMES = (
   "nwt_jax", "Python", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "machine", "memory",
-  "devices", "compile cache", "cluster", "ffmpeg", "clip", "extra talker", "extra faces", "extra beam",
+  "devices", "compile cache", "cluster", "ffmpeg", "clip", "examination", "extra talker", "extra faces", "extra beam",
   "extra download", "disk",
 )  # fmt: skip
 

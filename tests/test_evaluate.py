@@ -1,101 +1,123 @@
-"""The evaluation: its numbers' bookkeeping, and a short run on the shipped models."""
+"""The evaluation: which models and clips it measures, and a short run on the shipped models."""
 
 import json
-from types import SimpleNamespace
+import re
+import runpy
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from nwt_jax import evaluate
-from nwt_jax.data.talker import EPISODES, STYLES, render
+from nwt_jax.data import builder
 from nwt_jax.errors import InputError
-from tests.talking import moving_face
+from nwt_jax.measure import face, scores
 
 
-def test_summary_and_table():
-  summary = evaluate.summary([0.0, 1.0, 2.0])
-  assert summary == {"mean": 1.0, "std": pytest.approx(np.std([0, 1, 2])), "min": 0.0, "max": 2.0, "count": 3}
-  assert "mar.mouth_corr" in evaluate.table({"mar.mouth_corr": summary})
+def write_clips(path, **sizes):
+  """A data set of grey for `tiny_release`, so many clips a split; the second of each is of an episode it lacks."""
+
+  def records(split):
+    for place in range(sizes.get(split, 0)):
+      video = np.full((4, 32, 24, 3), 60 + 40 * place, np.uint8)
+      yield {
+        "name": f"{split}{place}",
+        "episode": place % 2,
+        "frame_count": len(video),
+        "frames": [cv2.imencode(".png", frame)[1].tobytes() for frame in video],
+        "mel": np.zeros((16, 80), np.float32),
+        "audio": np.arange(3200, dtype=np.int16),
+        "truth": "",
+      }
+
+  facts = {"height": 32, "width": 24, "fps": 30, "sample_rate": 24_000, "episodes": ["ann", "stranger"]}
+  splits = {split: (sizes.get(split, 0), records(split)) for split in ("train", "validation", "test")}
+  builder.write_dataset(path, "clips", builder.clip_features(), splits, facts, records_per_shard=4)
+  return path
 
 
-def test_chance_levels_stand_beside_the_classifiers():
-  chances = evaluate.chances(talker=True)
-  assert chances["episode_chance"]["mean"] == 1 / 8 and chances["style_chance"]["mean"] == 1 / 18
-  assert evaluate.chances(talker=False) == {}
+@pytest.fixture
+def dvae_alone(tiny_release, tmp_path):
+  """A training workdir of stage 1."""
+  export = tmp_path / "run" / "export"
+  export.mkdir(parents=True)
+  for name in ("dvae.json", "dvae.safetensors"):
+    (export / name).write_bytes((tiny_release / name).read_bytes())
+  return tmp_path / "run"
 
 
-class Perfect:
-  """A model that answers with the clip itself: of the speech, or, for a style to copy, of the style's video."""
-
-  def __init__(self, clips):
-    self.clips = clips
-
-  def encode(self, video):
-    return video
-
-  def decode(self, codes, episode):
-    return codes
-
-  def generate(self, audio, rate, seed, episode, style_from=None):
-    video = self.clips[int(audio[0])]["video"] if style_from is None else style_from
-    return [SimpleNamespace(frames=video, codes=video[:, :1, :1])]
-
-  def differences(self, job, codes):
-    return np.zeros(0)
+def test_test_is_measured_or_validation_where_there_is_no_test(tmp_path, capsys):
+  assert evaluate.choose_split(write_clips(tmp_path / "all", train=2, validation=1, test=1), None) == "test"
+  assert not capsys.readouterr().out
+  some = write_clips(tmp_path / "some", train=2, validation=1)
+  assert evaluate.choose_split(some, None) == "validation"
+  assert "has no clips for test: measured on validation" in capsys.readouterr().out
+  assert evaluate.choose_split(some, "train") == "train"
+  with pytest.raises(InputError, match=r"no clips in --split=test \(train 2, validation 1, test 0\)"):
+    evaluate.choose_split(some, "test")
 
 
-@pytest.fixture(scope="module")
-def drawn():
-  """Clips with truth; the last one's talker is unknown to the model."""
-  style = {name: values[0] for name, values in STYLES.items()}
-  clips = []
-  for number, episode in enumerate(EPISODES[:3]):
-    motion = moving_face(number)
-    video, truth = render(motion, episode, style, 64, 56), {"opening": motion.opening, "style": style}
-    clips.append({"video": video, "audio": np.full(2, number), "episode": episode, "truth": truth})
-  clips[-1]["episode"] = "mean"
-  return clips
+def test_what_training_saw_is_measured_only_when_asked(tmp_path):
+  alone = write_clips(tmp_path / "alone", train=2)
+  with pytest.raises(InputError, match="no clips out of training.*one recording dealt in blocks.*--split=train"):
+    evaluate.choose_split(alone, None)
+  assert evaluate.choose_split(alone, "train") == "train"
 
 
-def means(clips):
-  return {clip["episode"]: clip["video"].mean(axis=0).astype(np.uint8) for clip in clips}
+def test_a_table_and_a_file_say_what_they_are_of_and_what_training_saw():
+  for split, seen in (("test", False), ("validation", False), ("train", True)):
+    facts = evaluate.measured_on("mine", split, 1)
+    assert facts == {"data": "mine", "split": split, "clips": 1, "seen_in_training": seen}
+    assert evaluate.heading(facts).startswith(f"1 clip of mine, split {split}")
+    assert ("SEEN IN TRAINING" in evaluate.heading(facts)) == seen
+  talker = evaluate.measured_on("", "", 20)
+  assert talker["split"] is None and not talker["seen_in_training"]
+  assert evaluate.heading(talker) == f"20 clips of the talker, seed {evaluate.TEST_SEED}"
 
 
-def test_a_perfect_model_is_perfect_and_a_talker_held_out_of_training_has_no_episode(drawn):
-  metrics, pictures = evaluate.measure({"mar": Perfect(drawn)}, drawn, means(drawn))
-  assert metrics["ssim"]["mean"] == 1 > metrics["ssim_episode_mean_frame"]["mean"]
-  assert metrics["mar.mouth_corr"]["mean"] == metrics["mouth_corr_real"]["mean"] > 0.98
-  assert metrics["mar.mouth_corr_shuffled"]["mean"] < 0.8 and metrics["mar.mouth_lag_frames"]["mean"] == 0
-  assert metrics["mar.mouth_corr"]["count"] == 3
-  for name in ("mar.episode_accuracy", "mar.style_copy_accuracy"):
-    assert (metrics[name]["mean"], metrics[name]["count"]) == (1, 2), name
-  assert len(pictures["mar"]) == 3
+def test_what_the_checkpoint_holds_is_measured_and_a_dvae_alone_when_asked(tiny_release, dvae_alone):
+  assert list(evaluate.load(tiny_release, [])) == ["mar", "far"]
+  assert list(evaluate.load(tiny_release, ["far", "dvae"])) == ["far"]
+  assert list(evaluate.load(tiny_release, ["dvae"])) == list(evaluate.load(dvae_alone, [])) == ["dvae"]
+  with pytest.raises(InputError, match="has no mar model"):
+    evaluate.load(dvae_alone, ["mar"])
+  with pytest.raises(InputError, match="has 'mra'; choose from mar, far, or dvae"):
+    evaluate.load(tiny_release, ["mra"])
 
 
-def test_a_real_clip_without_a_face_is_told_and_left_out_of_the_mouths(drawn, monkeypatch, capsys):
-  clips = [{**clip, "truth": None} for clip in drawn]
-  clips[1]["video"] = np.zeros_like(clips[1]["video"])
+def test_a_stage_1_workdir_is_measured_on_validation(start, dvae_alone, tmp_path):
+  clips = write_clips(tmp_path / "clips", train=2, validation=2)
+  done = start("evaluate", f"--checkpoint={dvae_alone}", f"--data={clips}", f"--output={tmp_path / 'out'}")
+  assert done.returncode == 0, done.stderr
+  assert f"2 clips of {clips}, split validation\n" in done.stdout and "get its mean embedding: stranger" in done.stdout
+  metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+  wanted = {"clips": 2, "data": str(clips), "split": "validation", "seen_in_training": False}
+  assert metrics.pop("measured_on") == wanted
+  assert metrics["ssim"]["count"] == 2 and not any("." in name for name in metrics)
+  if face.available():  # grey shows nobody
+    nothing = {**dict.fromkeys(("mean", "std", "min", "max")), "count": 0, "unknown": 2}
+    assert metrics["ssim_mouth"] == metrics["mouth_corr_recon"] == nothing
+    assert re.search(r"\nssim_mouth +unknown +unknown +0 +2\n", done.stdout)
+  for name in ("real_above_generated.png", "real_beside_generated.mp4"):
+    assert (tmp_path / "out" / name).stat().st_size > 500
 
-  class Ruler:
-    def mouth_box(frames):
-      if not frames.any():
-        raise InputError("no face found")
-      return 20, 50, 10, 46
 
-    def mouth_opening(frames):
-      return frames[:, 30:40, 24:32].mean(axis=(1, 2, 3))
-
-  monkeypatch.setattr(evaluate, "choose_ruler", lambda clips: Ruler)
-  metrics, _ = evaluate.measure({"far": Perfect(clips)}, clips, means(clips))
-  assert "test clip 1: its mouth is not measured: no face found" in capsys.readouterr().out
-  assert metrics["ssim"]["count"] == 3 and metrics["ssim_mouth"]["count"] == metrics["far.mouth_corr"]["count"] == 2
-  assert metrics["far.mouth_corr"]["mean"] == pytest.approx(1)
-  assert "far.episode_accuracy" not in metrics and "episode_chance" not in metrics
+def test_the_model_cards_table_takes_a_metrics_file_with_its_heading_and_what_is_unknown():
+  table = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "model_card.py"))["table"]
+  metrics = {"mar.mouth_lag_frames": scores.summary([0.0, None]), "psnr": scores.summary([None])}
+  rows = table({"measured_on": evaluate.measured_on("", "", 2), **metrics})
+  assert rows.splitlines()[2:] == [
+    "| `mar.mouth_lag_frames` | 0.000 | 0.000 | 1, 1 unknown | 0 or 1 |",
+    "| `psnr` | unknown | unknown | 0, 1 unknown |  |",
+  ]
 
 
 def test_bad_input_is_refused(refused, tmp_path):
+  out = f"--output={tmp_path / 'out'}"
   assert "--output is missing" in refused("evaluate")
-  assert "holds no prior" in refused("evaluate", f"--checkpoint={tmp_path}", f"--output={tmp_path / 'out'}")
+  assert "no release is there" in refused("evaluate", f"--checkpoint={tmp_path}", out)
+  assert "give it with --data" in refused("evaluate", "--split=validation", out)
 
 
 @pytest.mark.slow
@@ -104,6 +126,7 @@ def test_the_shipped_models_are_measured(start, tmp_path):
   done = start("evaluate", "--clips=2", f"--output={tmp_path}", timeout=900)
   assert done.returncode == 0, done.stderr
   metrics = json.loads((tmp_path / "metrics.json").read_text())
+  assert metrics["measured_on"]["split"] is None and "2 clips of the talker, seed" in done.stdout
   wanted = {"ssim", "ssim_mouth", "ssim_episode_mean_frame", "mouth_corr_real", "mouth_corr_recon"}
   priors = ("mouth_corr", "mouth_corr_shuffled", "mouth_lag_frames", "episode_accuracy", "style_copy_accuracy")
   wanted |= {f"{family}.{name}" for family in ("mar", "far") for name in priors}

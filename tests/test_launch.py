@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 import yaml
@@ -175,6 +176,15 @@ def test_lines_of_one_recording_stay_together(tmp_path):
   (tmp_path / "all.jsonl").write_text('{"name": "x"}\n')
   done = subprocess.run([*command, "3", str(tmp_path / "no")], capture_output=True, text=True, timeout=60)
   assert done.returncode == 2 and "line 1: wanted an object with `path` or `url`" in done.stderr
+
+
+def test_parts_of_one_source_stay_together_however_it_is_spelled(tmp_path):
+  forms = [unicodedata.normalize(form, "é") for form in ("NFC", "NFD")]
+  rows = [f'{{"path": "{number}.mp4", "source": "{form}"}}\n' for number, form in enumerate(forms)]
+  (tmp_path / "l.jsonl").write_text("".join(rows))
+  command = [sys.executable, str(LAUNCH / "split_list.py"), str(tmp_path / "l.jsonl"), "2", str(tmp_path / "parts")]
+  subprocess.run(command, check=True, capture_output=True)
+  assert len((tmp_path / "parts" / "part-0000.jsonl").read_text().splitlines()) == 2
 
 
 def test_tpu_workers_get_their_arguments_whole(engines):

@@ -114,6 +114,11 @@ def test_your_clips_from_folder_to_video(tmp_path):
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
   assert video.read_video(tmp_path / "runs" / "sample.mp4").shape == (30, 32, 24, 3)
+  os.umask(mask := os.umask(0o022))
+  left = list((tmp_path / "runs").rglob("*"))  # data set, checkpoints, tokens, weights, video
+  assert len(left) > 80
+  for path in left:
+    assert path.stat().st_mode & 0o777 == (0o777 if path.is_dir() else 0o666) & ~mask, path
 
 
 def test_extras_are_named_where_they_are_missing():

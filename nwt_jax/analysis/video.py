@@ -20,8 +20,9 @@ AROUND = 8  # frames decoded before and after the one that is shown, for the tem
 
 def define_flags() -> None:
   """Defines this program's options; in a function, so that tests can import the file beside other programs."""
-  flags.DEFINE_string("checkpoint", None, "Released weights or a training workdir; without: the shipped talker.")
-  flags.DEFINE_enum("family", "mar", ["mar", "far"], "Which prior's checkpoint it is; its dVAE is looked at.")
+  flags.DEFINE_string(
+    "checkpoint", None, "Released weights or a training workdir, of either stage; without: the talker."
+  )
   flags.DEFINE_string("input", None, "A video; without: the shipped clip of the talker.")
   flags.DEFINE_string("episode", None, "The episode to decode with; without: the shipped clip's, or the first.")
   flags.DEFINE_integer("frame", 0, "Frame to show, counted from 0 at 30 a second.", lower_bound=0)
@@ -40,15 +41,16 @@ def main(_) -> None:
   from nwt_jax.io.picture import write_png
   from nwt_jax.io.video import read_video
 
-  model = NWT.from_checkpoint(options.checkpoint, options.family)
-  video = read_video(options.input or SHIPPED / "demo.mp4", model.fps, model.height, model.width)
+  model = NWT.from_dvae(options.checkpoint)
+  path, seconds = options.input or SHIPPED / "demo.mp4", (options.frame + AROUND + 1) / model.fps
+  video = read_video(path, model.fps, model.height, model.width, length=seconds + 1)  # no more than is looked at
   episode = options.episode
   if options.input is None and episode is None:
     name = json.loads((SHIPPED / "demo.json").read_text())["episode"]
     episode = name if name in model.episodes else None
   if options.frame >= len(video):
     raise InputError(f"--frame={options.frame} of a video with {len(video)} frames; they count from 0")
-  rows, columns = model.prior.grid
+  rows, columns = (size // model.dvae.downsampling for size in (model.height, model.width))
   row = rows * 5 // 8 if options.row is None else options.row
   column = columns // 2 if options.column is None else options.column
   if row >= rows or column >= columns:
@@ -75,9 +77,9 @@ def sheet(model, video: np.ndarray, episode: str | None, frame: int, place: tupl
   places = np.s_[:, place[0] : place[0] + size, place[1] : place[1] + size]
   recon, pictures = draw(codes), []
   for head in range(codes.shape[-1]):
-    edits = permutations.head_edits(codes, head, model.prior.num_codes, places)
+    edits = permutations.head_edits(codes, head, model.dvae.num_codes, places)
     pictures += [video[frame], recon, *map(draw, edits)]
-  return figures.tiles(np.stack(pictures), 2 + model.prior.num_codes)
+  return figures.tiles(np.stack(pictures), 2 + model.dvae.num_codes)
 
 
 if __name__ == "__main__":

@@ -84,6 +84,13 @@ def shard_paths(folder, name: str, split: str, count: int) -> list[Path]:
   return [Path(folder) / name / VERSION / f"{name}-{split}.array_record-{n:05d}-of-{count:05d}" for n in range(count)]
 
 
+def new_folder(parent: Path, prefix: str) -> Path:
+  """Makes a folder of a new name for what others will read: by the umask, where tempfile.mkdtemp makes private ones."""
+  folder = parent / f"{prefix}{os.getpid()}-{os.urandom(4).hex()}"
+  folder.mkdir()
+  return folder
+
+
 @contextlib.contextmanager
 def building(output, overwrite: bool = False, remedy: str = OVERWRITE) -> Iterator[Path]:
   """A folder beside `output` to build a data set in; moved there at the end of the block, and gone after an error.
@@ -95,12 +102,11 @@ def building(output, overwrite: bool = False, remedy: str = OVERWRITE) -> Iterat
   check_output(output, overwrite, remedy)
   try:
     output.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{output.name}-building-", dir=output.parent))
+    folder = new_folder(output.parent, f".{output.name}-building-")
   except OSError as error:
     raise InputError(f"cannot write {output}: {error}; give a folder that can be written to") from error
   try:
     yield folder
-    os.chmod(folder, 0o755)  # mkdtemp makes private folders
     _move(folder, output)
   finally:
     shutil.rmtree(folder, ignore_errors=True)

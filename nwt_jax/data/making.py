@@ -6,18 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nwt_jax.data import builder, sources, splits
+from nwt_jax.data import builder, manifest, sources, splits
 from nwt_jax.data.progress import Progress
 from nwt_jax.data.workers import Shard
 from nwt_jax.data.workplace import short
 from nwt_jax.io import audio
+
+BETWEEN = "lies between blocks of different splits"  # the reason, see blocks.py
 
 
 @dataclass(frozen=True)
 class Building:
   """A data set of clips in the making: where, of what, and what its metadata is to say beside what is found.
 
-  output, overwrite, seed, holdout, records_per_shard: the program's flags. work: see workplace.py.
+  output, overwrite, seed, holdout, records_per_shard, deal: the program's flags. work: see workplace.py.
   """
 
   output: str | os.PathLike
@@ -28,6 +30,7 @@ class Building:
   holdout: Sequence[str]
   records_per_shard: int
   facts: Mapping
+  deal: str = ""
 
   def build(
     self,
@@ -45,15 +48,54 @@ class Building:
       its place.
     Returns: the metadata.
     """
-    dealt = splits.assign(entries, self.seed, self.holdout)
-    home = {entry.name: entry.episode for entry in entries}
-    known = {home[name] for name in dealt["train"]}
-    order = [episode for episode in order if episode in known]
     by_name = {clip.name: clip for clip in clips}
+    home = {entry.name: entry.episode for entry in entries}
+    left_out = {}
+    with builder.building(self.output, self.overwrite) as folder:
+      while True:
+        there = [entry for entry in entries if entry.name not in left_out]
+        gone = set(home.values()) - {entry.episode for entry in there}
+        dealt = splits.assign(there, self.seed, set(self.holdout) - gone, self.deal)
+        known = {home[name] for name in dealt["train"]}
+        numbers = [episode for episode in order if episode in known]
+        work, shards, notes, bar = self._make(dealt, by_name, home, numbers, engine)
+        left_out |= {name: reason for note in notes.values() for name, reason in note["left_out"].items()}
+        untrained = known - {home[name] for name in dealt["train"] if name not in left_out}
+        if not untrained:
+          break
+        # An episode lost what it was to train on only when its clips were read: without them others train.
+        bar.say(f"dealt again without what is left out: no clip is left to train {', '.join(sorted(untrained))} on")
+      for path in notes:
+        target = folder / path.relative_to(work)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.link(path, target)  # not moved: a call that is cut off here must find it
+      index = {split: [notes[shard.path]["rows"] for shard in some] for split, some in shards.items()}
+      between = home.keys() - {name for names in dealt.values() for name in names} - left_out.keys()
+      for row in rows:
+        if row["name"] in left_out:
+          row |= {"kept": False, "fault": "unreadable", "reason": left_out[row["name"]], "decided_by": "reading"}
+        elif row["name"] in between:
+          row |= {"kept": False, "reason": BETWEEN, "decided_by": manifest.BETWEEN_BLOCKS}
+      found = {
+        "sample_rate": audio.SAMPLE_RATE,
+        "mel": audio.MEL_ARGUMENTS,
+        "episodes": numbers,
+        "holdout_episodes": sorted({entry.episode for entry in there} - known),
+        "skipped": {row["name"]: row["reason"] for row in sorted(rows, key=lambda row: row["name"]) if not row["kept"]},
+      }
+      metadata = builder.describe_dataset(folder, "clips", builder.clip_features(), index, {**self.facts, **found})
+      tell(folder, dealt, metadata)
+    return metadata
+
+  def _make(self, dealt, by_name, home, numbers, engine):
+    """Makes the records of clips that were dealt; shards from an earlier call are taken as they are.
+
+    Returns: the folder of the shards, the Shards of each split, {path: note} of each, the progress.
+    """
     # An episode without training clips has no embedding: -1 asks for the mean one.
-    number = lambda name: order.index(home[name]) if home[name] in known else -1
+    number = lambda name: numbers.index(home[name]) if home[name] in numbers else -1
     jobs = {split: [(by_name[name], number(name), self.picture) for name in names] for split, names in dealt.items()}
-    bar = Progress("prepare", len(entries))
+    bar = Progress("prepare", sum(map(len, jobs.values())))
     # Shards of an earlier call are taken up where they hold the very same clips of the very same files.
     every = [job for split in jobs for job in (split, *jobs[split])]
     work = self.work / f"building-{short(self.facts['request'], self.records_per_shard, *every)}"
@@ -63,28 +105,6 @@ class Building:
       if reason:
         bar.say(f"left out: {reason}")
 
-    with builder.building(self.output, self.overwrite) as folder:
-      index, left_out = self._write(folder, work, jobs, engine, report)
-      bar.close()
-      for row in rows:
-        if row["name"] in left_out:
-          row |= {"kept": False, "fault": "unreadable", "reason": left_out[row["name"]], "decided_by": "reading"}
-      found = {
-        "sample_rate": audio.SAMPLE_RATE,
-        "mel": audio.MEL_ARGUMENTS,
-        "episodes": order,
-        "holdout_episodes": sorted(set(home.values()) - known),
-        "skipped": {row["name"]: row["reason"] for row in sorted(rows, key=lambda row: row["name"]) if not row["kept"]},
-      }
-      metadata = builder.describe_dataset(folder, "clips", builder.clip_features(), index, {**self.facts, **found})
-      tell(folder, dealt, metadata)
-    return metadata
-
-  def _write(self, folder, work, jobs, engine, report):
-    """Writes the shards; those from an earlier call are taken as they are.
-
-    Returns: for each split the index rows of each shard; {clip: reason} of those without a record.
-    """
     size = self.records_per_shard
     shards = {
       split: [
@@ -101,13 +121,8 @@ class Building:
       for job in shard.jobs if shard not in missing else ():
         report(job[0].name, "")
     engine.write_shards(missing, sources.try_record, write_shard, report)
-    notes = {shard.path: json.loads(_note(shard.path).read_text()) for shard in every}
-    for shard in every:
-      target = folder / shard.path.relative_to(work)
-      target.parent.mkdir(parents=True, exist_ok=True)
-      os.link(shard.path, target)  # not moved: a call that is cut off here must find it
-    index = {split: [notes[shard.path]["rows"] for shard in some] for split, some in shards.items()}
-    return index, {name: reason for note in notes.values() for name, reason in note["left_out"].items()}
+    bar.close()
+    return work, shards, {shard.path: json.loads(_note(shard.path).read_text()) for shard in every}, bar
 
 
 def write_shard(path: Path, results) -> dict:

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nwt_jax.data.examine import FLAGS
+from nwt_jax.data.names import plain
 from nwt_jax.errors import InputError
 
 NAME = "manifest.jsonl"
 ALL = "all"
+BETWEEN_BLOCKS = "--deal"  # who decided that a clip between blocks is in no split
 
 
 def read_decisions(path) -> dict[str, dict]:
@@ -19,6 +21,7 @@ def read_decisions(path) -> dict[str, dict]:
   """
   try:
     found = json.loads(Path(path).read_text(encoding="utf-8"))
+    found = {plain(name): decision for name, decision in found.items()}
     for name, decision in found.items():
       if not isinstance(decision["keep"], bool) or not isinstance(decision.get("reason", ""), str):
         raise ValueError(f"{name!r} has {decision}")

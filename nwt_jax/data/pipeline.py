@@ -11,26 +11,21 @@ from pathlib import Path
 import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 
-from nwt_jax.data import duplicates, manifest, pages, recordings, segments, sources, splits
-from nwt_jax.data.examine import FACE_CROP, Look, examine
+from nwt_jax.data import duplicates, manifest, offsets, pages, people, recordings, segments, sources, splits
+from nwt_jax.data.examine import Look, examine
 from nwt_jax.data.progress import Progress
 from nwt_jax.data.workplace import CACHE, DOWNLOADS, PICTURES, SEGMENTS, Kept, picture_of, short, stamp
-from nwt_jax.errors import InputError
-from nwt_jax.io import audio, video
-from nwt_jax.measure import face, sync
+from nwt_jax.errors import InputError, MachineError
 
 BY_RECORDING = "recordings"  # in place of a table of episodes: each recording is one
-SYNC_SECONDS = 60.0  # of a recording that are listened to
-SYNC_PART, SYNC_HEIGHT = 10.0, 480  # seconds and pixels of height read at once
-SHORT_LISTED = 20  # recordings too short to tell that are named one by one
-SYNC_FRAMES = 5  # an offset from here on is flagged
+INNER = ("shown", "strip", "heads", "shape")  # of a row: what was seen, from which decisions follow; not written down
 
 
 @dataclass(frozen=True)
 class Wanted:
   """Which recordings, and how they are cut; the program's flags of the same names tell more (pattern is --input).
 
-  exclude: folders that are never looked into.
+  exclude: folders that are never looked into. height: of the pictures to download, pixels; None: the best.
   """
 
   pattern: str
@@ -38,17 +33,21 @@ class Wanted:
   episodes: str | os.PathLike | None = None
   split_seconds: float = 0.0
   exclude: Sequence[Path] = ()
+  deal: str = ""
+  height: int | None = None
 
 
 @dataclass(frozen=True)
 class Piece:
   """A clip on its way: a file, or a part of one, and where it comes from.
 
-  source: clips of one stay in one split. recording: sound and picture of its clips share one offset. origin: path or
-  address. begins: place in the recording, seconds. segment: whether the file was cut from it.
+  listed: the name of what the user gave. source: clips of one stay in one split. recording: sound and picture of its
+  clips share one offset. origin: path or address. begins: place in the recording, seconds. segment: whether the file
+  was cut from it.
   """
 
   clip: sources.FileClip
+  listed: str
   episode: str
   source: str
   recording: str
@@ -57,14 +56,9 @@ class Piece:
   segment: bool
 
 
-def parse_crop(text: str | None) -> str:
-  """`face`, a Box's text, or "". Raises: InputError: something else."""
-  return text if text == FACE_CROP else str(video.Box.parse(text)) if text else ""
-
-
-def listed(wanted: Wanted) -> tuple[list[recordings.Recording], list[splits.Entry]]:
+def listed(wanted: Wanted, say: Callable = lambda text: None) -> tuple[list[recordings.Recording], list[splits.Entry]]:
   """The recordings, and episode and source of each. Raises: InputError: none, or what cannot be prepared."""
-  found = recordings.find(wanted.pattern, wanted.root, wanted.exclude)
+  found = recordings.find(wanted.pattern, wanted.root, wanted.exclude, say)
   if wanted.split_seconds and (parts := [r.name for r in found if r.start or r.length is not None]):
     raise InputError(f"{parts[0]} is a part of its file already; leave --split_seconds and --preset out")
   return found, _episodes(wanted, found)
@@ -87,7 +81,7 @@ def gather(
 ) -> tuple[list[Piece], list[dict]]:
   """Steps 1 and 2: the pieces of all recordings, and manifest rows of the recordings that gave none."""
   entries = {entry.name: entry for entry in entries}
-  paths, failed = recordings.acquire(found, work / DOWNLOADS, say)
+  paths, failed = recordings.acquire(found, work / DOWNLOADS, say, wanted.height)
   lost = [_lost(r, entries[r.name], failed[r.name]) for r in found if r.name in failed]
   for row in lost:
     say(f"left out: {row['reason']}")
@@ -98,12 +92,13 @@ def gather(
   def cut(recording):
     path, entry = paths[recording.name], entries[recording.name]
     # PAPER: D.10 deals each episode's clips to all splits; where a recording is an episode, it cannot stay together.
-    alone = wanted.episodes == BY_RECORDING and not recording.source
+    alone = wanted.episodes == BY_RECORDING and not recording.source and wanted.deal != splits.BLOCKS
 
     def make(begins, name, *part):
       source = f"clip {name}" if alone else entry.source
       clip = sources.FileClip(name, *part)
-      return Piece(clip, entry.episode, source, entry.source, recording.where, begins, wanted.split_seconds > 0)
+      came = (entry.episode, source, entry.source, recording.where)
+      return Piece(clip, recording.name, *came, begins, wanted.split_seconds > 0)
 
     if not wanted.split_seconds:
       return [make(recording.start, recording.name, path, recording.start, recording.length, recording.crop)]
@@ -114,8 +109,10 @@ def gather(
   def attempt(recording):
     try:
       return cut(recording), []
-    except (InputError, OSError) as error:
+    except InputError as error:
       return [], [_lost(recording, entries[recording.name], str(error))]
+    except OSError as error:
+      raise MachineError(f"{error.filename or work}: {error.strerror}; make room there, then try again") from error
 
   pieces = []
   with ThreadPoolExecutor(workers) as pool:  # threads: ffmpeg does the work
@@ -154,11 +151,11 @@ def _lost(recording, entry, reason):
 
 
 def look_at(pieces: Sequence[Piece], look: Look, work: Path, engine, say: Callable) -> list[dict]:
-  """Step 5 (and the crop of 3, the trim of 4): examines every piece. Returns: manifest rows; pictures lie in `work`."""
+  """Step 5 (and the trim of 4): examines every piece. Returns: manifest rows; pictures lie in `work`."""
   if not pieces:
     return []
   kept, bar = Kept(work / CACHE), Progress("examine", len(pieces))
-  looks = [replace(look, crop=p.clip.crop) if p.clip.crop else look for p in pieces]
+  looks = [replace(look, piece=p.segment) for p in pieces]
   jobs = [
     (p.clip.path, look, p.clip.start, p.clip.length, str(picture_of(work, p.clip.name)))
     for p, look in zip(pieces, looks, strict=True)
@@ -213,66 +210,28 @@ def join_duplicates(rows: Sequence[dict]) -> None:
       row["flags"] = [*row["flags"], "duplicate"]
 
 
-def listen(rows: Sequence[dict], pieces: Sequence[Piece], work: Path, engine) -> dict[str, str]:
-  """Sound against mouth, once a recording; flags the clips of those that are apart.
+@dataclass(frozen=True)
+class Told:
+  """What is said of all clips together. syncs: see offsets.listen. groups: see people.group; faces: the same of clips.
+  notes: lines to print."""
 
-  Returns: recording -> what was found."""
-  clips = {piece.clip.name: piece.clip for piece in pieces}
-  by_recording, found = defaultdict(list), {}
-  for row in rows:
-    if not row["fault"] and not {"no_face", "silent"} & set(row["flags"]):
-      by_recording[row["recording"]].append(row)
-  jobs = []
-  for recording, some in sorted(by_recording.items()):
-    seconds = sum(row["length"] for row in some)
-    if seconds < sync.MIN_SECONDS:
-      found[recording] = f"unknown: {seconds:.0f} s, and {sync.MIN_SECONDS:.0f} are needed"
-      continue
-    left, chosen = SYNC_SECONDS, []
-    for row in some:
-      if left > 0:
-        length = min(row["length"], left)
-        chosen.append(replace(clips[row["name"]], start=row["start"], length=length, crop=""))
-        left -= length
-    jobs.append((recording, tuple(chosen)))
-  if len(found) > SHORT_LISTED:
-    found = {f"{len(found)} recordings": f"unknown: less than {sync.MIN_SECONDS:.0f} s each"}
-  if not jobs:
-    return found
-  kept, bar = Kept(work / CACHE), Progress("sound against mouth", len(jobs), "recordings")
-  keys = [short("sync", str(job), *(stamp(clip.path) for clip in job[1])) for job in jobs]
-  for recording, lag, confidence, correlation in kept.map(engine, measure_sync, jobs, keys, bar.step):
-    if confidence < sync.CONFIDENT:
-      found[recording] = f"unknown: confidence {confidence:.2f}, and {sync.CONFIDENT} is needed"
-      continue
-    apart = abs(lag) >= SYNC_FRAMES
-    way = "late" if lag > 0 else "early"
-    text = f"sound {abs(lag)} frames {way}" if apart else "together"
-    found[recording] = f"{text} (offset {lag:+d}, confidence {confidence:.2f}, correlation {correlation:.2f})"
-    for row in by_recording[recording] if apart else ():
-      row["flags"] = [*row["flags"], "sync"]
-  bar.close()
-  return found
+  syncs: Mapping[str, str]
+  groups: Mapping[str, str]
+  faces: Mapping[str, str]
+  notes: Sequence[str]
 
 
-def measure_sync(job) -> list:
-  """Args: job: recording, clips of it. Returns: [recording, *sync.Sync]."""
-  recording, clips = job
-  openings, mels = [], []
-  for clip in clips:
-    try:
-      heard = audio.read_audio(clip.path, start=clip.start, length=clip.length)
-      parts = []
-      for begin in np.arange(0.0, clip.length, SYNC_PART):  # so that memory does not grow with the recording
-        length = min(SYNC_PART, clip.length - begin)
-        frames = video.read_video(clip.path, start=clip.start + begin, length=length, max_height=SYNC_HEIGHT)
-        parts.append(face.mouth_opening(frames))
-      opening = np.concatenate(parts)
-    except InputError:
-      continue  # the records of the clip tell why
-    openings.append(opening)
-    mels.append(audio.log_mel(heard, len(opening)))
-  return [recording, *sync.estimate(openings, mels)]
+def compare(rows: Sequence[dict], pieces: Sequence[Piece], faces: bool, shown: Path, work: Path, engine) -> Told:
+  """What takes many clips together: offsets of the sound, people. Changes `rows`: `sync`, flags.
+
+  Args: faces: whether they were looked for. shown: the folder that people.csv will lie in.
+  """
+  if not faces:
+    return Told({}, {}, {}, [])
+  syncs, line = offsets.listen(rows, {piece.clip.name: piece.clip for piece in pieces}, work, engine)
+  groups = people.group(rows, {piece.clip.name: piece.listed for piece in pieces})
+  seen = {piece.clip.name: groups[piece.listed] for piece in pieces if piece.listed in groups}
+  return Told(syncs, groups, seen, [line, *([people.line(groups, shown / people.NAME)] if groups else [])])
 
 
 def kept_clips(rows: Sequence[Mapping], pieces: Sequence[Piece]) -> list[sources.FileClip]:
@@ -283,6 +242,18 @@ def kept_clips(rows: Sequence[Mapping], pieces: Sequence[Piece]) -> list[sources
     for row in rows
     if row["kept"]
   ]
+
+
+def kept_entries(rows: Sequence[Mapping], pieces: Sequence[Piece]) -> list[splits.Entry]:
+  """What the splits are dealt by: the clips that are kept, and their places in the files that the user named."""
+  by_name = {piece.clip.name: piece for piece in pieces}
+  entries = []
+  for row in rows:
+    if row["kept"]:
+      piece = by_name[row["name"]]
+      start = row["start"] - piece.clip.start + piece.begins
+      entries.append(splits.Entry(row["name"], row["episode"], row["source"], start, row["length"], row["path"]))
+  return entries
 
 
 def check_budget(rows: Sequence[Mapping], max_bad_fraction: float) -> None:
@@ -296,14 +267,16 @@ def check_budget(rows: Sequence[Mapping], max_bad_fraction: float) -> None:
     raise InputError(f"{count} ({causes}), more than --max_bad_fraction={max_bad_fraction:g}")
 
 
-def write_review(work: Path, rows: Sequence[Mapping]) -> list[str]:
+def write_review(work: Path, rows: Sequence[Mapping], told: Told, entries: Sequence[splits.Entry]) -> list[str]:
   """Writes review.html beside its pictures. Returns: lines that tell what to do with it."""
   pictures = {row["name"]: picture_of(work, row["name"]) for row in rows}
   pictures = {name: path.relative_to(work).as_posix() for name, path in pictures.items() if path.exists()}
   again = "the same command, with --decisions=decisions.json and without --stop_after"
   shown = [row for row in rows if not row["fault"]]
-  pages.write_review(work / pages.REVIEW, shown, pictures, again)
-  manifest.write(work / manifest.NAME, rows)
+  pages.write_review(work / pages.REVIEW, shown, pictures, again, told.faces)
+  manifest.write(work / manifest.NAME, [_without_inner(row) for row in rows])
+  if told.groups:
+    people.write(work / people.NAME, told.groups, entries)
   flags = Counter(flag for row in shown for flag in row["flags"])
   return [
     f"{len(shown)} clips to review, {len(rows) - len(shown)} rejected",
@@ -312,12 +285,14 @@ def write_review(work: Path, rows: Sequence[Mapping]) -> list[str]:
   ]
 
 
-def tell(rows, pieces, syncs, work: Path, folder: Path, dealt: Mapping, metadata: Mapping) -> None:
-  """Writes manifest.jsonl and report.html into a data set."""
+def tell(rows, pieces, told: Told, listed, work: Path, folder: Path, dealt: Mapping, metadata: Mapping) -> None:
+  """Writes manifest.jsonl and report.html into a data set. Args: listed: splits.Entry of every recording."""
+  if told.groups:
+    people.write(folder / people.NAME, told.groups, listed)
   manifest.write(folder / manifest.NAME, finish_manifest(rows, pieces, dealt))
   pictures = {row["name"]: picture_of(work, row["name"]) for row in rows}
   pictures = {name: path for name, path in pictures.items() if path.exists()}
-  pages.write_report(folder / pages.REPORT, rows, pictures, metadata, syncs)
+  pages.write_report(folder / pages.REPORT, rows, pictures, metadata, told.syncs, told.faces)
 
 
 def finish_manifest(rows: Sequence[dict], pieces: Sequence[Piece], dealt: Mapping[str, Sequence[str]]) -> list[dict]:
@@ -326,7 +301,7 @@ def finish_manifest(rows: Sequence[dict], pieces: Sequence[Piece], dealt: Mappin
   split_of = {name: split for split, names in dealt.items() for name in names}
   done = []
   for row in rows:
-    row = dict(row)
+    row = _without_inner(row)
     length, name = row.pop("length"), row["name"]
     first = row.get("facts", {}).pop("first", 0.0)
     if piece := by_name.get(name):
@@ -339,3 +314,7 @@ def finish_manifest(rows: Sequence[dict], pieces: Sequence[Piece], dealt: Mappin
       row["url"] = row.pop("path")
     done.append(row | row.pop("facts", {}))
   return sorted(done, key=lambda row: row["name"])
+
+
+def _without_inner(row):
+  return {key: value for key, value in row.items() if key not in INNER}

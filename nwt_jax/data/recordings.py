@@ -1,22 +1,21 @@
 """Where recordings come from: files, or a list of files and addresses (appendix D.1)."""
 
-import glob
 import hashlib
 import importlib.util
 import json
 import os
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nwt_jax.data.listing import SUFFIXES, on_disk, videos
+from nwt_jax.data.names import plain, printable
 from nwt_jax.errors import InputError
 from nwt_jax.io import ffmpeg
 from nwt_jax.io.video import Box
 
-SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv"}
 LISTS = {".txt", ".jsonl"}
 DOWNLOADER = "pip install yt-dlp"
 SECONDS = 3600  # that one download may take
@@ -40,44 +39,43 @@ class Recording:
     return self.where.startswith(("http://", "https://"))
 
 
-def find(pattern: str, root: str | os.PathLike | None = None, exclude: Sequence[Path] = ()) -> list[Recording]:
+def find(
+  pattern: str, root: str | os.PathLike | None = None, exclude: Sequence[Path] = (), say: Callable = lambda text: None
+) -> list[Recording]:
   """Lists recordings.
 
-  Args: pattern: a list (.txt or .jsonl, see read_list), a glob (** for sub-folders), a file, or a folder, which stands
-    for the videos anywhere in it, but in hidden folders. root: see read_list. exclude: folders not looked into.
+  Args: pattern: a list (.txt or .jsonl, see read_list), a file, or what listing.videos takes: a folder or a glob. root:
+    see read_list. exclude: folders not looked into. say: takes a line about what was left out.
   Returns: sorted by name; a file's name is its stem, or, where two stems are equal, its path without the suffix below
     the folder that all files share.
-  Raises: InputError: nothing found, or two files differ by their suffix alone.
+  Raises: InputError: nothing found, or two files whose names would be one.
   """
   if "\0" in str(pattern):
     raise InputError("--input holds a NUL character; give a path without it")
-  if Path(pattern).suffix.lower() in LISTS and Path(pattern).is_file():
-    return read_list(pattern, root)
-  if Path(pattern).is_file():  # whatever it is called; its content is looked at later
-    paths = [Path(pattern)]
+  given, left_out = on_disk(pattern), ""
+  if given.suffix.lower() in LISTS and given.is_file():
+    return read_list(given, root)
+  if given.is_file():  # whatever it is called; its content is looked at later
+    paths = [given]
   else:
-    found = Path(pattern).rglob("*") if Path(pattern).is_dir() else map(Path, glob.glob(str(pattern), recursive=True))
-    try:
-      paths = sorted(path for path in found if path.suffix.lower() in SUFFIXES and path.is_file())
-    except OSError as error:
-      raise InputError(f"--input={pattern[:60]!r} cannot be looked into: {error.strerror}; give a folder") from error
-    top = Path(pattern) if Path(pattern).is_dir() else None
-    hidden = lambda path: top and any(part.startswith(".") for part in path.relative_to(top).parts[:-1])
-    outside = [Path(os.path.abspath(folder)) for folder in exclude]
-    inside = lambda path: any(Path(os.path.abspath(path)).is_relative_to(folder) for folder in outside)
-    paths = [path for path in paths if not hidden(path) and not inside(path)]
+    paths, left_out = videos(pattern, exclude)
   if not paths:
-    raise InputError(f"no video file matches {pattern!r}; give --input=FOLDER or a quoted glob such as 'videos/*.mp4'")
-  stems = Counter(path.stem for path in paths)
-  if len(stems) == len(paths):
-    names = {path.stem: path for path in paths}
-  else:
+    rest = f" (left out: {left_out})" if left_out else ""
+    remedy = "give --input=FOLDER or a quoted glob such as 'videos/*.mp4'"
+    raise InputError(f"no video file matches {str(pattern)[:200]!r}{rest}; {remedy}")
+  if left_out:
+    say(f"left out of {pattern}: {left_out}")
+  stems = [printable(path.stem) for path in paths]
+  if len(set(stems)) < len(paths):
     top = os.path.commonpath([path.parent for path in paths])
-    names = {path.relative_to(top).with_suffix("").as_posix(): path for path in paths}
-    if len(names) < len(paths):
-      raise InputError(f"files in {top} differ by their suffix alone; rename them, or name one kind in --input")
-  readable = lambda name: os.fsencode(name).decode("utf-8", "replace")  # a name need not be UTF-8, a clip's must
-  return [Recording(readable(name), os.path.abspath(path)) for name, path in sorted(names.items())]
+    stems = [printable(path.relative_to(top).with_suffix("").as_posix()) for path in paths]
+  names = {}
+  for name, path in zip(stems, paths, strict=True):
+    if other := names.get(name):
+      alike = "in their ending" if other.stem == path.stem else "in how their letters are encoded"
+      raise InputError(f"'{other}' and '{path}' differ {alike} alone; rename one, or name one kind in --input")
+    names[name] = path
+  return [Recording(name, os.path.abspath(path)) for name, path in sorted(names.items())]
 
 
 def read_list(path, root: str | os.PathLike | None = None) -> list[Recording]:
@@ -91,9 +89,9 @@ def read_list(path, root: str | os.PathLike | None = None) -> list[Recording]:
   Raises: InputError: the line, and what is wrong with it.
   """
   path = Path(path)
-  root = Path(root or path.parent).resolve()
+  root = on_disk(root or path.parent).resolve()
   try:
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines = path.read_text(encoding="utf-8-sig").split("\n")
   except UnicodeDecodeError as error:
     raise InputError(f"{path} is no text in UTF-8 ({error}); export it again") from error
   found, places = [], {}
@@ -137,7 +135,7 @@ def _read_line(line, is_json, root):
   if remote and not where.startswith(("http://", "https://")):
     raise ValueError(f"{where!r}: addresses start with http:// or https://")
   if not remote:
-    file = (root / where).resolve()
+    file = on_disk(root / where).resolve()
     if not file.is_relative_to(root):
       raise ValueError(f"{where!r} lies outside of {root}; give the folder that holds all files as --root")
     name, where = file.relative_to(root).with_suffix("").as_posix(), str(file)
@@ -147,9 +145,11 @@ def _read_line(line, is_json, root):
   if end is not None and end <= (start or 0.0):
     raise ValueError(f"ends at {end:g} s, before its start at {start or 0:g} s")
   name = row.get("name") or name
-  if not isinstance(name, str) or ".." in Path(name).parts or Path(name).is_absolute() or not name.isprintable():
-    raise ValueError(f"{name!r} cannot name a clip: no .., no leading /, printable letters")
-  texts = [str(row.get(key) or "") for key in ("episode", "source", "crop")]
+  usable = isinstance(name, str) and plain(name) == printable(name)
+  if not usable or ".." in Path(name).parts or Path(name).is_absolute():
+    raise ValueError(f"{name!r} cannot name a clip: no .., no leading /, letters in one line")
+  name = plain(name)
+  texts = [plain(str(row.get(key) or "")) for key in ("episode", "source", "crop")]
   if texts[-1]:
     Box.parse(texts[-1])
   return Recording(name, where, start or 0.0, None if end is None else end - (start or 0.0), *texts)
@@ -169,10 +169,13 @@ def _address_stem(address):
   return "".join(letter for letter in last if letter.isalnum() or letter in "-_")[:40] or "video"
 
 
-def acquire(recordings: list[Recording], folder, say=print) -> tuple[dict[str, str], dict[str, str]]:
+def acquire(
+  recordings: list[Recording], folder, say=print, height: int | None = None
+) -> tuple[dict[str, str], dict[str, str]]:
   """Makes every recording a file; yt-dlp downloads addresses, and files from an earlier call are taken as they are.
 
-  Args: folder: for downloads. say: takes progress lines.
+  Args: folder: for downloads. say: takes progress lines. height: of the pictures to ask for, pixels: the largest there
+    is up to it, else the smallest; None: the best.
   Returns: {name: path}, and {name: reason} of those that could not be had. Dead links are normal.
   Raises: InputError: there are addresses, and no yt-dlp.
   Source: D.1."""
@@ -185,7 +188,7 @@ def acquire(recordings: list[Recording], folder, say=print) -> tuple[dict[str, s
     target = folder / hashlib.sha256(recording.where.encode()).hexdigest()[:16]
     if not (done := _downloaded(target)):
       say(f"download {number} of {len(remote)}: {recording.where}")
-      failure = _download(recording.where, target)
+      failure = _download(recording.where, target, height)
       done = _downloaded(target)
       if failure or not done:
         failed[recording.name] = f"{recording.where} could not be downloaded: {failure or 'no file came'}"
@@ -198,11 +201,12 @@ def _downloaded(target):
   return next((path for path in sorted(target.glob("video.*")) if path.suffix in SUFFIXES), None)
 
 
-def _download(address, target):
+def _download(address, target, height):
   """Returns why it failed, or nothing."""
   part = target.with_name(f"{target.name}.part")  # yt-dlp goes on in it after an interruption
   part.mkdir(parents=True, exist_ok=True)
   command = [sys.executable, "-m", "yt_dlp", "--ignore-config", "--no-playlist", "--no-progress", "--quiet"]
+  command += ["--format-sort", f"res:{height}"] if height else []
   command += [
     "--ffmpeg-location",
     ffmpeg.executable(),

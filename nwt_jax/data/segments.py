@@ -7,8 +7,12 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from nwt_jax.data.builder import new_folder
+from nwt_jax.data.decoding import prove_machine
 from nwt_jax.errors import InputError
 from nwt_jax.io import ffmpeg
+from nwt_jax.io.disk import check_room
+from nwt_jax.io.probe import probe
 
 SECONDS = 4.0  # PAPER: D.2, segment_time: a piece ends at the first key frame after so long
 _LIST = "pieces.csv"
@@ -28,12 +32,12 @@ def split(path, folder, seconds: float = SECONDS) -> list[Piece]:
 
   Args: path: a recording. folder: for the pieces; made whole or not at all. seconds: least length of a piece.
   Returns: the pieces in order.
-  Raises: InputError: ffmpeg cannot cut the file.
+  Raises: InputError: ffmpeg cannot cut the file. MachineError: it can cut none here.
   Source: D.2."""
   folder = Path(folder)
   if not folder.exists():
     folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=".cutting-", dir=folder.parent))
+    part = new_folder(folder.parent, ".cutting-")
     try:
       _cut(path, part, seconds)
       os.rename(part, folder)
@@ -44,7 +48,7 @@ def split(path, folder, seconds: float = SECONDS) -> list[Piece]:
 
 
 def _cut(path, folder, seconds):
-  info = ffmpeg.probe(path)
+  info = probe(path)
   if not info.has_video:
     raise InputError(f"{path} holds no picture stream; give a video file")
   sound = ["-map", "0:a:0"] if info.has_audio else []
@@ -53,7 +57,10 @@ def _cut(path, folder, seconds):
   cut += ["-segment_list", f"file:{folder / _LIST}", "-segment_list_type", "csv"]
   target = f"file:{str(folder).replace('%', '%%')}/%05d.mkv"
   with tempfile.TemporaryFile() as log:
-    command = [*ffmpeg.QUIET, *ffmpeg.source(path), "-map", "0:V:0", *sound, "-c", "copy", *cut, target]
-    status, _ = ffmpeg.run(command, log, keep_output=False)
+    # Where packets do not say when they are shown (AVI, MPEG-PS), that follows from when they are decoded.
+    command = [*ffmpeg.QUIET, "-fflags", "+genpts", *ffmpeg.source(path), "-map", "0:V:0", *sound, "-c", "copy"]
+    status, _ = ffmpeg.run([*command, *cut, target], log, keep_output=False)
     if status or not any(folder.glob("*.mkv")):
-      raise InputError(f"{path} cannot be cut at its key frames: {ffmpeg.last_words(log, path)}")
+      check_room(folder)  # before the file is blamed
+      prove_machine()
+      raise InputError(f"{path} cannot be cut at its key frames: {ffmpeg.first_error(log, path)}")

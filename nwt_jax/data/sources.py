@@ -11,9 +11,11 @@ import cv2
 import numpy as np
 
 from nwt_jax.data import builder, overlay
-from nwt_jax.data.recordings import SUFFIXES
+from nwt_jax.data.decoding import prove_machine
+from nwt_jax.data.listing import SUFFIXES
+from nwt_jax.data.names import plain
 from nwt_jax.data.splits import Entry, no_episode
-from nwt_jax.errors import InputError
+from nwt_jax.errors import InputError, MachineError
 from nwt_jax.io import audio as sound
 from nwt_jax.io import ffmpeg, video
 
@@ -56,7 +58,7 @@ class FileClip:
     if picture.overlay_mask:
       shrinks = picture.height <= frames.shape[1] and picture.width <= frames.shape[2]
       method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-      frames = overlay.mask(frames)
+      frames = overlay.mask(frames, video.probe(self.path).shown[1])
       frames = np.stack([cv2.resize(frame, (picture.width, picture.height), interpolation=method) for frame in frames])
     return frames, sound.read_audio(self.path, **part), None
 
@@ -100,7 +102,8 @@ def read_episodes(path, names: Iterable[str]) -> list[Entry]:
     raise InputError(f"{path} has the columns {', '.join(columns)}; wanted `clip` and `episode` (or `session`)")
   table = {}
   for number, row in enumerate(rows, 2):
-    key, episode = (row["clip"] or "").strip(), (row[column] or "").strip()
+    row = {name: plain(text).strip() for name, text in row.items() if isinstance(text, str)}
+    key, episode = row.get("clip", ""), row.get(column, "")
     if not key or not episode:
       raise InputError(f"{path} line {number} lacks its clip or {column}; fill it in, or delete the line")
     if why := no_episode(episode):
@@ -111,12 +114,10 @@ def read_episodes(path, names: Iterable[str]) -> list[Entry]:
       raise InputError(f"{path} line {number} names the clip {key!r} a second time; keep one of the lines")
     table[key] = row
   names = list(names)
-  if missing := [name for name in names if name not in table]:
+  if missing := [name for name in names if plain(name) not in table]:
     raise InputError(f"{len(missing)} of {len(names)} clips are not in {path}, {missing[0]!r} first; add them to it")
-  return [
-    Entry(name, table[name][column].strip(), (table[name].get("source") or "").strip() or f"clip {name}")
-    for name in names
-  ]
+  found = ((name, table[plain(name)]) for name in names)
+  return [Entry(name, row[column], row.get("source") or f"clip {name}") for name, row in found]
 
 
 def talker_clips(count: int, seed: int) -> tuple[list[TalkerClip], list[str]]:
@@ -156,7 +157,9 @@ def make_record(clip, episode: int, picture: Picture) -> dict:
 
 
 def encode_image(frame, image_format: str) -> bytes:
-  """One frame as JPEG (quality 95, colour at full resolution) or PNG. Args: frame: uint8 RGB [h, w, 3]."""
+  """One frame as JPEG (quality 95, colour at full resolution) or PNG. Args: frame: uint8 RGB [h, w, 3].
+
+  GAP: the paper does not say how frames are stored."""
   image = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2BGR)
   if image_format == "png":
     return cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 4])[1].tobytes()
@@ -169,7 +172,7 @@ def try_record(job) -> tuple[str, tuple[dict, bytes] | None, str]:
 
   Args: job: (clip, episode number, Picture). Returns: the clip's name, the record (see builder.Serializer) or None, the
     reason or "".
-  Raises: InputError: the talker cannot speak, which is so for every clip.
+  Raises: InputError: the talker cannot speak, which is so for every clip. MachineError: nothing can be read here.
   """
   clip, episode, picture = job
   try:
@@ -177,7 +180,10 @@ def try_record(job) -> tuple[str, tuple[dict, bytes] | None, str]:
   except InputError as error:
     if isinstance(clip, TalkerClip):
       raise
+    prove_machine()  # before the file is blamed
     return clip.name, None, str(error)
+  except OSError as error:
+    raise MachineError(f"{clip.name}: {error.filename or ''} {error.strerror}; then try again") from error
 
 
 @functools.cache

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from nwt_jax.errors import InputError
-from nwt_jax.io import ffmpeg
+from nwt_jax.io import ffmpeg, wave
+from nwt_jax.io.downmix import MOST, Downmix
+from nwt_jax.io.probe import probe
 
 SAMPLE_RATE = 24_000  # PAPER: D.8
 MEL_BINS, FFT_SIZE, HOP, WINDOW = 80, 1024, 200, 800  # PAPER: Table 7
@@ -28,7 +30,10 @@ MEL_ARGUMENTS = {
   "log": "natural",
   "floor": MEL_FLOOR,
 }
-SOUND_SUFFIXES = {".wav", ".flac", ".aif", ".aiff", ".ogg"}  # libsndfile opens these itself; ffmpeg opens the rest
+# libsndfile opens these itself; ffmpeg opens the rest
+SOUND_SUFFIXES = {".wav", ".flac", ".aif", ".aiff", ".ogg", ".au", ".snd", ".w64", ".rf64", ".caf"}
+UNKNOWN_FRAMES = 1 << 62  # libsndfile's answer for a FLAC that does not say is above
+BLOCK = 1 << 18  # samples read at once
 BLOCK_SAMPLES = 1 << 20  # samples written at once
 BLOCK_FRAMES = 1024  # video frames whose mel is computed at once, so that memory does not grow with the recording
 
@@ -36,7 +41,8 @@ BLOCK_FRAMES = 1024  # video frames whose mel is computed at once, so that memor
 def read_audio(path, sample_rate=SAMPLE_RATE, start=0.0, length=None):
   """Reads any sound file, or the first sound stream of a video, as mono.
 
-  Sound and picture of a video share one clock: where the sound starts after the picture, silence comes first.
+  Sound and picture of a video share one clock: where the sound starts after the picture, silence comes first. Where
+  the channels cancel, one of them is taken (see downmix.Downmix).
 
   Args:
     path: a file that libsndfile or ffmpeg can open.
@@ -45,40 +51,87 @@ def read_audio(path, sample_rate=SAMPLE_RATE, start=0.0, length=None):
   Returns:
     float32 [samples], about -1 to 1, all finite.
   Raises:
-    InputError: missing or empty file, not sound, no sound stream, no samples, NaN or infinite samples.
+    InputError: missing or empty file, not sound, no sound stream, no samples, NaN or infinite samples, or samples far
+      beyond full scale.
+  """
+  parts, rate = [], 0
+
+  def begin(new_rate):
+    nonlocal rate
+    rate = new_rate
+    parts.clear()
+    return parts.append
+
+  read_blocks(path, begin, start, length)
+  return resample(np.concatenate(parts), rate, sample_rate)
+
+
+def read_blocks(path, begin, start=0.0, length=None):
+  """Reads sound as mono, block by block, so that memory does not grow with the recording.
+
+  Args: path, start, length: as for read_audio. begin: called with the samples per second, it returns what takes each
+    block, float32 [samples]; called again where the file has to be read again from its start.
+  Returns: the channel that was taken because the channels cancel; None: their mix.
+  Raises: InputError: as read_audio.
   """
   path = ffmpeg.check_file(path, "sound")
-  samples, rate = _read_sound(path) if path.suffix.lower() in SOUND_SUFFIXES else (None, 0)
-  if samples is None:
-    samples, rate = _read_track(path, start, length)
-  elif start or length is not None:
-    samples = samples[round(start * rate) :][: None if length is None else round(length * rate)]
-  if len(samples) == 0:
+  mix = _read(path, begin, None, start, length)
+  if not mix.samples:
     raise InputError(f"{path} holds no sound (0 samples); give a recording of at least one video frame (1/30 s)")
-  if not np.isfinite(samples).all():
-    bad = int((~np.isfinite(samples)).sum())
-    raise InputError(f"{path} holds {bad} samples that are NaN or infinite; export the recording again")
-  return resample(samples, rate, sample_rate)
+  mix.check(str(path))
+  channel = mix.cancelled
+  if channel is not None:
+    _read(path, begin, channel, start, length)
+  return channel
 
 
-def _read_sound(path):
+def _read(path, begin, only, start, length):
+  """Reads all of the part. only: a channel to take instead of the mix. Returns: the Downmix, which has seen it."""
+  own = path.suffix.lower() in SOUND_SUFFIXES
+  if own and (mix := _read_sound(path, begin, only, start, length, 2)):
+    return mix  # more channels are for ffmpeg, which reads where they belong
+  try:
+    mix = _read_track(path, begin, only, start, length)
+    with open(path, "rb") as file:
+      if not mix.samples and file.read(4) == b"RF64":  # a streamed one, which ffmpeg takes at its word
+        mix = _read_track(path, begin, only, start, length, ["-ignore_length", "1"])
+    return mix
+  except InputError:
+    if own and (mix := _read_sound(path, begin, only, start, length, MOST)):
+      return mix
+    raise
+
+
+def _read_sound(path, begin, only, start, length, most):
+  """By libsndfile; None for what it does not open or whose length it does not know: a mislabelled file, a recording
+  that went through a pipe. ffmpeg looks at their bytes and has the last word."""
   import soundfile
 
   try:
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    with soundfile.SoundFile(path) as file:
+      if not 0 < file.frames < UNKNOWN_FRAMES or file.channels > most:
+        return None
+      first = min(round(start * file.samplerate), file.frames)
+      left = file.frames - first if length is None else round(length * file.samplerate)
+      file.seek(first)
+      mix, take = Downmix(file.channels, only=only), begin(file.samplerate)
+      while left > 0 and len(block := file.read(min(BLOCK, left), dtype="float32", always_2d=True)):
+        take(mix(block))
+        left -= len(block)
+      return mix
   except (soundfile.SoundFileError, RuntimeError):
-    return None, 0  # a mislabelled file: ffmpeg looks at its bytes and has the last word
-  return samples.mean(axis=1), rate
+    return None
 
 
-def _read_track(path, start, length):
-  info = ffmpeg.probe(path)
-  if not info.has_audio:
+def _read_track(path, begin, only, start, length, options=()):
+  """By ffmpeg. options: of its input."""
+  if not probe(path).has_audio:
     raise InputError(f"{path} holds no sound stream; give a recording with sound")
   # first_pts=0 puts silence where the sound starts after the picture; async=1 fills gaps and changes no pitch.
-  output = ["-map", "0:a:0", "-af", "aresample=async=1:first_pts=0", "-ac", "1", "-f", "f32le", "-c:a", "pcm_f32le"]
-  data = ffmpeg.decode(path, [*output, "-ar", str(info.sample_rate)], "sound", start, length)
-  return np.frombuffer(data, "<f4"), info.sample_rate
+  output = ["-map", "0:a:0", "-af", "aresample=async=1:first_pts=0", *wave.OUTPUT]
+  reader = wave.Reader(begin, only)
+  ffmpeg.decode(path, output, "sound", start, length, before=[*wave.INPUT, *options], take=reader.feed)
+  return reader.mix
 
 
 def resample(samples, rate, new_rate):

@@ -61,26 +61,28 @@ def save_release(
   partial = weights.with_suffix(".safetensors.partial")
   safetensors.numpy.save_file(flat, partial)
   sha256 = file_sha256(partial)
-  os.replace(partial, weights)
   count = sum(value.size for name, value in flat.items() if name.startswith("params/"))
   card = {**card, "family": family, "sha256": sha256, "parameters": int(count)}
   if dvae is not None:
     source, target = find_release(dvae, "dvae") / "dvae.safetensors", directory / "dvae.safetensors"
     if not (target.exists() and target.samefile(source)):
       shutil.copyfile(source, target)
-      write_card(directory, "dvae", load_card(dvae, "dvae"))
-  write_card(directory, family, card)
+      os.replace(_write_card(directory, "dvae", load_card(dvae, "dvae")), directory / "dvae.json")
+  text = _write_card(directory, family, card)
+  shutil.copymode(text, partial)  # safetensors makes private files, open() what the umask says
+  os.replace(partial, weights)
+  os.replace(text, directory / f"{family}.json")
 
 
-def write_card(directory: Path, family: str, card: dict) -> None:
-  """Writes DIR/{family}.json. Paths in the config of training that are absolute or lead upwards are cut to a name."""
+def _write_card(directory: Path, family: str, card: dict) -> Path:
+  """Paths in the config of training that are absolute or lead upwards are cut to a name. Returns: a file to rename."""
   training = dict(card.get("training", {}))
   if isinstance(training.get("config"), str):
     training["config"] = json.dumps(_names(json.loads(training["config"])))
     card = {**card, "training": training}
   text = directory / f"{family}.json.partial"
   text.write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
-  os.replace(text, directory / f"{family}.json")
+  return text
 
 
 def _names(value: Any) -> Any:

@@ -1,5 +1,7 @@
-"""The one place that starts ffmpeg: what it may open and spend, what it says about a file, its errors in one line."""
+"""The one place that starts ffmpeg: what it may open and spend, and whether a failure is the machine's."""
 
+import errno
+import functools
 import os
 import re
 import resource
@@ -7,13 +9,12 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import imageio_ffmpeg
 
-from nwt_jax.errors import InputError
+from nwt_jax.errors import InputError, MachineError
 
 # Containers of sound and video only: a playlist or script that ffmpeg would follow to other files is not among them.
 FORMATS = (
@@ -22,45 +23,24 @@ FORMATS = (
 )
 MAX_PIXELS = 7680 * 4320  # of one picture: 8K
 SAFE_INPUT = ["-protocol_whitelist", "file,pipe", "-format_whitelist", FORMATS, "-max_pixels", str(MAX_PIXELS)]
-QUIET = ["-hide_banner", "-nostdin", "-loglevel", "error"]
+QUIET = ["-hide_banner", "-nostdin", "-loglevel", "level+error"]
+OLDEST = (5, 1)  # the first version with -fps_mode
 # What one call may take: a file made to hurt must not stop a preparation of thousands.
 MAX_SECONDS = 1800  # on the wall
-PROBE_SECONDS = 60
 MAX_BYTES = 8 << 30  # of output: some 25 minutes of 224 x 256 at 30 frames a second
 MAX_MEMORY = 16 << 30  # of addresses, many of which are never touched
+# From version 6.1 on ffmpeg's exit status is the error number, counted down from 256.
+_MACHINE = {
+  256 - number: number for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE)
+}
+_NO_MEMORY, _TOO_LARGE = 256 - errno.ENOMEM, 256 - errno.EFBIG
+_CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE}  # what a file can do to a decoder
 _threads: list[str] = []  # options that say how many threads to use; ffmpeg decides without them
 
 
 def one_thread() -> None:
   """From now on ffmpeg takes one thread: for processes that share a machine's cores."""
   _threads[:] = ["-threads", "1", "-filter_threads", "1", "-filter_complex_threads", "1"]
-
-
-@dataclass(frozen=True)
-class MediaInfo:
-  """What ffmpeg reports about a file: the first picture stream (cover art left out) and the first sound stream.
-
-  width and height count pixels as stored, 0 without a picture stream; shown_width is the width in square pixels; fps is
-  the nominal rate; duration is in seconds, 0 when the container does not say; sample_rate is 0 without a sound stream.
-  """
-
-  width: int
-  height: int
-  fps: float
-  duration: float
-  sample_rate: int
-  video_codec: str
-  audio_codec: str
-  shown_width: int
-  interlaced: bool
-
-  @property
-  def has_video(self):
-    return self.width > 0
-
-  @property
-  def has_audio(self):
-    return self.sample_rate > 0
 
 
 def source(path):
@@ -76,39 +56,72 @@ def check_file(path, kind):
 
   Args: path: what the user named. kind: the word for what was wanted ("sound", "video").
   Returns: the path as a Path.
-  Raises: InputError: missing, a folder, or empty.
+  Raises: InputError: missing, a folder, or empty. MachineError: it is there and cannot be opened.
   """
   path = Path(path)
   if not path.exists():
     raise InputError(f"{path} does not exist; give a {kind} file")
   if not path.is_file():
     raise InputError(f"{path} is not a file; give a {kind} file")
-  if path.stat().st_size == 0:
+  try:
+    with open(path, "rb") as file:
+      empty = not file.read(1)
+  except OSError as error:
+    raise MachineError(f"{path} cannot be opened ({error.strerror}); make it readable, or leave it out") from error
+  if empty:
     raise InputError(f"{path} is empty (0 bytes); give a {kind} file")
   return path
 
 
 def executable():
-  """The ffmpeg to run. Returns: its path. Raises: InputError: there is none on this machine."""
+  """The ffmpeg to run. Returns: its path. Raises: MachineError: there is none on this machine, or one too old."""
   try:
-    return imageio_ffmpeg.get_ffmpeg_exe()
+    path = imageio_ffmpeg.get_ffmpeg_exe()
   except RuntimeError as error:
-    raise InputError("no ffmpeg was found; reinstall imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE to one") from error
+    raise MachineError("no ffmpeg was found; reinstall imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE to one") from error
+  found = version(path)
+  number = re.match(r"n?(\d+)\.(\d+)", found)  # builds from between versions have other names, and are taken as new
+  if number and tuple(map(int, number.groups())) < OLDEST:
+    raise MachineError(f"ffmpeg {found} ({path}) is too old: {OLDEST[0]}.{OLDEST[1]} or newer is needed; {_remedy()}")
+  return path
 
 
-def run(arguments: Sequence, log, keep_output: bool = True, seconds: float | None = None) -> tuple[int, bytes]:
+def _remedy():
+  return "unset IMAGEIO_FFMPEG_EXE" if os.environ.get("IMAGEIO_FFMPEG_EXE") else "pip install -U imageio-ffmpeg"
+
+
+@functools.cache
+def version(path: str) -> str:
+  """What an ffmpeg calls its version, such as 7.0.2. Raises: MachineError: it does not start."""
+  try:
+    done = subprocess.run([path, "-version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+  except (OSError, subprocess.TimeoutExpired) as error:
+    why = getattr(error, "strerror", None) or "no answer"
+    raise MachineError(f"ffmpeg ({path}) does not start ({why}); {_remedy()}") from error
+  named = re.match(r"ffmpeg version (\S+)", done.stdout.decode("utf-8", "replace"))
+  return named[1] if named else "of unknown version"
+
+
+def run(
+  arguments: Sequence, log, keep_output: bool = True, seconds: float | None = None, take: Callable | None = None
+) -> tuple[int, bytes]:
   """Runs ffmpeg, within limits of time, memory and output; it and whatever it started end together.
 
   Args: arguments: what follows the program's name. log: open binary file for its standard error. keep_output: collect
-    its standard output. seconds: on the wall; None: MAX_SECONDS.
-  Returns: exit status, standard output.
-  Raises: InputError: a limit was reached.
+    its standard output. seconds: on the wall; None: MAX_SECONDS. take: called with each piece of the output, which is
+    not collected then, however much it is.
+  Returns: exit status (negative: the decoder crashed), standard output.
+  Raises: InputError: the file takes more than one of our limits. MachineError: ffmpeg could not work: a full disk, too
+    little memory, a kill from outside.
   """
   output = subprocess.PIPE if keep_output else subprocess.DEVNULL
-  process = subprocess.Popen(  # its own session, so that everything it starts can be ended with it
-    [executable(), *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=output, stderr=log, start_new_session=True
-  )
-  late = threading.Event()
+  try:
+    process = subprocess.Popen(  # its own session, so that everything it starts can be ended with it
+      [executable(), *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=output, stderr=log, start_new_session=True
+    )
+  except OSError as error:
+    raise MachineError(f"ffmpeg does not start ({error.strerror}); see python -m nwt_jax.doctor") from error
+  late, full = threading.Event(), False
 
   def end(*reason):
     for event in reason:
@@ -124,19 +137,18 @@ def run(arguments: Sequence, log, keep_output: bool = True, seconds: float | Non
   clock.start()
   parts, size = [], 0
   try:
-    if hasattr(resource, "prlimit"):  # Linux
-      try:
-        resource.prlimit(process.pid, resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (MAX_BYTES, MAX_BYTES))
-      except ProcessLookupError:
-        pass
+    memory, file_size = (_lower(process.pid, kind, most) for kind, most in _limits())
     if keep_output:
       while part := process.stdout.read(1 << 20):
+        if take is not None:
+          take(part)
+          continue
         parts.append(part)
         size += len(part)
-        if size > MAX_BYTES:
-          raise InputError(f"it unfolds to more than {MAX_BYTES >> 30} GB; cut it into clips")
-    process.wait()
+        if full := size > MAX_BYTES:
+          break
+    if not full:
+      process.wait()
   finally:
     clock.cancel()
     if process.poll() is None:
@@ -144,26 +156,64 @@ def run(arguments: Sequence, log, keep_output: bool = True, seconds: float | Non
       process.wait()
     if keep_output:
       process.stdout.close()
+  if full:
+    raise InputError(f"it unfolds to more than {MAX_BYTES >> 30} GB; cut it into clips")
   if late.is_set():
     raise InputError(f"ffmpeg was not done with it after {seconds:g} s")
+  _check_status(process.returncode, memory, file_size)
   return process.returncode, b"".join(parts)
 
 
-def decode(path, arguments, kind, start=0.0, length=None):
+def _limits():
+  """The kinds of limit that hold one call, and what we allow of each."""
+  return (("RLIMIT_AS", MAX_MEMORY), ("RLIMIT_FSIZE", MAX_BYTES))
+
+
+def _lower(pid, kind, most):
+  """Limits a process to `most`, or to what it may have already where that is less. Returns: the limit that holds."""
+  if not hasattr(resource, "prlimit"):  # Linux has it
+    return most
+  kind = getattr(resource, kind)
+  try:
+    allowed = [most, *(limit for limit in resource.prlimit(pid, kind) if limit != resource.RLIM_INFINITY)]
+    resource.prlimit(pid, kind, (min(allowed), min(allowed)))
+  except (ProcessLookupError, PermissionError):  # it is done already
+    return most
+  return min(allowed)
+
+
+def _check_status(status, memory, file_size):
+  """Raises: InputError: a limit of ours. MachineError: what the file cannot have caused."""
+  if status in _MACHINE:
+    reason = os.strerror(_MACHINE[status])
+    raise MachineError(f"ffmpeg could not go on: {reason} (its files go to {tempfile.gettempdir()}, or another TMPDIR)")
+  if status == -signal.SIGXFSZ or status == _TOO_LARGE:
+    if file_size >= MAX_BYTES:
+      raise InputError(f"it unfolds to more than {MAX_BYTES >> 30} GB; cut it into clips")
+    raise MachineError(f"files may have {file_size >> 20} MB here (ulimit -f), too little for ffmpeg; raise that limit")
+  starved = status == _NO_MEMORY or (status < 0 and -status in _CRASHES)
+  if starved and memory < MAX_MEMORY:
+    raise MachineError(f"programs may use {memory >> 20} MB here (ulimit -v), too little for ffmpeg; raise that limit")
+  if status < 0 and -status not in _CRASHES:
+    name = signal.Signals(-status).name
+    raise MachineError(f"ffmpeg was ended by {name} (for lack of memory?); free some, or use fewer --workers")
+
+
+def decode(path, arguments, kind, start=0.0, length=None, before=(), take=None):
   """Runs ffmpeg over one file and collects what it writes to its standard output.
 
   Args: path: input file. arguments: what follows the input, without the output. kind: the word for what is wanted.
-    start, length: the part to read, seconds; None: to the end.
+    start, length: the part to read, seconds; None: to the end. before: options of the input. take: see run.
   Returns: bytes.
-  Raises: InputError: ffmpeg refuses the file.
+  Raises: InputError: ffmpeg refuses the file. MachineError: see run.
   """
   with tempfile.TemporaryFile() as log:
     try:
-      status, output = run([*QUIET, *part(start, length), *source(path), *arguments, "pipe:1"], log)
+      status, output = run([*QUIET, *before, *part(start, length), *source(path), *arguments, "pipe:1"], log, take=take)
     except InputError as error:
       raise InputError(f"{path} cannot be read as {kind}: {error}") from None
     if status:
-      raise InputError(f"{path} cannot be read as {kind}: {last_words(log, path)}; give a file that plays elsewhere")
+      raise InputError(f"{path} cannot be read as {kind}: {first_error(log, path)}; give a file that plays elsewhere")
   return output
 
 
@@ -172,57 +222,33 @@ def part(start, length):
   return [*(["-ss", f"{start:.6f}"] if start else []), *([] if length is None else ["-t", f"{length:.6f}"])]
 
 
-def last_words(log, path=None):
-  """The most telling line of an ffmpeg log. Args: log: open binary file. path: input name to strip. Returns: str."""
+# Components of ffmpeg that write: what they complain about is our output, not the file.
+_WRITERS = re.compile(r"\[(rawvideo|framecrc|image2|s16le|f32le|null|segment|matroska enc|out#|vost#|aost#)")
+
+
+def errors(log) -> list[str]:
+  """What the readers of a file complained about, line by line. Args: log: open binary file, written with -loglevel
+  level+error or more."""
   log.seek(0)
-  lines = [line.strip() for line in log.read()[-8000:].decode("utf-8", "replace").splitlines() if line.strip()]
-  if any("moov atom not found" in line for line in lines):
-    return "the file is cut short (its index is missing)"
-  if not lines:
-    return "ffmpeg gave no reason"
-  line = re.sub(r"^\[[^\]]*\]\s*", "", lines[-1]).removeprefix("Error opening input: ")
-  return line.replace(f"file:{path}: ", "").replace(f"file:{path}", "it").rstrip(".")
+  lines = log.read().decode("utf-8", "replace").splitlines()
+  return [line for line in lines if re.search(r"\[(error|fatal|panic)\]", line) and not _WRITERS.match(line)]
 
 
-def probe(path):
-  """Asks ffmpeg what a file holds, without decoding it (imageio-ffmpeg ships no ffprobe).
+def first_error(log, path=None):
+  """What an ffmpeg log says is wrong: its first error, of which later ones are consequences.
 
-  Args: path: a sound or video file.
-  Returns: MediaInfo.
-  Raises: InputError: missing, empty, or not a sound or video file.
+  Args: log: open binary file, written with -loglevel level+error or more. path: input name to strip. Returns: str.
   """
-  path = check_file(path, "sound or video")
-  with tempfile.TemporaryFile() as log:
-    try:
-      run(["-hide_banner", "-nostdin", *source(path)], log, keep_output=False, seconds=PROBE_SECONDS)
-    except InputError as error:
-      raise InputError(f"{path} cannot be read: {error}") from None
+  found = errors(log)
+  if not found:
     log.seek(0)
-    text = log.read().decode("utf-8", "replace")
-  streams = [line.strip() for line in text.splitlines() if re.match(r"\s*Stream #0:\d+", line)]
-  if not streams:
-    raise InputError(f"{path} is not a sound or video file that ffmpeg knows; give one that plays elsewhere")
-  video = next((line for line in streams if ": Video: " in line and "(attached pic)" not in line), "")
-  audio = next((line for line in streams if ": Audio: " in line), "")
-  size = re.search(r", (\d+)x(\d+)", video)
-  fps = re.search(r", ([\d.]+)(k?) fps", video) or re.search(r", ([\d.]+)(k?) tbr", video)
-  rate = re.search(r", (\d+) Hz", audio)
-  clock = re.search(r"Duration: (\d+):(\d+):([\d.]+)", text)
-  shape = re.search(r"\[SAR (\d+):(\d+) DAR", video)
-  aspect = int(shape[1]) / int(shape[2]) if shape and int(shape[1]) and int(shape[2]) else 1.0
-  return MediaInfo(
-    width=int(size[1]) if size else 0,
-    height=int(size[2]) if size else 0,
-    fps=float(fps[1]) * (1000 if fps[2] else 1) if fps else 0.0,
-    duration=int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3]) if clock else 0.0,
-    sample_rate=int(rate[1]) if rate else 0,
-    video_codec=_codec(video, "Video"),
-    audio_codec=_codec(audio, "Audio"),
-    shown_width=max(1, round(int(size[1]) * aspect)) if size else 0,
-    interlaced=bool(re.search(r"(top|bottom) (first|coded first)", video)),
-  )
+    found = [line for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()][:1]
+  return message(found[0], path) if found else "ffmpeg gave no reason"
 
 
-def _codec(line, kind):
-  found = re.search(rf": {kind}: (\w+)", line)
-  return found[1] if found else ""
+def message(line, path=None):
+  """A line of an ffmpeg log without the names of components. Args: path: input name to strip."""
+  if "moov atom not found" in line:
+    return "the file is cut short (its index is missing)"
+  line = re.sub(r"\[[^\]]*\]\s*", "", line).strip().removeprefix("Error opening input: ")
+  return line.replace(f"file:{path}: ", "").replace(f"file:{path}", "it").rstrip(".")

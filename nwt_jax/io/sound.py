@@ -1,5 +1,6 @@
 """Sound of any length as frames of log-mel: long recordings stay on disk, live ones pass through (D.8)."""
 
+import logging
 import numbers
 import tempfile
 from collections.abc import Callable
@@ -7,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from nwt_jax.errors import InputError
+from nwt_jax.errors import InputError, MachineError
 from nwt_jax.io import audio
-from nwt_jax.io.audio import HOP, MEL_FRAMES, SAMPLE_RATE, log_mel, read_audio, resample
+from nwt_jax.io.audio import HOP, MEL_FRAMES, SAMPLE_RATE, log_mel, resample
+from nwt_jax.io.downmix import MOST, Downmix, cancel_message, check_values, look
 
 FRAME_SAMPLES = HOP * MEL_FRAMES  # samples per video frame
 LONG = 60.0  # seconds; anything longer is resampled block by block into a temporary file
-BLOCK = 1 << 18  # samples read at once
+TELLING = 1.0  # seconds after which a stream's channels may be said to cancel
 MEL_AHEAD = audio.WINDOW // 2 - HOP  # samples after a frame that its last mel row hears
 
 
@@ -74,13 +76,17 @@ class Sound:
 class Live(Sound):
   """A recording that is still arriving, in pieces of any size; holds what has not been forgotten.
 
+  Channels are mixed as they come. Where they cancel, which only the whole can tell, a word is said and no more:
+  `from_array` would take one of them from the start on.
+
   Args: rate: samples per second of the pieces.
   Raises: InputError: a rate that is not positive.
   """
 
   def __init__(self, rate: float | None):
     check_rate(rate)
-    self._resample = _resampler(rate)
+    self._resample, self._rate = _resampler(rate), rate
+    self._mix, self._told = None, False
     self._held, self._first = bytearray(), 0  # float32 samples, and the number of the first of them
     self.ended = False
 
@@ -108,7 +114,7 @@ class Live(Sound):
     Raises: InputError: as `from_array`, or a piece after the end."""
     if self.ended:
       raise InputError("sound came after its end; start another stream")
-    self._take(mono(samples), last=False)
+    self._take(self._mixed(check_samples(samples)), last=False)
 
   def finish(self) -> None:
     """Says that no piece is to come. Twice is once."""
@@ -116,46 +122,91 @@ class Live(Sound):
       self._take(np.zeros(0, np.float32), last=True)
       self.ended = True
 
+  def _mixed(self, samples: np.ndarray) -> np.ndarray:
+    if samples.shape[1] == 1:
+      return np.ascontiguousarray(samples[:, 0], np.float32)
+    if self._mix is None or self._mix.channels != samples.shape[1]:
+      self._mix = Downmix(samples.shape[1])
+    mixed, channel = self._mix(samples), self._mix.cancelled
+    if not self._told and self._mix.samples >= TELLING * self._rate and channel is not None:
+      self._told = True
+      logging.warning("%s; feed samples[:, %d] alone", cancel_message("the stream", channel), channel)
+    return mixed
+
   def _take(self, samples: np.ndarray, last: bool) -> None:
     self._held += self._resample(samples, last).tobytes()
 
 
 def open_sound(path: str | Path) -> Sound:
-  """Opens a sound file, or the sound of a video.
+  """Opens a sound file, or the sound of a video; a long one is resampled block by block into an unnamed file.
 
-  Raises: InputError: missing, empty, not sound, no samples, NaN samples.
+  Raises: InputError: as read_audio. MachineError: the temporary file has no room.
   """
-  return _open_long(path) or Sound(read_audio(path))
+  with tempfile.SpooledTemporaryFile(max_size=round(LONG * SAMPLE_RATE) * 4) as spool:
+    step = None
+
+    def begin(rate):
+      nonlocal step
+      step = _resampler(rate)
+      spool.seek(0)
+      spool.truncate()
+      return lambda samples: write(samples, False)
+
+    def write(samples, last):
+      try:
+        spool.write(step(samples, last).tobytes())
+      except OSError as error:
+        folder = tempfile.gettempdir()
+        raise MachineError(f"the sound of {path} has no room in {folder}: {error.strerror}; set TMPDIR") from error
+
+    channel = audio.read_blocks(path, begin)
+    write(np.zeros(0, np.float32), True)
+    if channel is not None:
+      logging.warning("%s; that channel alone is taken", cancel_message(str(path), channel))
+    if spool.tell() <= LONG * SAMPLE_RATE * 4:
+      spool.seek(0)
+      return Sound(np.frombuffer(spool.read(), np.float32))
+    spool.flush()
+    return Sound(np.memmap(spool, np.float32, mode="r"))  # a map outlives its file's name
 
 
 def from_array(samples: np.ndarray, rate: int) -> Sound:
   """Sound from memory.
 
   Args: samples: [samples] or [samples channels], floats in about [-1, 1] or 16-bit integers. rate: samples per second.
-  Raises: InputError: another shape or type, no samples, NaN samples, a rate that is not positive.
+  Raises: InputError: another shape, type or scale, no samples, NaN samples, a rate that is not positive.
   """
-  samples = np.asarray(samples)
-  if samples.size == 0:
-    raise InputError(f"sound has shape {samples.shape}; give [samples] or [samples, channels] with at least one sample")
+  samples = check_samples(samples)
+  if not len(samples):
+    raise InputError("sound holds no samples; give [samples] or [samples, channels] with at least one")
   check_rate(rate)
-  return Sound(resample(mono(samples), rate, SAMPLE_RATE))
+  mix = Downmix(samples.shape[1])
+  mixed = mix(samples)
+  if mix.cancelled is not None:
+    logging.warning("%s; that channel alone is taken", cancel_message("the sound", mix.cancelled))
+    mixed = samples[:, mix.cancelled]
+  return Sound(resample(mixed, rate, SAMPLE_RATE))
 
 
-def mono(samples: np.ndarray) -> np.ndarray:
-  """Checks sound from memory and brings it to one channel. Returns: float32 [samples], of the same rate.
+def check_samples(samples: np.ndarray) -> np.ndarray:
+  """Checks sound from memory. Returns: floats [samples channels], full scale 1.
 
   Raises: InputError: as `from_array`."""
   samples = np.asarray(samples)
   if samples.ndim not in (1, 2) or samples.ndim == 2 and not samples.shape[1]:
     raise InputError(f"sound has shape {samples.shape}; give [samples] or [samples, channels]")
+  if samples.ndim == 2 and samples.shape[1] > MOST:
+    remedy = "samples.T" if samples.shape[0] <= MOST else "one of them"
+    count = f"sound of shape {samples.shape} would have {samples.shape[1]} channels"
+    raise InputError(f"{count}; give {remedy}, as [samples, channels]")
   if samples.dtype == np.int16:
     samples = samples / np.float32(32768)
-  if not np.issubdtype(samples.dtype, np.floating):
-    raise InputError(f"sound has type {samples.dtype}; give floats in [-1, 1] or int16")
-  if not np.isfinite(samples).all():
-    bad = int((~np.isfinite(samples)).sum())
-    raise InputError(f"sound holds {bad} samples that are NaN or infinite; clean it first")
-  return np.ascontiguousarray(samples if samples.ndim == 1 else samples.mean(axis=1), np.float32)
+  elif not np.issubdtype(samples.dtype, np.floating):
+    scale = f"samples / 2**{8 * samples.itemsize - 1}" + (" - 1" if samples.dtype.kind == "u" else "")
+    remedy = f" ({scale})" if samples.dtype.kind in "iu" else ""
+    raise InputError(f"sound has type {samples.dtype}; give floats in [-1, 1]{remedy} or int16")
+  check_values("sound", *look(samples))
+  return samples if samples.ndim == 2 else samples[:, None]
 
 
 def check_rate(rate) -> None:
@@ -185,24 +236,3 @@ def _resampler(rate: float) -> Callable[[np.ndarray, bool], np.ndarray]:
 
   stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
   return lambda samples, last: stream.resample_chunk(samples, last=last)
-
-
-def _open_long(path) -> Sound | None:
-  """A recording longer than LONG that libsndfile reads, resampled into an unnamed file; None for all others."""
-  import soundfile
-
-  try:
-    with soundfile.SoundFile(path) as file, tempfile.TemporaryFile() as spool:  # a map outlives its file's name
-      if file.frames <= LONG * file.samplerate:
-        return None
-      step = _resampler(file.samplerate)
-      for block in file.blocks(BLOCK, dtype="float32", always_2d=True):
-        samples = block.mean(axis=1)
-        if not np.isfinite(samples).all():
-          raise InputError(f"{path} holds samples that are NaN or infinite; export the recording again")
-        spool.write(step(samples, False).tobytes())
-      spool.write(step(np.zeros(0, np.float32), True).tobytes())
-      spool.flush()
-      return Sound(np.memmap(spool, np.float32, mode="r")) if spool.tell() else None
-  except (soundfile.SoundFileError, RuntimeError, OSError):
-    return None  # not for libsndfile: read_audio asks ffmpeg, and says what is wrong

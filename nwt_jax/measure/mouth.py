@@ -49,24 +49,36 @@ def mouth_box(frames: np.ndarray) -> tuple[int, int, int, int]:
   return (*_clip(row - above, row + below, height), *_clip(column - half, column + half, width))
 
 
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
-  """Pearson's correlation of two tracks [t]; 0 where one does not move. The longer loses its end."""
+def moves(track: np.ndarray) -> bool:
+  """Whether a track [t] says anything: it is finite, and varies by more than rounding does."""
+  track = np.asarray(track, np.float64)
+  return len(track) > 1 and bool(np.ptp(track) > 1e-9 * np.abs(track).max())
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float | None:
+  """Pearson's correlation of two tracks [t], the longer without its end.
+
+  Returns: None, unknown, where one does not move: a mouth that was not found, or that stays as it is."""
   n = min(len(a), len(b))
   a, b = np.asarray(a[:n], np.float64), np.asarray(b[:n], np.float64)
+  if not (moves(a) and moves(b)):
+    return None
   a, b = a - a.mean(), b - b.mean()
-  scale = np.sqrt((a**2).sum() * (b**2).sum())
-  return float((a * b).sum() / scale) if scale > 1e-12 else 0.0
+  return float((a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum()))
 
 
-def best_lag(a: np.ndarray, b: np.ndarray, max_lag: int = 8) -> int:
-  """The lag in frames at which b correlates best with a: positive when b comes later. The smallest of equals."""
+def best_lag(a: np.ndarray, b: np.ndarray, max_lag: int = 8) -> int | None:
+  """The lag in frames at which b correlates best with a: positive when b comes later. The smallest of equals.
+
+  Returns: None, unknown, where one of them does not move."""
   n = min(len(a), len(b))
 
   def at(lag):
     return correlation(a[max(0, -lag) : n - max(0, lag)], b[max(0, lag) : n - max(0, -lag)])
 
-  lags = sorted(range(-max_lag, max_lag + 1), key=abs)
-  return max((lag for lag in lags if n - abs(lag) >= 3), key=at, default=0)
+  lags = [lag for lag in sorted(range(-max_lag, max_lag + 1), key=abs) if n - abs(lag) >= 3]
+  known = {lag: found for lag in lags if (found := at(lag)) is not None}
+  return max(known, key=known.get, default=None)
 
 
 def _checked(frames):

@@ -1,9 +1,12 @@
-"""How alike two clips look: SSIM (Wang et al. 2004; Table 2's measure) and PSNR, frame by frame."""
+"""How alike two clips look: SSIM (Wang et al. 2004; Table 2's measure) and PSNR, frame by frame.
+
+GAP: Table 2 does not say how SSIM takes colours: each of RGB by itself, and their mean.
+"""
 
 import cv2
 import numpy as np
 
-# The paper's constants: Gaussian window of 11 x 11 with sigma 1.5, K1 = 0.01, K2 = 0.03, 8-bit range.
+# Wang's constants: Gaussian window of 11 x 11 with sigma 1.5, K1 = 0.01, K2 = 0.03, 8-bit range.
 WINDOW, SIGMA, K1, K2, RANGE = 11, 1.5, 0.01, 0.03, 255.0
 
 
@@ -22,15 +25,20 @@ def ssim_map(first: np.ndarray, second: np.ndarray) -> np.ndarray:
   return luminance * (2 * covariance + c2) / (var_a + var_b + c2)
 
 
-def ssim(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-  """Mean SSIM of each pair of frames.
+def ssim(first: np.ndarray, second: np.ndarray, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
+  """Mean SSIM of each pair of frames, or of a part of them.
 
-  Args: first, second: uint8 [t h w 3] of one shape. Returns: float64 [t], 1 where they are equal.
-  Raises: ValueError: shapes that differ.
+  Args: first, second: uint8 [t h w 3] of one shape, whole frames. box: (top, bottom, left, right) in pixels, the places
+    that count. Their windows see the frame around the box: in frames cut to a small box most windows would stick out.
+  Returns: float64 [t], 1 where they are equal. Raises: ValueError: shapes that differ, or a box that is not in them.
   """
   if first.shape != second.shape:
     raise ValueError(f"clips of {first.shape} and {second.shape} cannot be compared; cut them to one shape")
-  return np.array([ssim_map(a, b).mean() for a, b in zip(first, second, strict=True)])
+  height, width = first.shape[1:3]
+  top, bottom, left, right = box or (0, height, 0, width)
+  if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+    raise ValueError(f"box {box} is not in frames of {height} x {width}; give (top, bottom, left, right) in pixels")
+  return np.array([ssim_map(a, b)[top:bottom, left:right].mean() for a, b in zip(first, second, strict=True)])
 
 
 def psnr(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -21,7 +21,11 @@ def leaky_relu(x: Array) -> Array:
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-  """Zeros before and after an axis so that the output has ceil(size / stride) elements."""
+  """Zeros before and after an axis so that the output has ceil(size / stride) elements.
+
+  GAP: the paper names no padding. SAME in all networks of stage 1, in time as in space. Its even kernels (Table 4) then
+  take the odd element after: a Memcode sees 1 frame before its own and 4 after, and so does a decoded frame.
+  """
   total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
   return total // 2, total - total // 2
 
@@ -118,8 +122,8 @@ class Conv(nn.Module):
 class Residual(nn.Module):
   """Table 4's "Res n x": n convolutions, one shortcut around all of them, 1 x 1 where the width changes (B.1.1).
 
-  GAP: the paper does not say where activations stand; here after each convolution, the last one after the sum. With 0
-  convolutions there is no block.
+  GAP: "Res n x" could also be n blocks. GAP: the paper does not say where activations stand; here after each
+  convolution, the last one after the sum. With 0 convolutions there is no block.
   """
 
   convs: int

@@ -14,8 +14,8 @@ from nwt_jax.types import Episode
 class CodeEmbedding(nn.Module):
   """Embeds the heads of Memcodes with one table of codes and concatenates them (Tables 5-6, "vocab_size = 8").
 
-  Code `num_codes` means "empty": the start of a clip, and FAR's padding. GAP: it embeds as zeros, or, with
-  `learned_empty`, as a row of its own."""
+  GAP: the tables do not say how eight heads share one embedding. Code `num_codes` means "empty": the start of a clip,
+  and FAR's padding. GAP: it embeds as zeros, or, with `learned_empty`, as a row of its own."""
 
   num_codes: int
   features: int
@@ -30,7 +30,7 @@ class CodeEmbedding(nn.Module):
 
 
 class EpisodeEmbedding(nn.Module):
-  """A vector for each episode (B.3); -1 asks for their mean, which is ours for unseen or unnamed episodes."""
+  """A vector for each episode (B.3). GAP: -1, an unseen or unnamed episode, gets their mean."""
 
   num_episodes: int
   features: int
@@ -46,7 +46,8 @@ class AudioEncoder(nn.Module):
   """Mel spectrogram to one vector a video frame: the Conv1D rows of Tables 5-6, each with Mish.
 
   PAPER: Tables 5-6 print kernel 3, stride 3 for the first row. DEPARTS: its stride is the mel frames in a video frame
-  (sample rate / (hop * fps) = 4), as 40 vectors a second do not meet 30 frames, and its kernel skips no mel frame."""
+  (sample rate / (hop * fps) = 4), as 40 vectors a second do not meet 30 frames, and its kernel skips no mel frame.
+  GAP: padding: a vector hears as far to both sides of its frame."""
 
   rows: tuple[tuple[int, int, int], ...]  # (kernel, dilation, features); the first row strides by `stride`
   stride: int
@@ -103,6 +104,8 @@ class StyleEncoder(nn.Module):
     pooled = jnp.sum(jnp.mean(x, axis=(2, 3)), axis=1) / frames
     # A small start (GAP): the posterior begins near the prior, and the KL near 0.
     start = nn.initializers.variance_scaling(0.1, "fan_in", "uniform")
+    # DEPARTS: Tables 5-6 do not print "Linear" at this row. Mish, "unless otherwise specified", would bound mean and
+    # log std from below, at -0.31
     mean, log_std = jnp.split(nn.Dense(2 * self.style_dim, kernel_init=start, name="posterior")(pooled), 2, axis=-1)
     return mean, jnp.maximum(log_std, self.min_log_std)  # PAPER: C.2.2, minimum std exp(-4)
 

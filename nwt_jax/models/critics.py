@@ -34,7 +34,8 @@ class Critic(nn.Module):
   def __call__(self, video: Video) -> tuple[Float[Array, "b"], tuple[Array, ...], Float[Array, "b n"] | None]:
     """Returns: the mean score of each clip's patches, every hidden feature map, and class logits.
 
-    GAP: eq. 6 and 9 speak of one score D_c(x); for a patch critic it is the mean over patches and frames.
+    GAP: eq. 6 and 9 speak of one score D_c(x); for a patch critic it is the mean over patches and frames. GAP: feature
+    maps are taken after their activations.
     """
     x, features = video, []
     for index, (kernel, stride, groups, width) in enumerate(self.layers):

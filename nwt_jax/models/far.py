@@ -38,7 +38,8 @@ class Convolution(nn.Module):
 class FAR(Prior):
   """Frame before -> strided convolutions -> conditioned causal 3-D residual blocks -> upsampling -> logits."""
 
-  padded: tuple[int, int]  # PAPER: C.2.2 pads 16 x 14 to 16 x 16. GAP: below and to the right
+  # PAPER: C.2.2 pads 16 x 14 to 16 x 16. GAP: below and to the right, with no part in the loss
+  padded: tuple[int, int]
   down: tuple[tuple[int, int, int], ...]  # (kernel, stride, features)
   up: tuple[tuple[int, int, int], ...]  # (kernel, nearest-neighbour scale before the convolution, features)
 
@@ -55,7 +56,7 @@ class FAR(Prior):
 
   @property
   def receptive_field(self) -> int:
-    """Frames that a prediction sees, counting itself: 29 at full size. (C.2.2 says "do not exceed 27".)"""
+    """Frames that a prediction sees, counting itself: 29 at full size. DEPARTS: C.2.2 says "do not exceed 27"."""
     return 1 + sum((kernel[0] - 1) * dilation for block in self.blocks for kernel, dilation, _ in block)
 
   def setup(self):

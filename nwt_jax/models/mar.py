@@ -1,4 +1,4 @@
-"""MAR: the prior that predicts one Memcode at a time, in raster order (paper 2.2.2, Table 6)."""
+"""MAR: the prior that predicts one Memcode at a time (paper 2.2.2, Table 6). GAP: the order: row by row, a raster."""
 
 import jax
 import jax.numpy as jnp

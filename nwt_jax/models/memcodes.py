@@ -86,7 +86,10 @@ class Query(nn.Module):
 
 
 class HardAttention(nn.Module):
-  """Looks a shared codebook up once a head (eq. 2-3, B.1.2): keys and values are linear projections of the codebook."""
+  """Looks a shared codebook up once a head (eq. 2-3, B.1.2): keys and values are linear projections of the codebook.
+
+  GAP: projections have biases, heads are concatenated with no projection after them (Vaswani et al. 2017, on which the
+  paper builds, have one), and the codebook starts from N(0, 1)."""
 
   num_heads: int
   num_codes: int

@@ -108,7 +108,8 @@ class Prior(nn.Module):
       depend on, and come out as in the whole clip.
     Returns: one array a block, FAR: [b t u v f] at the decoder's grid, MAR: [b t p f] with places in raster order."""
     audio = self.audio_upsampler(self.audio_encoder(mel, valid), valid)
-    # A style holds for a clip without end: one frame that goes on to both sides. One style is broadcast over time.
+    # GAP: how the tower's kernels over 3 frames meet a style that has none. It holds for a clip without end: one frame
+    # that goes on to both sides. One style is broadcast over time.
     track = style[:, None] if style.ndim == 2 else style
     styled = self.style_upsampler(rearrange(track, "b t z -> (b t) 1 z"), endless=True)
     styled = rearrange(styled, "(b t) 1 i j s -> b t i j s", b=len(track))

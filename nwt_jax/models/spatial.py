@@ -16,7 +16,7 @@ for_mish_in_places = nn.initializers.variance_scaling(3.3, "fan_in", "uniform", 
 
 
 def same_margins(kernel: int, dilation: int = 1) -> tuple[int, int]:
-  """Zeros before and after that keep the length under SAME padding: the odd one goes after."""
+  """Zeros before and after that keep the length. GAP: the paper names no padding: SAME, the odd one goes after."""
   total = (kernel - 1) * dilation
   return total // 2, total - total // 2
 

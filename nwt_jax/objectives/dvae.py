@@ -97,7 +97,7 @@ def critic_loss(
   key: Array,
   weights: Weights,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
-  """Eq. 9, for dVAE-Class with the cross-entropy of the real clips' classes (A.2).
+  """Eq. 9, for dVAE-Class with the cross-entropy of classes (A.2). GAP: of real clips alone, not of generated ones.
 
   Args: critics: to train. frozen: the same without gradients to their parameters. recon: x~. label: classes, where
     the critics have a class head.

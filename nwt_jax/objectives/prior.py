@@ -41,10 +41,10 @@ def prior_loss(
   style_kl_weight: float,
   weights: Float[Array, "t i j"] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-  """Negative ELBO of each clip divided by its number of head symbols, averaged over the batch.
+  """(sum of cross-entropies + style_kl_weight * KL) / (t i j k), averaged over the batch.
 
-  (sum of cross-entropies + style_kl_weight * KL) / (t i j k), so that beta_l = 1 of C.2.2 keeps the ratio that the two
-  terms have in the ELBO. GAP: the paper does not write the reductions.
+  GAP: the paper does not write the reductions. With beta_l = 1 (C.2.2) and places that weigh alike this is the negative
+  ELBO of a clip's Memcodes, by one drawn style, divided by its number of head symbols; with other weights it is not.
 
   Args: logits: of a forward with a style drawn from its posterior. mean, log_std: the posterior's. weights: of the
     places in the loss (`loss_weights`); None weighs them alike. The metrics are always unweighted.

@@ -65,10 +65,13 @@ def uniform_kl(logits: Logits) -> Float[Array, ""]:
 
 
 def beta_norm(beta: Scalar, video_shape: tuple[int, ...], logits_shape: tuple[int, ...]) -> Scalar:
-  """beta M / N of the beta-VAE, the weight that goes with means (footnote 3).
+  """PAPER: footnote 3: beta M / N of the beta-VAE, the weight that goes with means.
 
-  GAP: M counts Memcodes, whose KL is already summed over heads, and N the elements of the video, so that at beta = 1
-  the sum is the ELBO of the clip divided by N: reconstruction summed over elements plus KL summed over Memcodes.
+  GAP: M and N are not given. M counts Memcodes, whose KL is already summed over heads, and N the elements of the video.
+  Beside the distance of pixels (eq. 4), at beta = 1 the sum is then the negative ELBO of the clip divided by N, but for
+  constants: -log p(x | z) summed over elements, of a Laplace distribution of scale 1 (power 1) or a Gaussian of
+  variance 1/2 (power 2), plus the KL summed over Memcodes. Beside the features' distance (eq. 7-8) it is no ELBO at any
+  beta: each feature map counts by its mean, as if it had N elements, and the means of all critics' maps are added up.
   """
   memcodes = 1
   for size in logits_shape[:-2]:
@@ -84,7 +87,9 @@ def gradient_penalty(
   frozen: Callable[[Video], Sequence[Float[Array, "b"]]],
   interp: Video,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-  """(||grad D(x^)|| - 1)^2 of eq. 9: one norm a sample (over the whole clip) and critic; summed over critics.
+  """(||grad D(x^)|| - 1)^2 of eq. 9, summed over critics.
+
+  GAP: the paper does not say over what a norm is taken: one a clip, over all of its frames, and critic.
 
   Args: critics: scores as a function of the video, differentiable by the critics' parameters. frozen: the same with
     those parameters stopped. interp: x^.
@@ -110,6 +115,6 @@ def gradient_penalty(
 
 
 def interpolate(key: Array, video: Video, recon: Video) -> Video:
-  """x^ = u x + (1 - u) x~ with one u a sample (Alg. 2)."""
+  """x^ = u x + (1 - u) x~ (Alg. 2). GAP: one u a clip, as Gulrajani et al. (2017) have one a picture."""
   uniform = jax.random.uniform(key, (video.shape[0], 1, 1, 1, 1), video.dtype)
   return uniform * video + (1.0 - uniform) * recon

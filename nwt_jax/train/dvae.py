@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nwt_jax import build
+from nwt_jax.data import sizes
 from nwt_jax.data.batches import long_enough, video_batches
 from nwt_jax.data.clips import Clips, spread
 from nwt_jax.errors import InputError
@@ -113,8 +114,8 @@ def make_stage(config: Any) -> Stage:
   model = build.dvae(config.model, config.train.remat)
   if metadata["height"] % model.downsampling or metadata["width"] % model.downsampling:
     raise InputError(
-      f"frames of {metadata['height']} x {metadata['width']} do not divide by {model.downsampling}; "
-      "prepare the data with other --height and --width"
+      f"frames of {metadata['height']} x {metadata['width']} do not divide by {model.downsampling}, as this config's "
+      f"must; {sizes.remedy_for_frames(metadata['height'], metadata['width'])}"
     )
   state, step = make_update(config, model, starting_windows(train_clips, config.data.frames))
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nwt_jax import api, build
+from nwt_jax.data import sizes
 from nwt_jax.data.batches import long_enough, token_batches
 from nwt_jax.data.clips import Clips, spread
 from nwt_jax.data.tokens import Tokens
@@ -47,9 +48,11 @@ def _check(config: Any, metadata: dict) -> None:
   model = config.model
   wanted = (*tuple(model.grid), model.num_heads, model.num_codes)
   if grid != wanted:
+    size = metadata["video"]["height"], metadata["video"]["width"]
+    remedy = sizes.remedy_for_tokens(config.family, *size, grid[:2], *grid[2:])
     raise InputError(
       f"{config.data.path} has {grid[0]} x {grid[1]} Memcodes of {grid[2]} heads x {grid[3]} codes, the config's model "
-      f"takes {wanted[0]} x {wanted[1]} of {wanted[2]} x {wanted[3]}; use the config variant that goes with the dVAE"
+      f"takes {wanted[0]} x {wanted[1]} of {wanted[2]} x {wanted[3]}; {remedy}"
     )
 
 
@@ -67,7 +70,7 @@ def objective_options(objective: Any, tokens: Tokens, frames: int) -> dict:
 
 
 def style_windows(tokens: Tokens, count: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
-  """Windows from all over, of up to `count` clips that are long enough. Returns: codes [b t i j k], episode [b]."""
+  """Windows of up to `count` clips that are long enough, from all over. Returns: codes [b t i j k], episode [b]."""
   chosen = spread(tokens.index, count, frames, long_enough(tokens, frames))
   windows = [tokens.window(clip, start, frames) for clip, start in chosen]
   return np.stack([w["codes"] for w in windows]).astype(np.int32), np.array([w["episode"] for w in windows], np.int32)

@@ -10,6 +10,7 @@ import numpy as np
 from nwt_jax import build
 from nwt_jax.data import origins
 from nwt_jax.data.clips import Clips
+from nwt_jax.data.names import plain
 from nwt_jax.data.progress import Progress
 from nwt_jax.data.tokens import write_tokens
 from nwt_jax.errors import InputError
@@ -34,7 +35,7 @@ def tokenize(config: Any, workdir: Path) -> None:
     raise InputError(f"--config.dvae={config.dvae}: {error}") from error
   splits = {split: Clips(config.data.path, split) for split in SPLITS}
   metadata = splits["train"].metadata
-  if metadata["episodes"] != card.get("episodes"):
+  if list(map(plain, metadata["episodes"])) != list(map(plain, card.get("episodes", ()))):
     raise InputError(
       f"the dVAE in {config.dvae} knows {len(card.get('episodes', ()))} episodes, the data in {config.data.path} has "
       f"{len(metadata['episodes'])} others; train stage 1 on this data"

@@ -9,12 +9,12 @@ from nwt_jax.api import NWT
 
 @pytest.fixture(scope="module")
 def model(tiny_release):
-  return NWT.from_checkpoint(tiny_release, "mar")
+  return NWT.from_dvae(tiny_release)  # no prior is needed
 
 
 def test_a_sheet_has_a_row_a_head_and_the_code_in_place_changes_nothing(model):
   video = np.random.default_rng(0).integers(0, 256, (5, model.height, model.width, 3), np.uint8)
-  heads, codes = model.prior.num_heads, model.prior.num_codes
+  heads, codes = model.dvae.num_heads, model.dvae.num_codes
   picture = sheet(model, video, None, 2, (1, 1), 1)
   assert picture.shape == (heads * (model.height + 1), (2 + codes) * (model.width + 1), 3)
   cut = lambda r, c: picture[r * (model.height + 1) :, c * (model.width + 1) :][: model.height, : model.width]
@@ -32,4 +32,5 @@ def test_the_program_draws_the_shipped_talker(start, refused, tmp_path):
   done = start("analysis.video", f"--output={tmp_path}", "--frame=40")
   assert done.returncode == 0, done.stderr
   assert (tmp_path / "edits_one.png").stat().st_size > 5_000 and (tmp_path / "edits_neighbours.png").exists()
+  assert "--frame=9999 of a video with 120 frames" in refused("analysis.video", f"--output={tmp_path}", "--frame=9999")
   assert "outside the 8 x 7 Memcodes" in refused("analysis.video", f"--output={tmp_path}", "--row=8")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nwt_jax import prepare
-from nwt_jax.data import builder, recordings, sources
+from nwt_jax.data import builder, recordings, segments, sources
 from nwt_jax.data.clips import Clips
 from nwt_jax.data.splits import SPLITS
 from nwt_jax.errors import InputError
@@ -47,6 +47,19 @@ def test_a_record_holds_what_the_file_shows_and_says(folder, dataset):
     assert clip["episode"] < 0 or metadata["episodes"][clip["episode"]] == wanted
     loudest = clip["video"].reshape(-1, 3).mean(0).argmax()
     assert ("red", "green", "blue")[loudest] == wanted
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_who_may_read_what_preparation_leaves_is_for_the_umask_to_say(request, folder, tmp_path, mask):
+  before = os.umask(mask)
+  request.addfinalizer(lambda: os.umask(before))
+  size = {"height": 32, "width": 24, "image_format": "png", "workers": 1}
+  prepare.prepare(tmp_path / "out", pattern=str(folder), split_seconds=0.3, **size)
+  segments.split(folder / "m5.mp4", tmp_path / "pieces", 0.4)  # of which preparation leaves those of one step
+  left = [*(tmp_path / "out").rglob("*"), tmp_path / "out", *(tmp_path / "pieces").rglob("*"), tmp_path / "pieces"]
+  assert len(left) > 12
+  for path in left:
+    assert path.stat().st_mode & 0o777 == (0o777 if path.is_dir() else 0o666) & ~mask, path
 
 
 def test_the_description_tells_all(dataset):
@@ -187,11 +200,11 @@ def test_the_talker_performs_with_truth(tmp_path, start):
   done = start("prepare", "--talker=3", "--height=32", "--width=28", "--seed=5", f"--output={tmp_path / 't'}")
   assert done.returncode == 0, done.stderr
   made = Clips(tmp_path / "t", "train").metadata
-  assert made["splits"] == {"train": 1, "validation": 1, "test": 1}
-  clip = Clips(tmp_path / "t", "train")[0]
-  assert clip["name"].startswith("talker_5_") and len(clip["truth"]["opening"]) == len(clip["video"])
-  assert clip["episode"] == 0 and len(made["episodes"]) == 1
-  assert all(clip["episode"] == -1 for clip in (Clips(tmp_path / "t", split)[0] for split in ("validation", "test")))
+  assert made["splits"] == {"train": 3, "validation": 0, "test": 0}  # three people, a clip of each
+  clips = Clips(tmp_path / "t", "train")
+  for number, clip in enumerate(clips[i] for i in range(3)):
+    assert clip["name"] == f"talker_5_{number:05d}" and len(clip["truth"]["opening"]) == len(clip["video"])
+  assert sorted(clips[i]["episode"] for i in range(3)) == [0, 1, 2] and len(made["episodes"]) == 3
 
 
 def test_files_get_names(tmp_path):

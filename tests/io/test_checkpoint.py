@@ -1,6 +1,7 @@
 """Releases: what is written comes back, what is damaged or of another kind is refused."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -26,6 +27,16 @@ def test_a_release_comes_back(release):
   assert card["model"] == {"stem": 3} and card["parameters"] == 8
   params, card = checkpoint.load_release(release / "stage2", "mar")
   assert params["params"]["b"].dtype == np.float32 and card["family"] == "mar"
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
+def test_who_may_read_a_release_is_for_the_umask_to_say(request, tmp_path, mask):
+  before = os.umask(mask)
+  request.addfinalizer(lambda: os.umask(before))
+  checkpoint.save_release(tmp_path / "one", "dvae", PARAMS, {"model": {}})
+  checkpoint.save_release(tmp_path / "two", "mar", PARAMS, {"model": {}}, dvae=tmp_path / "one")
+  files = [path for path in tmp_path.rglob("*") if path.is_file()]
+  assert len(files) == 6 and {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~mask}
 
 
 def test_a_prior_brings_its_dvae(release):

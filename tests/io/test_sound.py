@@ -41,10 +41,10 @@ def test_sound_in_pieces_is_the_sound_at_once(rate, kind):
 
 def test_sound_of_a_long_file_is_the_sound_at_once(tmp_path, monkeypatch):
   monkeypatch.setattr(sound, "LONG", 1.0)
-  for rate, length in ((44_100, 2 * 44_100 + 5), (24_000, 30_000), (16_000, 4 * sound.BLOCK // 8)):
+  for rate, length in ((44_100, 2 * 44_100 + 5), (24_000, 30_000), (16_000, 4 * audio.BLOCK // 8)):
     soundfile.write(tmp_path / "a.wav", voice(length), rate, subtype="FLOAT")
-    for block in (sound.BLOCK, length // 2, 1000):  # of which the second ends where the file does
-      monkeypatch.setattr(sound, "BLOCK", block)
+    for block in (audio.BLOCK, length // 2, 1000):  # of which the second ends where the file does
+      monkeypatch.setattr(audio, "BLOCK", block)
       opened = sound.open_sound(tmp_path / "a.wav").samples
       assert isinstance(opened, np.memmap)
       np.testing.assert_array_equal(opened, sound.from_array(voice(length), rate).samples)

@@ -10,7 +10,7 @@ import pytest
 from nwt_jax.data.talker import render
 from nwt_jax.data.talker_face import gap_of
 from nwt_jax.errors import InputError
-from nwt_jax.measure import face, mouth
+from nwt_jax.measure import face, mouth, scores
 from nwt_jax.measure.mouth import correlation
 from tests.talking import moving_face
 
@@ -55,6 +55,23 @@ def test_frames_without_a_face_take_their_neighbours_value(needs_networks):
   assert not face.mouth_opening(nobody).any()
   with pytest.raises(InputError, match="no face found"):
     face.mouth_box(nobody)
+
+
+def test_a_face_in_few_frames_of_a_clip_is_chance_and_its_mouth_unknown(monkeypatch):
+  monkeypatch.setattr(face, "available", lambda: True)
+  mesh = np.random.default_rng(0).uniform(0, 60, (8, 468, 2))
+  shown = [None] * 8
+  monkeypatch.setattr(face, "_meshes", lambda frames: shown)
+  ruler = scores.choose_ruler([{"truth": None}])
+  frames = np.zeros((8, 64, 56, 3), np.uint8)
+  for count in range(9):
+    shown[:count] = mesh[:count]
+    if count < 4:
+      assert not ruler.mouth_opening(frames).any(), count
+      with pytest.raises(InputError, match="no face found" if count == 0 else f"found in {count} of 8 frames"):
+        ruler.mouth_box(frames)
+    else:
+      assert mouth.moves(ruler.mouth_opening(frames)) and len(ruler.mouth_box(frames)) == 4
 
 
 def test_bad_input_and_a_missing_extra_are_told_in_one_line(monkeypatch):

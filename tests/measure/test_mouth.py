@@ -71,10 +71,29 @@ def test_correlation_and_lag():
   a = np.sin(np.linspace(0, 20, 80)) + np.cos(np.linspace(0, 47, 80))
   assert correlation(a, 3 * a + 1) == pytest.approx(1)
   assert correlation(a, -a) == pytest.approx(-1)
-  assert correlation(a, np.ones(80)) == 0
   assert best_lag(a, a) == 0
   assert best_lag(a[3:], a[:-3], 6) == 3  # b shows at frame 3 what a shows at frame 0
   assert best_lag(a[:-2], a[2:], 6) == -2
+
+
+@pytest.mark.parametrize(
+  "still", [np.zeros(80), np.full(80, 0.1), np.full(80, np.nan), 0.3 + 1e-17 * np.arange(80), np.zeros(0), np.ones(1)]
+)
+def test_a_track_that_does_not_move_says_nothing(still):
+  a = np.sin(np.arange(80.0))
+  for pair in ((a, still), (still, a), (still, still)):
+    assert correlation(*pair) is None and best_lag(*pair) is None
+
+
+def test_a_small_movement_counts():
+  a = np.sin(np.arange(80.0))
+  assert correlation(a, 0.2 + 1e-6 * a) == pytest.approx(1) and best_lag(a, 0.2 + 1e-6 * a) == 0
+
+
+def test_lags_at_which_what_is_left_is_still_do_not_count():
+  step = np.zeros(12)
+  step[0] = 1.0  # cut away by every lag but 0
+  assert best_lag(step, step) == 0
 
 
 def test_other_arrays_are_refused():

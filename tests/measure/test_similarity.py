@@ -15,20 +15,47 @@ def pair():
   return a, b
 
 
-def test_ssim_is_the_formula_of_wang_2004(pair):
-  a, b = (frame.astype(np.float64) for frame in pair)
+def written_out(a, b, row, column):
+  """Wang et al. 2004 at one place of two frames [h w 3], sums written out; beyond the frame its mirror image."""
   x = np.arange(-5, 6)
   window = np.exp(-(x[:, None] ** 2 + x[None, :] ** 2) / (2 * 1.5**2))[..., None]
   window /= window.sum()
+  p, q = (
+    np.pad(f.astype(np.float64), ((5, 5), (5, 5), (0, 0)), mode="symmetric")[row : row + 11, column : column + 11]
+    for f in (a, b)
+  )
+  mean_p, mean_q = (p * window).sum((0, 1)), (q * window).sum((0, 1))
+  var_p, var_q = ((p - mean_p) ** 2 * window).sum((0, 1)), ((q - mean_q) ** 2 * window).sum((0, 1))
+  cov = ((p - mean_p) * (q - mean_q) * window).sum((0, 1))
+  c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+  return (2 * mean_p * mean_q + c1) * (2 * cov + c2) / ((mean_p**2 + mean_q**2 + c1) * (var_p + var_q + c2))
+
+
+def test_ssim_is_the_formula_of_wang_2004(pair):
   found = ssim_map(*pair)
   for row, column in ((5, 5), (12, 20), (18, 26)):
-    p, q = (f[row - 5 : row + 6, column - 5 : column + 6] for f in (a, b))
-    mean_p, mean_q = (p * window).sum((0, 1)), (q * window).sum((0, 1))
-    var_p, var_q = ((p - mean_p) ** 2 * window).sum((0, 1)), ((q - mean_q) ** 2 * window).sum((0, 1))
-    cov = ((p - mean_p) * (q - mean_q) * window).sum((0, 1))
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    want = (2 * mean_p * mean_q + c1) * (2 * cov + c2) / ((mean_p**2 + mean_q**2 + c1) * (var_p + var_q + c2))
-    np.testing.assert_allclose(found[row, column], want, rtol=1e-6)
+    np.testing.assert_allclose(found[row, column], written_out(*pair, row, column), rtol=1e-6)
+
+
+@pytest.mark.parametrize("box", [(6, 19, 9, 22), (0, 13, 19, 32)], ids=["inside", "corner"])
+def test_a_box_averages_the_whole_frames_map(pair, box):
+  top, bottom, left, right = box  # 13 x 13 pixels, as a mouth in the shipped models' frames: little more than a window
+  a, b = pair
+  want = np.mean([written_out(a, b, row, column) for row in range(top, bottom) for column in range(left, right)])
+  np.testing.assert_allclose(ssim(a[None], b[None], box), [want], rtol=1e-6)
+  part = np.s_[None, top:bottom, left:right]
+  assert abs(ssim(a[part], b[part])[0] - want) > 1e-3  # frames cut first: windows see the cut's mirror image
+
+
+def test_without_a_box_all_of_the_frame_counts(pair):
+  a, b = (frame[None] for frame in pair)
+  np.testing.assert_allclose(ssim(a, b), ssim(a, b, (0, 24, 0, 32)))
+
+
+@pytest.mark.parametrize("box", [(0, 25, 0, 32), (-1, 9, 0, 9), (5, 5, 0, 9)])
+def test_a_box_lies_in_the_frame(pair, box):
+  with pytest.raises(ValueError, match="is not in frames of 24 x 32"):
+    ssim(pair[0][None], pair[1][None], box)
 
 
 def test_equal_frames_score_one_and_noise_scores_less(pair):

@@ -1,0 +1,91 @@
+"""Which variant of the configs goes with frames of which size, and what to do about others: said, not decided, here."""
+
+from typing import NamedTuple
+
+
+class Variant(NamedTuple):
+  """A variant that configs/dvae_lwt.py, tokenize.py, mar.py and far.py share.
+
+  name: their argument. pixels: of a Memcode's side. grid: Memcodes of a frame, rows and columns; most: of a side that
+  its priors can draw. heads, codes: of a Memcode.
+  """
+
+  name: str
+  pixels: int
+  grid: tuple[int, int]
+  most: int
+  heads: int
+  codes: int
+
+  @property
+  def suffix(self) -> str:
+    return f":{self.name}" if self.name else ""
+
+  @property
+  def frames(self) -> tuple[int, int]:
+    """Height and width that it is made for."""
+    return self.grid[0] * self.pixels, self.grid[1] * self.pixels
+
+
+# tests/data/test_sizes.py holds them to the configs; the first that fits is advised, tiny for its own size alone.
+DEMO = Variant("demo", 8, (8, 7), 8, 8, 8)
+PAPER = Variant("", 16, (16, 14), 16, 8, 8)
+TINY = Variant("tiny", 8, (4, 3), 4, 2, 4)
+OTHERS = (
+  "prepare with --height=256 --width=224 (the configs as they are) or --height=64 --width=56 (:demo); multiples of 16 "
+  "up to 256 and of 8 up to 64 go, too"
+)
+
+
+def variant_for(height: int, width: int) -> Variant | None:
+  """The variant for frames of this size; None: there is none."""
+  for variant in (DEMO, PAPER, TINY):
+    if variant.frames == (height, width):
+      return variant
+  for variant in (DEMO, PAPER):
+    rows, columns = height / variant.pixels, width / variant.pixels
+    if rows.is_integer() and columns.is_integer() and max(rows, columns) <= variant.most:
+      return variant
+  return None
+
+
+def next_steps(path, height: int, width: int) -> list[str]:
+  """What to do with prepared frames: the first command, and what the priors will want to be told."""
+  variant = variant_for(height, width)
+  if variant is None:
+    return [f"next: no config is for frames of {height} x {width}; {OTHERS}"]
+  lines = [
+    f"next: python -m nwt_jax.main --config=configs/dvae_lwt.py{variant.suffix} --config.data.path={path} --workdir=DIR"
+  ]
+  grid = height // variant.pixels, width // variant.pixels
+  if grid != variant.grid:
+    lines.append(f"      then, for mar.py{variant.suffix} or far.py{variant.suffix}: {_options(variant, grid)}")
+  return lines
+
+
+def remedy_for_frames(height: int, width: int) -> str:
+  """What to do where a dVAE's config does not fit the frames."""
+  variant = variant_for(height, width)
+  return f"use --config=configs/dvae_lwt.py{variant.suffix}" if variant else OTHERS
+
+
+def remedy_for_tokens(family: str, height: int, width: int, grid: tuple[int, int], heads: int, codes: int) -> str:
+  """What to do where a prior's config does not fit the tokens.
+
+  Args: family: mar or far. height, width: of the frames. grid, heads, codes: of the tokens.
+  """
+  wanted = variant_for(height, width)
+  for variant in (wanted, DEMO, PAPER):
+    if variant and max(grid) <= variant.most:
+      return f"use --config=configs/{family}.py{variant.suffix} {_options(variant, grid, heads, codes)}".strip()
+  if wanted is None:
+    return f"no prior draws so many; {OTHERS}"
+  return f"no prior draws so many: train the dVAE with --config=configs/dvae_lwt.py{wanted.suffix}, and tokenize again"
+
+
+def _options(variant, grid, heads=None, codes=None):
+  """Flags for what differs from the variant."""
+  options = [f"--config.model.grid='({grid[0]},{grid[1]})'"] if tuple(grid) != variant.grid else []
+  options += [f"--config.model.num_heads={heads}"] if heads not in (None, variant.heads) else []
+  options += [f"--config.model.num_codes={codes}"] if codes not in (None, variant.codes) else []
+  return " ".join(options)
