@@ -35,8 +35,8 @@ def prior_config(family: str) -> ml_collections.ConfigDict:
         clips="",  # that the tokens were made from, for pictures; "": where the tokens tell
         batch_size=64,  # C.2.2
         frames=32,  # C.2.2
-        # GAP: whether a window of training hears beyond its own frames, as sampling does where the clip goes on. True: it
-        # does, as far as conditioning reaches. Held-out loss stays within 0.0002 nats a symbol (docs/training.md)
+        # GAP: whether a window of training hears beyond its own frames, as sampling does where the clip goes on. True:
+        # as far as conditioning reaches. Held-out loss stayed within 0.0002 nats a symbol (docs/training.md)
         mel_margins=False,
         seed=0,
         num_threads=4,

@@ -24,7 +24,6 @@ from nwt_jax.io import checkpoint, sound, video
 SAMPLERS = {"far": far, "mar": mar}
 CHUNK_FRAMES = 32  # frames sampled, and frames decoded, at once: more is faster on large devices, and takes more memory
 STYLE_FRAMES = 96  # GAP: frames of a style clip that are looked at; the posterior averages over them
-STYLE_KEY = 0  # of the Memcodes of a style clip, where they are drawn
 STYLE_DRAW = 2**32 - 1  # a frame number that no clip reaches, so that style and noise of one seed are independent
 
 
@@ -191,25 +190,21 @@ class NWT:
 
     DEPARTS: B.2.2 samples from the posterior; its mean copies the style with no noise and needs no seed. GAP: longer
     clips than those of training are cut into such, and their means averaged: the encoder pads, so that the posterior of
-    a longer clip lies farther out. Memcodes are drawn or the likeliest, as those were that the prior learned from: its
-    card's `sampler`. GAP: drawn with one key for every clip, so that the same clip has the same style. A card that
-    names none, as the shipped ones, is of likeliest ones.
+    a longer clip lies farther out. Memcodes are read as the prior learned them (`generate.style.reading_key`).
 
     Args: frames: uint8 [t h w 3] of the checkpoint's size; the first STYLE_FRAMES count. Returns: float32 [1 z].
     """
     self._check_prior()
-    drawn = self.card.get("sampler", "argmax") == "gumbel"
-    key = jax.random.key(STYLE_KEY) if drawn else None
-    codes = jnp.asarray(self.encode(frames[:STYLE_FRAMES], key=key), jnp.int32)
+    codes = self.encode(frames[:STYLE_FRAMES], key=styles.reading_key(self.card.get("sampler")))
+    codes = jnp.asarray(codes, jnp.int32)
     length = min(self.card.get("frames", STYLE_FRAMES), len(codes))
     windows = codes[: len(codes) // length * length].reshape(-1, length, *codes.shape[1:])
     return jnp.mean(self._style_posterior(self.prior_params, windows), axis=0, keepdims=True)
 
   def encode(self, frames: np.ndarray, chunk_frames: int = CHUNK_FRAMES, key: jax.Array | None = None) -> np.ndarray:
-    """The Memcodes of a video.
+    """The Memcodes of a video, uint8 [t i j k].
 
-    Args: frames: uint8 RGB [t h w 3] of the checkpoint's size. key: draws them from the dVAE's posterior, as tokenize
-      does; None: the likeliest. Returns: uint8 [t i j k].
+    Args: frames: uint8 RGB [t h w 3] of the checkpoint's size. key: draws them, as tokenize does; None: the likeliest.
     Raises: InputError: another type or size, or no frame.
     """
     if frames.dtype != np.uint8 or frames.shape[1:] != (self.height, self.width, 3) or not len(frames):

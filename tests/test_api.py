@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from nwt_jax import api
-from nwt_jax.api import STYLE_KEY
 from nwt_jax.errors import InputError
+from nwt_jax.generate.style import reading_key
 from nwt_jax.io import audio as audio_files
 from nwt_jax.io import ffmpeg, video
 from tests.data import media
@@ -163,7 +163,7 @@ def test_the_style_of_a_long_clip_is_the_mean_over_windows_as_long_as_those_of_t
 
 def test_a_style_clip_is_encoded_by_the_sampler_of_the_priors_tokens(model, monkeypatch):
   frames = np.random.default_rng(1).integers(0, 255, (5, 32, 24, 3), np.uint8)
-  likeliest, drawn = (model.encode(frames, key=key) for key in (None, jax.random.key(STYLE_KEY)))
+  likeliest, drawn = (model.encode(frames, key=key) for key in (None, reading_key("gumbel")))
   assert (likeliest != drawn).mean() > 0.02
   seen = []
   posterior = model._style_posterior

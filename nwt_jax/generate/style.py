@@ -53,6 +53,14 @@ def bank(model: Prior, variables: dict, codes: Codes, episode: Int[Array, " b"])
   return {"mean": mean, "log_std": log_std, "episode": episode}
 
 
+def reading_key(sampler: str | None) -> Key[Array, ""] | None:
+  """What the Memcodes of a style clip are drawn with.
+
+  Args: sampler: of the tokens that the prior learned from, as its card has it; None, as in the shipped ones: "argmax".
+  Returns: for "gumbel" one key for every clip, so that a clip has one style (GAP); None: the likeliest are taken."""
+  return jax.random.key(0) if sampler == "gumbel" else None
+
+
 def copy(model: Prior, params, codes: Codes, keys: Key[Array, " b"] | None = None) -> Style:
   """Style copying: the posterior of reference clips.
 
