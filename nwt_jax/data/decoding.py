@@ -41,9 +41,8 @@ class Decoded:
 
   grey: uint8 [t SIDE SIDE], every picture. pictures: uint8 RGB [n h w 3], spread over the clip, upright and in square
   pixels. audio: float32 [samples] at 24 kHz. first, last, stall: when the first picture is shown and the last one ends,
-  and the longest time between two, seconds; first and last of the sound likewise. cancelled: of channels that
-  cancel one was taken. log: of ffmpeg's detectors. A stream
-  that holds nothing gives empty arrays.
+  and the longest time between two, seconds; first and last of the sound likewise. cancelled: of
+  channels that cancel one was taken. log: of ffmpeg's detectors. A stream that holds nothing gives empty arrays.
   """
 
   grey: np.ndarray

@@ -14,6 +14,7 @@ from nwt_jax.data.listing import SUFFIXES, on_disk, videos
 from nwt_jax.data.names import plain, printable
 from nwt_jax.errors import InputError
 from nwt_jax.io import ffmpeg
+from nwt_jax.io.disk import check_room
 from nwt_jax.io.video import Box
 
 LISTS = {".txt", ".jsonl"}
@@ -191,6 +192,7 @@ def acquire(
       failure = _download(recording.where, target, height)
       done = _downloaded(target)
       if failure or not done:
+        check_room(target.parent)  # before the address is blamed
         failed[recording.name] = f"{recording.where} could not be downloaded: {failure or 'no file came'}"
         continue
     paths[recording.name] = str(done)

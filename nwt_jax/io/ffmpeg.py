@@ -30,9 +30,7 @@ MAX_SECONDS = 1800  # on the wall
 MAX_BYTES = 8 << 30  # of output: some 25 minutes of 224 x 256 at 30 frames a second
 MAX_MEMORY = 16 << 30  # of addresses, many of which are never touched
 # From version 6.1 on ffmpeg's exit status is the error number, counted down from 256.
-_MACHINE = {
-  256 - number: number for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE)
-}
+_MACHINE = {256 - number: number for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE)}
 _NO_MEMORY, _TOO_LARGE = 256 - errno.ENOMEM, 256 - errno.EFBIG
 _CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE}  # what a file can do to a decoder
 _threads: list[str] = []  # options that say how many threads to use; ffmpeg decides without them

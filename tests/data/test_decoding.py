@@ -10,6 +10,7 @@ import pytest
 
 from nwt_jax import prepare
 from nwt_jax.data import decoding, segments, sources
+from nwt_jax.data import recordings as downloads
 from nwt_jax.data.examine import Look, examine
 from nwt_jax.errors import InputError, MachineError
 from nwt_jax.io import ffmpeg, video
@@ -222,9 +223,7 @@ def test_a_full_temporary_disk_is_named(recordings, tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are Linux's")
 @pytest.mark.parametrize("limit", ["-v 12000000", "-f 4000000"])
 def test_lower_limits_than_ours_hold(recordings, tmp_path, limit):
-  code = (
-    f"from nwt_jax.data.examine import *; print(examine({str(recordings / 'c0.mp4')!r}, Look(False, False)))"
-  )
+  code = f"from nwt_jax.data.examine import *; print(examine({str(recordings / 'c0.mp4')!r}, Look(False, False)))"
   shell = f'ulimit -H {limit}; ulimit -S {limit}; exec "$@"'
   drop = ["setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource"] if os.geteuid() == 0 else []
   command = [*drop, "bash", "-c", shell, "-", sys.executable, "-c", code]
@@ -232,16 +231,13 @@ def test_lower_limits_than_ours_hold(recordings, tmp_path, limit):
   assert done.returncode == 0 and "'fault': ''" in done.stdout, done.stderr
 
 
-def test_too_low_a_limit_of_memory_or_of_files_is_named(recordings, monkeypatch):
-  path = recordings / "c3.mp4"
-  monkeypatch.setattr(ffmpeg, "_lower", lambda pid, kind, most: 200 << 20)
+def test_too_low_a_limit_of_memory_or_of_files_is_named():
   for status, named in ((244, "ulimit -v"), (-6, "ulimit -v"), (-25, "ulimit -f")):
     with pytest.raises(MachineError, match=named):
       ffmpeg._check_status(status, 200 << 20, 200 << 20)
   with pytest.raises(InputError, match="unfolds to more"):
     ffmpeg._check_status(-25, ffmpeg.MAX_MEMORY, ffmpeg.MAX_BYTES)
   assert ffmpeg._check_status(244, ffmpeg.MAX_MEMORY, ffmpeg.MAX_BYTES) is None  # what the file asked for
-  assert path.exists()
 
 
 @pytest.mark.parametrize(
@@ -256,6 +252,22 @@ def test_an_ffmpeg_that_is_too_old_is_named_with_the_version_needed(tmp_path, mo
     return
   with pytest.raises(MachineError, match=r"is too old: 5\.1 or newer is needed; unset IMAGEIO_FFMPEG_EXE"):
     examine(str(tmp_path / "ffmpeg"), LOOK)
+
+
+def test_an_address_is_not_blamed_for_a_full_disk(tmp_path, monkeypatch):
+  (tmp_path / "list.txt").write_text("https://example.org/a.mp4\n")
+  found = downloads.find(str(tmp_path / "list.txt"))
+  monkeypatch.setattr(downloads.importlib.util, "find_spec", lambda name: True)
+  monkeypatch.setattr(downloads, "_download", lambda *_: "it failed")
+
+  def full(folder=None):
+    raise MachineError(f"{folder} takes no more files: No space left on device")
+
+  (tmp_path / "d").mkdir()
+  assert downloads.acquire(found, tmp_path / "d", print)[1]  # a dead link, on a disk with room
+  monkeypatch.setattr(downloads, "check_room", full)
+  with pytest.raises(MachineError, match="No space left"):
+    downloads.acquire(found, tmp_path / "d", print)
 
 
 def test_a_file_that_cannot_be_opened_is_no_bad_recording(tmp_path, monkeypatch):
