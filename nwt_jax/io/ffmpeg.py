@@ -184,7 +184,7 @@ def _check_status(status, memory, file_size):
   """Raises: InputError: a limit of ours. MachineError: what the file cannot have caused."""
   if status in _MACHINE:
     reason = os.strerror(_MACHINE[status])
-    raise MachineError(f"ffmpeg could not go on: {reason} (its files go to {tempfile.gettempdir()}, or another TMPDIR)")
+    raise MachineError(f"ffmpeg could not go on: {reason}; make room in {tempfile.gettempdir()}, or set TMPDIR")
   if status == -signal.SIGXFSZ or status == _TOO_LARGE:
     if file_size >= MAX_BYTES:
       raise InputError(f"it unfolds to more than {MAX_BYTES >> 30} GB; cut it into clips")
