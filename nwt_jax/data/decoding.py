@@ -130,7 +130,9 @@ def _run(path, info, start, lead, length, seconds, folder, strict):
   rate = min(PICTURES / seconds, 30.0)
   from_start = f"trim=start={lead:.6f},setpts=PTS-{lead:.6f}/TB," if lead else ""
   detect = f"blackdetect=d=0.1:pix_th=0.1,freezedetect=n=-60dB:d={STILL},scdet=t={CUT}"
-  large = [f"fps={rate:.6f}:round=up", *tone_mapped(info), *squared(info), f"scale=-2:'min({_HEIGHT},ih)'", "setsar=1"]
+  # The last picture that rounds to each tick: from the middle of each eighth of the clip, not from its edges.
+  large = [f"fps={rate:.6f}:round=near", *tone_mapped(info), *squared(info)]
+  large += [f"scale=-2:'min({_HEIGHT},ih)'", "setsar=1"]
   graph = [
     f"[0:V:0]{from_start}split[v][w]",
     f"[v]{detect},scale={SIDE}:{SIDE}:flags=area,format=gray,split[grey][shown]",
