@@ -2,9 +2,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
-# Compiled programs are kept beside the environment, so that a second demo starts faster.
-export JAX_COMPILATION_CACHE_DIR ?= $(abspath $(VENV))/jax_cache
-export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.2
 
 .PHONY: demo test test-slow test-system venv-system gates cost venv-gates venv-peer lint wheel venv lock
 

@@ -13,6 +13,7 @@ TEST_ENVIRONMENT = {
   "JAX_NUMPY_RANK_PROMOTION": "raise",
   "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".pytest_cache" / "jax"),
   "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
+  "XDG_CACHE_HOME": str(ROOT / ".pytest_cache" / "home"),  # where programs would keep them without these
 }
 PROGRAM_ENVIRONMENT = {k: v for k, v in TEST_ENVIRONMENT.items() if "DEVICES" not in k and "RANK" not in k}
 os.environ.update(TEST_ENVIRONMENT)
