@@ -70,13 +70,8 @@ def main(_) -> None:
     style=options.style,
     chunk_frames=options.chunk_frames or defaults.get("chunk_frames") or CHUNK_FRAMES,
   )
-  bar = Progress("sample", generation.frames, "frames")
-
-  def tell(chunk) -> None:
-    for _ in chunk.frames:
-      bar.step()
-
-  written = generation.write(output, tell)
+  bar = Progress("sample", generation.frames, "frames", "compiling")
+  written = generation.write(output, lambda chunk: bar.step(len(chunk.frames)))
   print(
     f"{written.path}: {written.frames} frames, {written.frames / model.fps:.1f} s of video in {written.seconds:.1f} s "
     f"({written.frames / written.seconds:.1f} frames a second with compilation), {family}"

@@ -64,7 +64,7 @@ class Building:
         bar.say(f"left out: {reason}")
 
     with builder.building(self.output, self.overwrite) as folder:
-      index, left_out = self._write(folder, work, jobs, engine, report)
+      index, left_out = self._write(folder, work, jobs, engine, report, bar.step)
       bar.close()
       for row in rows:
         if row["name"] in left_out:
@@ -80,7 +80,7 @@ class Building:
       tell(folder, dealt, metadata)
     return metadata
 
-  def _write(self, folder, work, jobs, engine, report):
+  def _write(self, folder, work, jobs, engine, report, step):
     """Writes the shards; those from an earlier call are taken as they are.
 
     Returns: for each split the index rows of each shard; {clip: reason} of those without a record.
@@ -97,9 +97,7 @@ class Building:
     for shard in every:
       shard.path.parent.mkdir(parents=True, exist_ok=True)
     missing = [shard for shard in every if not _note(shard.path).exists()]
-    for shard in every:
-      for job in shard.jobs if shard not in missing else ():
-        report(job[0].name, "")
+    step(sum(len(shard.jobs) for shard in every if shard not in missing), known=True)
     engine.write_shards(missing, sources.try_record, write_shard, report)
     notes = {shard.path: json.loads(_note(shard.path).read_text()) for shard in every}
     for shard in every:

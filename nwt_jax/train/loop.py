@@ -115,7 +115,7 @@ def _train(stage: Stage, state: Any, config: Any, workdir: Path, checkpoints: Ch
   record(workdir, config, stage.data)
   numbers = sum(np.prod(x.shape) for x in jax.tree.leaves(state)) / 1e6
   say(f"training {config.family} to step {total} on {mesh.size} x {jax.devices()[0].device_kind}")
-  say(f"state of {numbers:.3f} M numbers; the first step compiles and takes longer")
+  say(f"state of {numbers:.3f} M numbers; compiling the first step ...")
   watch, clock, evaluation = Watch(options.max_skipped, options.max_growth), Clock(), {}
 
   def show(number: int, evaluating: bool) -> None:
@@ -149,7 +149,7 @@ def _train(stage: Stage, state: Any, config: Any, workdir: Path, checkpoints: Ch
       f"{checkpoints.latest or 0}: lower the rate or check the data"
     )
 
-  with MetricsWriter(workdir, total, first, leader) as writer:
+  with MetricsWriter(workdir, total, leader) as writer:
     started, warned, logged = time.monotonic(), False, first
     batches = stage.batches(first) if first < total else iter(())
     for number in range(first + 1, total + 1):
@@ -159,6 +159,7 @@ def _train(stage: Stage, state: Any, config: Any, workdir: Path, checkpoints: Ch
       if number == first + 1:
         jax.block_until_ready(metrics)
         say(f"first step done after {format_seconds(time.monotonic() - started)}")
+        writer.pace.begin(number)
       stopping = cluster.stopping(number) and number < total
       saving = number % options.save_every == 0 or number == total or stopping
       if number % options.log_every == 0 or saving:
@@ -176,13 +177,14 @@ def _train(stage: Stage, state: Any, config: Any, workdir: Path, checkpoints: Ch
         warned = bool(text)
       # In a row of updates that were left out the last checkpoint stays before it, to meet its batches again
       if saving and (stopping or number == total or not flat.get("health/skipped_in_row")):
-        with clock.on("save"):
+        with clock.on("save"), writer.pace.pause("save", options.save_every):
           (checkpoints.save_now if stopping or number == total else checkpoints.save)(number, state)
       if stopping:
         raise Stopped(f"stopped by a signal at step {number}, which is saved; give the same command to go on")
       evaluating = number % options.eval_every == 0 or number == total
       if evaluating or saving:
-        with clock.on("evaluate"):
+        kind = ("evaluate", options.eval_every) if evaluating else ("export", options.save_every)
+        with clock.on("evaluate"), writer.pace.pause(*kind):
           show(number, evaluating)
     if first >= total:
       say(f"{workdir} is at step {first} already; raise --config.train.steps to go on")

@@ -39,7 +39,7 @@ def tokenize(config: Any, workdir: Path) -> None:
   encode = make_encoder(lambda p, v, valid: model.apply(p, v, valid, method="encode"), model.encoder_margins)
   params = jax.device_put(params)
   total = sum(len(clips) for clips in splits.values())
-  bar = Progress("tokenize", total)
+  bar = Progress("tokenize", total, first="compiling")
   histogram = np.zeros((model.num_heads, model.num_codes), np.int64)
   changes = np.zeros(2, np.int64)  # symbols that differ from the frame before, and all that could
 
