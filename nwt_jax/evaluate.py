@@ -36,21 +36,25 @@ def define_flags() -> None:
 
 def main(_) -> None:
   """Measures, prints a table, writes the files."""
-  from nwt_jax import api
   from nwt_jax.io import checkpoint
+  from nwt_jax.io.place import check_folder
 
   folder = Path(flags.FLAGS.output)
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise InputError(f"--output={folder} cannot be made ({error.strerror}); give a folder") from error
+  check_folder(folder, "output")
   directory = Path(flags.FLAGS.checkpoint) if flags.FLAGS.checkpoint else checkpoint.SHIPPED
   families = flags.FLAGS.families or [f for f in ("mar", "far") if has(directory, f)]
   if not families:
     raise InputError(f"checkpoint {directory} holds no prior; give a folder with mar.safetensors or far.safetensors")
+  cards = [checkpoint.load_card(directory, family) for family in families]  # before jax and the models are loaded
+  if flags.FLAGS.data:
+    check_data(flags.FLAGS.data, cards[0])
+
+  from nwt_jax import api
+
+  folder.mkdir(parents=True, exist_ok=True)
   models = {family: api.NWT.from_checkpoint(directory, family) for family in families}
   first = next(iter(models.values()))
-  clips = data_clips(flags.FLAGS.data, first) if flags.FLAGS.data else talker_clips(flags.FLAGS.clips, first)
+  clips = data_clips(flags.FLAGS.data) if flags.FLAGS.data else talker_clips(flags.FLAGS.clips, first)
   clips = clips[: flags.FLAGS.clips]
   if len(clips) < 2:
     raise InputError(f"{flags.FLAGS.data} has {len(clips)} test clips, wanted 2 or more; prepare more clips")
@@ -98,14 +102,21 @@ def talker_means(model) -> dict[str, np.ndarray]:
   return {name: mean.round().astype(np.uint8) for name, mean in means.items()}
 
 
-def data_clips(path: str, model) -> list[dict]:
+def check_data(path: str, card: dict) -> None:
+  """Raises: InputError: no prepared clips, or frames of another size than the model's."""
+  from nwt_jax.data.clips import Clips
+
+  metadata, video = Clips(path, "test").metadata, card["video"]
+  size, wanted = ((facts["height"], facts["width"]) for facts in (metadata, video))
+  if size != wanted:
+    raise InputError(f"{path} holds frames of {size[0]} x {size[1]}, the model makes {wanted[0]} x {wanted[1]}")
+
+
+def data_clips(path: str) -> list[dict]:
   """The test split of prepared clips."""
   from nwt_jax.data.clips import Clips
 
   clips = Clips(path, "test")
-  size = (clips.metadata["height"], clips.metadata["width"])
-  if size != (model.height, model.width):
-    raise InputError(f"{path} holds frames of {size[0]} x {size[1]}, the model makes {model.height} x {model.width}")
   chosen = (clips[i] for i in range(min(len(clips), flags.FLAGS.clips)))
   return [{**clip, "episode": clips.episode_name(clip["episode"])} for clip in chosen]
 

@@ -134,7 +134,7 @@ def parse(argv: Sequence[str], required: Sequence[str] = ()) -> list[str]:
     rest = flags.FLAGS(list(argv))
   except flags.Error as error:
     raise InputError(flag_message(str(error))) from None
-  except (KeyError, AttributeError, TypeError) as error:  # what ml_collections raises for an override
+  except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:  # of ml_collections, for an override
     raise InputError(override_message(str(error), argv)) from None
   if rest[1:]:
     raise InputError(f"unexpected argument {rest[1]!r}: options are written --name=value; --help lists them")
@@ -206,7 +206,8 @@ def override_message(text: str, argv: Sequence[str]) -> str:
   wrong = close[2] if close else re.sub(r"[^\w.]", "", text.split("\\n")[0])
   option = next((arg.partition("=")[0] for arg in argv[1:] if re.search(rf"\.{re.escape(wrong)}(\.|=|$)", arg)), None)
   if option is None:
-    return " ".join(text.replace("\\n", " ").split())
+    said = " ".join(text.replace("\\n", " ").split())
+    return f"an override is not understood ({said}); name fields as the config file does, and give tuples whole"
   if close is None:
     return f"the config has no field {option}; the fields are in the config file"
   return f"the config has no field {option}; did you mean {option.replace('.' + wrong, '.' + close[1])}?"

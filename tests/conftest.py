@@ -55,6 +55,15 @@ def refused(start):
 
 
 @pytest.fixture(scope="session")
+def without_jax(tmp_path_factory):
+  """Options of `start` and `refused`: a program that imports jax all the same fails."""
+  folder = tmp_path_factory.mktemp("none") / "jax"
+  folder.mkdir()
+  (folder / "__init__.py").write_text("raise AssertionError('jax was imported before the input was looked at')\n")
+  return {"PYTHONPATH": f"{folder.parent}:{ROOT}"}
+
+
+@pytest.fixture(scope="session")
 def tiny_release(tmp_path_factory):
   """A folder with a dVAE, a MAR and a FAR of random weights: 32 x 24 pixels, 4 x 3 Memcodes, episodes ann, bob, cy."""
   import jax

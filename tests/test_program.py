@@ -151,7 +151,8 @@ def test_xla_does_not_say_that_it_is_slow_unless_it_is_asked_to(level, lines):
 
 
 POOL = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a process that a shell put in the background
 from nwt_jax import program
 from nwt_jax.data.workers import Local
 def main(argv):

@@ -13,7 +13,7 @@ import numpy as np
 from nwt_jax.errors import InputError, Stopped
 from nwt_jax.io.checkpoint import load_release
 from nwt_jax.io.training_state import Checkpoints
-from nwt_jax.train import cluster
+from nwt_jax.train import cluster, values
 from nwt_jax.train.accumulate import check_parts
 from nwt_jax.train.health import Clock, Watch, finite, memory, write_bundle
 from nwt_jax.train.metrics import MetricsWriter, format_seconds
@@ -63,17 +63,6 @@ def start_from(options: Any, family: str, params: dict) -> dict:
   return {"params": jax.tree.map(lambda new, old: jax.numpy.asarray(new, old.dtype), merged, params["params"])}
 
 
-def check_rhythm(config: Any) -> None:
-  """Raises: InputError: a number of steps, clips or frames that is not positive."""
-  for group, names in (
-    ("train", ("steps", "log_every", "eval_every", "save_every", "keep", "max_skipped", "accumulate")),
-    ("eval", ("clips", "frames", "pictures")),
-  ):
-    for name in names:
-      if config[group].get(name, 1) < 1:
-        raise InputError(f"--config.{group}.{name} is {config[group][name]}, wanted 1 or more")
-
-
 def train(make_stage: Callable[[], Stage], config: Any, workdir: Path) -> tuple[Any, dict[str, float]]:
   """Trains from the newest whole checkpoint in `workdir` (or from the start) to `config.train.steps`.
 
@@ -82,27 +71,27 @@ def train(make_stage: Callable[[], Stage], config: Any, workdir: Path) -> tuple[
   Returns: the last state, and the metrics of the last evaluation (of process 0; elsewhere none).
   Raises: InputError: a config, data or folder that cannot be used, a divergence. Stopped: a signal, after saving.
   """
-  check_rhythm(config)
+  values.check(config)
   mesh = make_mesh(config.train.fsdp)
   check_batch_size(config.data.batch_size, mesh)
   check_parts(config.train.accumulate, config.data.batch_size, mesh.size)
   with held(workdir):
-    stage = make_stage()
-    check(workdir, config, stage.data)
-    # From here on the state is where the rule puts it, and nowhere else
-    state, stage = place(stage.state, mesh), dataclasses.replace(stage, state=None)
-    with Checkpoints(workdir / "checkpoints", config.train.keep) as checkpoints:
-      try:
+    try:
+      stage = make_stage()
+      check(workdir, config, stage.data)
+      # From here on the state is where the rule puts it, and nowhere else
+      state, stage = place(stage.state, mesh), dataclasses.replace(stage, state=None)
+      with Checkpoints(workdir / "checkpoints", config.train.keep) as checkpoints:
         return _train(stage, state, config, workdir, checkpoints, mesh)
-      except (jax.errors.JaxRuntimeError, MemoryError) as error:
-        text = str(error) or "out of memory"
-        if not any(words in text.lower() for words in ("resource_exhausted", "out of memory")):
-          raise
-        reason = text.splitlines()[0][-160:]
-        raise InputError(
-          f"out of memory ({reason}); lower --config.data.batch_size, raise --config.train.accumulate or "
-          "--config.train.fsdp, or set --config.train.remat=True"
-        ) from error
+    except (jax.errors.JaxRuntimeError, MemoryError) as error:
+      text = str(error) or "out of memory"
+      if not any(words in text.lower() for words in ("resource_exhausted", "out of memory")):
+        raise
+      reason = text.splitlines()[0][-160:]
+      raise InputError(
+        f"out of memory ({reason}); lower --config.data.batch_size, raise --config.train.accumulate or "
+        "--config.train.fsdp, or set --config.train.remat=True"
+      ) from error
 
 
 def _train(stage: Stage, state: Any, config: Any, workdir: Path, checkpoints: Checkpoints, mesh) -> tuple[Any, dict]:

@@ -15,8 +15,9 @@ from nwt_jax.data.clips import Clips
 from nwt_jax.data.tokens import Tokens
 from nwt_jax.errors import InputError
 from nwt_jax.generate import style
-from nwt_jax.io.checkpoint import load_card, save_release
+from nwt_jax.io.checkpoint import save_release
 from nwt_jax.objectives.prior import loss_weights, prior_loss
+from nwt_jax.train import inputs
 from nwt_jax.train.loop import Stage, start_from
 from nwt_jax.train.pictures import write_grid, write_pairs
 from nwt_jax.train.prior_step import PriorState, init_state, make_prior_loss, make_prior_step
@@ -38,19 +39,6 @@ def card(config: Any, metadata: dict, state: PriorState) -> dict:
     "temperature": 1.0 if config.sample.temperature is None else config.sample.temperature,
     "generated": "Videos sampled from this model are generated.",
   }
-
-
-def _check(config: Any, metadata: dict) -> None:
-  grid = (metadata["height"], metadata["width"], metadata["heads"], metadata["codes"])
-  model = config.model
-  wanted = (*tuple(model.grid), model.num_heads, model.num_codes)
-  if grid != wanted:
-    raise InputError(
-      f"{config.data.path} has {grid[0]} x {grid[1]} Memcodes of {grid[2]} heads x {grid[3]} codes, the config's model "
-      f"takes {wanted[0]} x {wanted[1]} of {wanted[2]} x {wanted[3]}; use the config variant that goes with the dVAE"
-    )
-  if load_card(config.dvae, "dvae")["sha256"] != metadata["dvae_sha256"]:
-    raise InputError(f"tokens in {config.data.path} come from another dVAE than {config.dvae}; run tokenize again")
 
 
 def objective_options(objective: Any, tokens: Tokens, frames: int) -> dict:
@@ -100,7 +88,8 @@ def make_stage(config: Any) -> Stage:
     config.dvae = config.dvae or metadata.get("dvae", "")
   if not config.dvae:
     raise InputError(f"no dVAE: the tokens in {config.data.path} name none; give its folder with --config.dvae")
-  _check(config, metadata)
+  inputs.check_grid(config, metadata)
+  inputs.check_dvae(config, metadata)
   prior = build.prior(config.family, config.model, config.train.remat)
   objective = functools.partial(prior_loss, **objective_options(config.objective, tokens, config.data.frames))
   state, step = make_update(config, prior, objective)

@@ -1,0 +1,77 @@
+"""What a run reads and where it writes, held against its config by headers and cards alone: no jax, at once."""
+
+from pathlib import Path
+from typing import Any
+
+from nwt_jax.data import builder
+from nwt_jax.data.clips import PREPARE
+from nwt_jax.data.digits import check_files
+from nwt_jax.data.tokens import TOKENIZE
+from nwt_jax.errors import InputError
+from nwt_jax.io.checkpoint import load_card
+from nwt_jax.io.place import check_folder
+from nwt_jax.train import values
+
+
+def check(config: Any, workdir: Path) -> None:
+  """All that can be said before jax is loaded.
+
+  Raises: InputError: a value that no run can use, data or weights that are not there, or are of another kind or size.
+  """
+  values.check(config)
+  check_folder(workdir, "workdir")
+  path = config.data.path
+  if config.family == "digits":
+    check_files(path)
+  elif config.family in ("far", "mar"):
+    metadata = builder.read_metadata(path, "tokens", TOKENIZE)
+    check_grid(config, metadata)
+    if config.dvae:
+      check_dvae(config, metadata)
+  else:
+    metadata = builder.read_metadata(path, "clips", PREPARE)
+    if config.family == "tokenize":
+      check_episodes(config, metadata)
+      return
+    check_frames(config, metadata)
+  if config.train.init:
+    load_card(config.train.init, "dvae" if config.family == "digits" else config.family)
+
+
+def check_frames(config: Any, metadata: dict) -> None:
+  """Raises: InputError: frames that stage 1 cannot halve as often as it must."""
+  pixels = config.model.patch * 2 ** len(config.model.stages)
+  if metadata["height"] % pixels or metadata["width"] % pixels:
+    raise InputError(
+      f"frames of {metadata['height']} x {metadata['width']} do not divide by {pixels}; "
+      "prepare the data with other --height and --width"
+    )
+
+
+def check_episodes(config: Any, metadata: dict) -> None:
+  """Raises: InputError: clips of other episodes than those that the dVAE knows."""
+  card = load_card(config.dvae, "dvae")
+  if metadata["episodes"] != card.get("episodes"):
+    raise InputError(
+      f"the dVAE in {config.dvae} knows {len(card.get('episodes', ()))} episodes, the data in {config.data.path} has "
+      f"{len(metadata['episodes'])} others; train stage 1 on this data"
+    )
+
+
+def check_grid(config: Any, metadata: dict) -> None:
+  """Raises: InputError: tokens of another grid, or of other heads or codes, than the prior takes."""
+  grid = (metadata["height"], metadata["width"], metadata["heads"], metadata["codes"])
+  model = config.model
+  wanted = (*tuple(model.grid), model.num_heads, model.num_codes)
+  if grid != wanted:
+    takes = " x ".join(map(str, model.grid))
+    raise InputError(
+      f"{config.data.path} has {grid[0]} x {grid[1]} Memcodes of {grid[2]} heads x {grid[3]} codes, the config's model "
+      f"takes {takes} of {model.num_heads} x {model.num_codes}; use the config variant that goes with the dVAE"
+    )
+
+
+def check_dvae(config: Any, metadata: dict) -> None:
+  """Raises: InputError: tokens that another dVAE made."""
+  if load_card(config.dvae, "dvae")["sha256"] != metadata["dvae_sha256"]:
+    raise InputError(f"tokens in {config.data.path} come from another dVAE than {config.dvae}; run tokenize again")
