@@ -58,7 +58,8 @@ class Progress:
   def _write(self, now):
     waiting = f" ({self.first})" if self._start is None else ""
     line = f"{self.title}: {self.done}/{self.total} {self.unit}{waiting}{self._rate(now)}"
-    print("\r\033[K" + line if self._live else line, file=sys.stderr, end="" if self._live else "\n", flush=True)
+    again = self._live and self.done < self.total  # the last one stays
+    print("\r\033[K" + line if self._live else line, file=sys.stderr, end="" if again else "\n", flush=True)
 
 
 def _clock(seconds):

@@ -12,6 +12,7 @@ import numpy as np
 import safetensors.numpy
 
 from nwt_jax.errors import InputError
+from nwt_jax.io.place import writing
 
 FAMILIES = ("dvae", "far", "mar")
 SHIPPED = Path(__file__).resolve().parent.parent / "released" / "talker"
@@ -59,7 +60,8 @@ def save_release(
   }
   weights = directory / f"{family}.safetensors"
   partial = weights.with_suffix(".safetensors.partial")
-  safetensors.numpy.save_file(flat, partial)
+  with writing(partial):
+    safetensors.numpy.save_file(flat, partial)
   sha256 = file_sha256(partial)
   os.replace(partial, weights)
   count = sum(value.size for name, value in flat.items() if name.startswith("params/"))

@@ -1,12 +1,33 @@
-"""Whether a folder that is to be written can be, before anything is computed for it."""
+"""Whether a place can be written: before anything is computed for it, and why it could not."""
 
+import contextlib
 import errno
+import os
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from nwt_jax.errors import InputError
 
 MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE)  # faults of no one's input
+
+
+FULL = 1 << 20  # bytes free under which a disk counts as full
+
+
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+  """For libraries that do not say why they could not write `path`: where the disk is full, that is why.
+
+  Raises: OSError: with the number of a full disk. What else is raised inside."""
+  try:
+    yield
+  except Exception as error:
+    there = next(at for at in Path(path).absolute().parents if at.exists())
+    if getattr(error, "errno", None) is None and shutil.disk_usage(there).free < FULL:
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+    raise
 
 
 def check_folder(folder: str | Path, flag: str) -> None:
