@@ -149,6 +149,7 @@ def prepare(
       raise InputError(f"--crop=face looks for faces: leave --nofaces out, or {face.INSTALL}")
     wanted = pipeline.Wanted(os.fspath(pattern), root, episodes, split_seconds, (output, workplace.work_of(output)))
     found = pipeline.listed(wanted)
+    splits.check_holdout(found[1], holdout)  # before hours of looking at clips
     request += [vars(look), pipeline.request(wanted, *found)]
   request = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
   if not overwrite and not stop_after and (done := _already(output, request)):

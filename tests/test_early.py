@@ -15,6 +15,7 @@ def places(tmp_path_factory, tiny_release):
   """Paths of inputs, good and bad, by name."""
   folder = tmp_path_factory.mktemp("early")
   (folder / "file").touch()
+  (folder / "file.mp4").write_text("no video, which nobody is to find out first")
   trial.write_noise(folder / "clips")
   digits.folder(folder / "mnist", 20, 4)
   shutil.copytree(tiny_release, folder / "other")
@@ -73,6 +74,7 @@ CASES = [
   ("main", f"{MNIST} --workdir={{none}} {DATA}{{none}}", "has no train-images"),
   ("main", f"{MNIST} --workdir={{file}} {DATA}{{mnist}}", "is a file"),
   ("prepare", "--input={none} --output={none}", "{none}"),
+  ("prepare", "--input={file}.mp4 --output={none} --holdout_episodes=bob", "no clip has the held-out episode 'bob'"),
   ("prepare", "--talker=2 --output={file}", "is not a folder"),
 ]
 

@@ -28,6 +28,13 @@ def no_episode(name: str) -> str:
   return ""
 
 
+def check_holdout(entries, holdout):
+  """Raises InputError: a held-out episode that no clip has. Args: as of assign."""
+  episodes = sorted({entry.episode for entry in entries})
+  if unknown := sorted(set(holdout) - set(episodes)):
+    raise InputError(f"no clip has the held-out episode {unknown[0]!r}; the episodes are {', '.join(episodes)}")
+
+
 def assign(entries: Iterable[Entry], seed: int = 0, holdout: Iterable[str] = ()) -> Mapping[str, list[str]]:
   """Deals clips to splits, about 90 / 5 / 5 in every episode, the clips of one recording never apart.
 
@@ -47,10 +54,8 @@ def assign(entries: Iterable[Entry], seed: int = 0, holdout: Iterable[str] = ())
   for first, second in zip(entries, entries[1:], strict=False):
     if first.name == second.name:
       raise InputError(f"two clips are called {first.name!r}; rename one of the files")
-  episodes = sorted({entry.episode for entry in entries})
+  check_holdout(entries, holdout)
   holdout = set(holdout)
-  if unknown := sorted(holdout - set(episodes)):
-    raise InputError(f"no clip has the held-out episode {unknown[0]!r}; the episodes are {', '.join(episodes)}")
   groups = defaultdict(list)
   for entry in entries:
     groups[entry.source].append(entry)
