@@ -2,9 +2,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
-# Compiled programs are kept beside the environment, so that a second demo starts faster.
-export JAX_COMPILATION_CACHE_DIR ?= $(abspath $(VENV))/jax_cache
-export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.2
 
 .PHONY: demo test test-slow test-system venv-system gates cost venv-gates venv-peer lint wheel venv lock
 
@@ -32,7 +29,7 @@ venv-system: venv
 	  echo "Making $(VENV)-system (once; a minute)."; \
 	  rm -rf $(VENV)-system && $(RUN) -m venv $(VENV)-system && \
 	  $(RUN) -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$($(VENV)-system/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/below.pth" && \
-	  $(VENV)-system/bin/python -m pip install -q --disable-pip-version-check --no-input "apache-beam>=2.60" yt-dlp kubernetes-validate kubeflow-trainer-api 2>/dev/null || \
+	  $(VENV)-system/bin/python scripts/packages.py "apache-beam>=2.60" yt-dlp kubernetes-validate kubeflow-trainer-api 2>/dev/null || \
 	  echo "apache-beam, yt-dlp and the schemas cannot be installed: tests of them are skipped" >&2; fi
 
 # What XLA makes of sampling and training at full size for an H100 that is not there, against limits: some three minutes.
@@ -50,7 +47,7 @@ venv-gates: venv
 	  rm -rf $(VENV)-gates && $(RUN) -m venv $(VENV)-gates && \
 	  $(RUN) -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$($(VENV)-gates/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/below.pth" && \
 	  version=$$($(RUN) -c "import jaxlib; print(jaxlib.__version__)") && \
-	  $(VENV)-gates/bin/python -m pip install -q --disable-pip-version-check --no-input --no-deps jax-cuda13-pjrt==$$version jax-cuda13-plugin==$$version; fi
+	  $(VENV)-gates/bin/python scripts/packages.py --no-deps jax-cuda13-pjrt==$$version jax-cuda13-plugin==$$version; fi
 
 # PyTorch for benchmarks/peer_torch.py alone, which must never be in $(VENV): an environment of its own, above ours. The
 # package index decides whether it is the build with CUDA.
@@ -59,7 +56,7 @@ venv-peer: venv
 	  echo "Making $(VENV)-peer (once; a minute and more)."; \
 	  rm -rf $(VENV)-peer && $(RUN) -m venv $(VENV)-peer && \
 	  $(RUN) -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$($(VENV)-peer/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/below.pth" && \
-	  $(VENV)-peer/bin/python -m pip install -q --disable-pip-version-check --no-input torch==2.13.0; fi
+	  $(VENV)-peer/bin/python scripts/packages.py torch==2.13.0; fi
 
 lint: venv
 	@$(RUN) -m ruff check .
@@ -75,7 +72,7 @@ venv:
 	  echo "nwt_jax needs Python 3.11 or newer and found '$$($(PYTHON) --version 2>&1)': try make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }; \
 	echo "Making $(VENV) from requirements.lock (once; two to four minutes)."; \
 	rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) && \
-	$(RUN) -m pip install -q --disable-pip-version-check --no-input --no-deps --require-hashes -r requirements.lock && \
+	$(RUN) scripts/packages.py --no-deps --require-hashes -r requirements.lock && \
 	$(RUN) -m pip install -q --disable-pip-version-check --no-input --no-index --no-deps --no-build-isolation -e . && \
 	cp requirements.lock $(VENV)/requirements.lock
 

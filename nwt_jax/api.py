@@ -4,7 +4,6 @@
 """
 
 import functools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,13 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nwt_jax import build
+from nwt_jax import build, request
 from nwt_jax.errors import InputError
 from nwt_jax.generate import chunks, far, mar, render, uncached
 from nwt_jax.generate import style as styles
 from nwt_jax.generate.configure import Settings, configure
 from nwt_jax.generate.stream import Chunk, Run
-from nwt_jax.generation import Episodes, Generation, Latency, Stream
+from nwt_jax.generation import Generation, Latency, Stream
 from nwt_jax.io import checkpoint, sound, video
 
 SAMPLERS = {"far": far, "mar": mar}
@@ -116,11 +115,8 @@ class NWT:
       recording = sound.from_array(audio, rate)
     if temperature is None:
       temperature = self.card.get("temperature", 1.0)
-    if not (math.isfinite(temperature) and temperature >= 0):
-      raise InputError(f"temperature {temperature} is not a finite number from 0 on; give 1, or 0 for the likeliest")
-    if chunk_frames < 1:
-      raise InputError(f"chunk_frames {chunk_frames} is less than one frame; 32 is usual")
-    episodes = Episodes.parse(episode, self.episodes, self.fps, recording.frames if recording.ended else None)
+    asked = {"temperature": temperature, "chunk_frames": chunk_frames, "episode": episode, "style": style}
+    episodes = request.check(self.card, self.fps, recording.frames if recording.ended else None, **asked)
     if style_from is not None:
       given = isinstance(style_from, np.ndarray)
       variates = self.style_of(style_from if given else self.style_clip(style_from))
@@ -215,7 +211,7 @@ class NWT:
 
   def decode(self, codes: np.ndarray, episode: str | None = None, chunk_frames: int = CHUNK_FRAMES) -> np.ndarray:
     """The frames of Memcodes. Args: codes: uint8 [t i j k]. episode: as in `generate`. Returns: uint8 [t h w 3]."""
-    numbers = Episodes.parse(episode, self.episodes, self.fps, len(codes)).at(np.arange(len(codes)))
+    numbers = request.Episodes.parse(episode, self.episodes, self.fps, len(codes)).at(np.arange(len(codes)))
     decoder = render.make_decoder(self._draw, self.dvae.decoder_margins)
     return decoder(self._decoder_params, codes[None], numbers[None], chunk_frames)[0]
 

@@ -1,5 +1,6 @@
 """From plain fields to modules and optimisers: the one place that knows both configs and models."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,10 +31,12 @@ def frozen(value: Any) -> Any:
 
 
 def _module(cls, fields: Fields):
-  try:
-    return cls(**{name: frozen(value) for name, value in dict(fields).items()})
-  except TypeError as error:
-    raise InputError(f"{cls.__name__} does not fit its fields ({error}); use a config or card of its kind") from error
+  fields = dict(fields)
+  known = {f.name: f for f in dataclasses.fields(cls) if f.init and f.name not in ("parent", "name")}
+  lacking = [name for name, f in known.items() if name not in fields and f.default is dataclasses.MISSING]
+  if wrong := [f"no {name}" for name in lacking] + [f"{name} is unknown" for name in fields if name not in known]:
+    raise InputError(f"{cls.__name__} does not fit its fields ({', '.join(wrong)}); use a config or card of its kind")
+  return cls(**{name: frozen(value) for name, value in fields.items()})
 
 
 def dvae(fields: Fields, remat: bool = False) -> DVAE:

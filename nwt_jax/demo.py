@@ -30,6 +30,11 @@ def define_flags() -> None:
 def main(_) -> None:
   """Samples and reports."""
   folder = Path(flags.FLAGS.output)
+  from nwt_jax.io.checkpoint import load_card
+  from nwt_jax.io.place import check_folder
+
+  load_card(flags.FLAGS.checkpoint, "mar")
+  check_folder(folder, "output")
   print("Loading the shipped MAR, and compiling it for this machine ...", flush=True)
   facts = make(Path(flags.FLAGS.checkpoint), SHIPPED, folder)
   print(

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from absl import flags
 
-from nwt_jax import __version__, program
+from nwt_jax import __version__, compiled, program
 from nwt_jax.errors import InputError, MachineError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -75,9 +75,7 @@ def main(_) -> int:
   check("machine", machine)
   check("memory", memory)
   starts = check("devices", apart, "devices", "", START_SECONDS)
-  cached = ("ok", "JAX_COMPILATION_CACHE_DIR is set")
-  uncached = ("warn", "every start compiles anew; set JAX_COMPILATION_CACHE_DIR to a folder")
-  check("compile cache", lambda: cached if os.environ.get("JAX_COMPILATION_CACHE_DIR") else uncached)
+  check("compile cache", compiled.look)
   check("cluster", cluster, os.environ)
   if check("ffmpeg", ffmpeg):
     check("clip", clip)
@@ -298,8 +296,8 @@ def train_in(folder: Path | None) -> Finding:
 
 def training(folder: str) -> Finding:
   """Trains a tiny dVAE on noise, once in one go and once stopped and resumed: both must end in the same bits."""
-  os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{folder}/cache")  # before jax starts: each run compiles anew
-  os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+  os.environ.setdefault(compiled.FOLDER, f"{folder}/cache")  # before jax starts: each run compiles anew
+  os.environ.setdefault(compiled.SECONDS, "0.1")
   import jax
 
   from nwt_jax.train import trial

@@ -44,24 +44,27 @@ def define_flags() -> None:
 def main(_) -> None:
   """Measures, prints a table, writes the files."""
   from nwt_jax.io import checkpoint
+  from nwt_jax.io.place import check_folder
 
   folder = Path(flags.FLAGS.output)
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise InputError(f"--output={folder} cannot be made ({error.strerror}); give a folder") from error
-  data = flags.FLAGS.data
+  check_folder(folder, "output")
+  data, directory = flags.FLAGS.data, Path(flags.FLAGS.checkpoint or checkpoint.SHIPPED)
   if flags.FLAGS.split and not data:
     raise InputError(f"--split={flags.FLAGS.split} chooses clips of a data set; give it with --data")
+  families = choose_families(directory, flags.FLAGS.families)  # before jax and the models are loaded
+  cards = [checkpoint.load_card(directory, family) for family in families]
   split = choose_split(data, flags.FLAGS.split) if data else ""
-  models = load(Path(flags.FLAGS.checkpoint or checkpoint.SHIPPED), flags.FLAGS.families)
+  if data:
+    check_size(data, cards[0])
+  models = load(directory, families)
   first = next(iter(models.values()))
-  clips = data_clips(data, first, split) if data else talker_clips(flags.FLAGS.clips, first)
+  clips = data_clips(data, split) if data else talker_clips(flags.FLAGS.clips, first)
   clips = with_known_episodes(clips[: flags.FLAGS.clips], first.episodes)
   baseline = data_means(data) if data else talker_means(first)
   metrics, pictures = scores.measure(models, clips, baseline)
   facts = measured_on(data, split, len(clips))
   text = json.dumps({"measured_on": facts, **metrics}, indent=1, sort_keys=True)
+  folder.mkdir(parents=True, exist_ok=True)
   (folder / "metrics.json").write_text(text + "\n")
   show(folder, clips, pictures, first.fps)
   print(f"{heading(facts)}\n{scores.table(metrics)}")
@@ -85,17 +88,23 @@ def heading(facts: dict) -> str:
   )
 
 
-def load(directory: Path, asked: list[str]) -> dict:
-  """The models to measure, by family: the priors that are asked for or are there; without any the dVAE alone."""
-  from nwt_jax.api import NWT
-
+def choose_families(directory: Path, asked: list[str]) -> list[str]:
+  """The models to measure: the priors that are asked for or are there; without any the dVAE alone."""
   priors = ("mar", "far")
   if unknown := sorted(set(asked) - {*priors, "dvae"}):
     raise InputError(
       f"--families has {unknown[0]!r}; choose from {', '.join(priors)}, or dvae for reconstruction alone"
     )
   chosen = [family for family in priors if (family in asked if asked else has(directory, family))]
-  return {family: NWT.from_checkpoint(directory, family) for family in chosen} or {"dvae": NWT.from_dvae(directory)}
+  return chosen or ["dvae"]
+
+
+def load(directory: Path, families: list[str]) -> dict:
+  """The models, by family."""
+  from nwt_jax.api import NWT
+
+  of = lambda family: NWT.from_dvae(directory) if family == "dvae" else NWT.from_checkpoint(directory, family)
+  return {family: of(family) for family in families}
 
 
 def choose_split(path: str | Path, asked: str | None) -> str:
@@ -153,14 +162,21 @@ def talker_means(model) -> dict[str, np.ndarray]:
   return {name: mean.round().astype(np.uint8) for name, mean in means.items()}
 
 
-def data_clips(path: str, model, split: str = HELD_OUT[0]) -> list[dict]:
+def check_size(path: str, card: dict) -> None:
+  """Raises: InputError: no prepared clips, or frames of another size than the model's."""
+  from nwt_jax.data.clips import Clips
+
+  metadata, video = Clips(path, "train").metadata, card["video"]
+  size, wanted = ((facts["height"], facts["width"]) for facts in (metadata, video))
+  if size != wanted:
+    raise InputError(f"{path} holds frames of {size[0]} x {size[1]}, the model makes {wanted[0]} x {wanted[1]}")
+
+
+def data_clips(path: str, split: str = HELD_OUT[0]) -> list[dict]:
   """Clips from all over a split of prepared ones."""
   from nwt_jax.data.clips import Clips, spread
 
   clips = Clips(path, split)
-  size = (clips.metadata["height"], clips.metadata["width"])
-  if size != (model.height, model.width):
-    raise InputError(f"{path} holds frames of {size[0]} x {size[1]}, the model makes {model.height} x {model.width}")
   chosen = (clips[i] for i, _ in spread(clips.index, flags.FLAGS.clips, 1))
   return [{**clip, "episode": clips.episode_name(clip["episode"])} for clip in chosen]
 

@@ -1,7 +1,6 @@
 """What `nwt_jax.api` returns: a video that is sampled while it is read, or while its sound arrives."""
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -9,9 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from nwt_jax.data.names import plain
-from nwt_jax.data.splits import MEAN
-from nwt_jax.errors import InputError
 from nwt_jax.generate.stream import Chunk, Clip
 from nwt_jax.io.audio import SAMPLE_RATE
 from nwt_jax.io.video import VideoWriter
@@ -42,51 +38,6 @@ class Latency:
   @property
   def total(self) -> float:
     return self.chunk + self.audio + self.decoder + self.mel + self.resampling
-
-
-@dataclasses.dataclass(frozen=True)
-class Episodes:
-  """Which episode holds from which frame on: `starts`, rising from 0, and `numbers`; -1 asks for the mean embedding."""
-
-  starts: np.ndarray
-  numbers: np.ndarray
-
-  @classmethod
-  def parse(cls, text: str | None, names: tuple[str, ...], fps: int, frames: int | None) -> "Episodes":
-    """Reads a request.
-
-    Args: text: "A", "mean", or changes on the way, "A,B@2.5,A@5.0" in seconds; None: the first name. names: the
-      checkpoint's episodes. frames: of the video; None where its end is not known yet.
-    Raises: InputError: an unknown name, or times that do not rise within the video.
-    """
-    names, text = tuple(map(plain, names)), text and plain(text)
-    starts, numbers, before = [], [], 0.0
-    end = math.inf if frames is None else frames / fps
-    for place, part in enumerate((text or names[0]).split(",")):
-      name, at, when = part.strip().rpartition("@") if "@" in part else (part.strip(), "", "0")
-      if name not in names and name != MEAN:
-        raise InputError(f"unknown episode {name!r}; choose from {', '.join(names)}, or {MEAN}")
-      try:
-        seconds = float(when)
-      except ValueError:
-        seconds = math.nan
-      if place and not (at and before < seconds < end):
-        until = "" if frames is None else f" and before the end at {end:.2f} s"
-        raise InputError(f"episode change {part.strip()!r} needs a time after {before:g} s{until}, as in A,B@2.5")
-      if not place and seconds != 0:
-        raise InputError(f"the first episode {part.strip()!r} starts the video; give it without a time, as in A,B@2.5")
-      starts.append(math.ceil(seconds * fps - 1e-6))
-      numbers.append(-1 if name == MEAN else names.index(name))
-      before = seconds
-    return cls(np.array(starts), np.array(numbers, np.int32))
-
-  def part(self, frames: np.ndarray) -> np.ndarray:
-    """The place in `numbers` of each frame's episode; the later one where two start at once."""
-    return np.searchsorted(self.starts, frames, side="right") - 1
-
-  def at(self, frames: np.ndarray) -> np.ndarray:
-    """The number of each frame's episode, int32."""
-    return self.numbers[self.part(frames)]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

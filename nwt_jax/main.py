@@ -27,6 +27,8 @@ def main(_) -> None:
   config, workdir = _CONFIG.value, Path(_WORKDIR.value)
   if config.family not in NEEDS:
     raise InputError(f"config family {config.family!r} is unknown; choose one of {', '.join(NEEDS)}")
+  from nwt_jax.train import inputs
+
   if not config.data.path:
     what, source = NEEDS[config.family]
     raise InputError(f"no data: --config.data.path is empty, wanted a folder of {what}; {source}")
@@ -35,11 +37,14 @@ def main(_) -> None:
       raise InputError(
         "no dVAE: --config.dvae is empty, wanted the workdir of a stage-1 run; train configs/dvae_lwt.py first"
       )
+  inputs.check(config, workdir)  # before jax: a wrong name or size is answered at once
+  if config.family == "tokenize":
     from nwt_jax.train.tokenize import tokenize
 
     tokenize(config, workdir)
     return
   from nwt_jax.train import cluster
+  from nwt_jax.train.fitting import fitting
   from nwt_jax.train.loop import train
 
   if config.family == "dvae":
@@ -48,8 +53,10 @@ def main(_) -> None:
     from nwt_jax.train.digits import make_stage
   else:
     from nwt_jax.train.prior import make_stage
+  flag = flags.FLAGS["config"]
+  default = flag.parser.parse(config_flags.get_config_filename(flag))
   cluster.connect(config.train.heartbeat)
-  with cluster.ending_together():
+  with cluster.ending_together(), fitting(config, default):
     train(lambda: make_stage(config), config, workdir)
 
 

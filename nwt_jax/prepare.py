@@ -167,6 +167,7 @@ def prepare(
     lines = box.picture[1] if isinstance(box, video.BoxOf) else None  # asked for of addresses
     wanted = pipeline.Wanted(os.fspath(pattern), root, episodes, split_seconds, outputs, deal, lines)
     found = pipeline.listed(wanted, _say)
+    splits.check_holdout(found[1], holdout)  # before hours of looking at clips
     request += [crop, vars(look), pipeline.request(wanted, *found)]
   request = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
   if not overwrite and not stop_after and (done := _already(output, request)):

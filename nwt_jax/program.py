@@ -2,26 +2,46 @@
 
 import ctypes
 import difflib
+import errno
+import importlib.util
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor
 
 from absl import flags, logging
 
+from nwt_jax import compiled
 from nwt_jax.errors import InputError, MachineError, Stopped
 
 HELP = ("--help", "-h", "--helpshort", "-help")
+REMEDIES = {  # what a machine may lack, or a user may not do there, and what helps
+  errno.ENOSPC: "make room, or write elsewhere",
+  errno.EDQUOT: "make room, or write elsewhere",
+  errno.EFBIG: "raise `ulimit -f`, or write elsewhere",
+  errno.EROFS: "write elsewhere",
+  errno.EACCES: "change its permissions, or take another place",
+  errno.EPERM: "change its permissions, or take another place",
+  errno.EMFILE: "raise `ulimit -n`",
+  errno.ENFILE: "end other programs",
+  errno.EAGAIN: "raise `ulimit -u`, or take fewer --workers",
+  errno.ENOMEM: "end other programs, or take fewer --workers",
+  errno.EIO: "the disk or the network to it is failing: look at the system's log",
+  errno.ESTALE: "the network drive went away: give the same command again",
+  errno.ENOTCONN: "the network drive went away: give the same command again",
+}
 
 
 def run(main: Callable[[list[str]], int | None], *required: str) -> None:
   """Parses the flags, calls `main(argv)` and exits.
 
-  Bad input (an InputError, a flag or a config that does not parse) and a fault of the machine (a MachineError) end with
-  at most three lines on stderr and exit code 2. Ctrl-C ends with 130, and training that saved its state
-  after Ctrl-C or SIGTERM with 143. Any other exception is a bug and keeps its traceback.
+  Bad input (an InputError, a flag or a config that does not parse) and a fault of the machine (`fault`) end with
+  at most three lines on stderr and exit code 2. Ctrl-C ends with 130, SIGTERM with 143, and so does training that
+  saved its state after either. Any other exception is a bug and keeps its traceback.
 
-  Programs import jax and the models inside `main`, so that a typo is answered at once.
+  Programs import jax and the models inside `main`, so that a typo is answered at once, and what jax compiles is kept.
 
   Args: main: takes the arguments that are not flags, the program's name first; its return value is the exit code.
     required: names of flags that must be given.
@@ -29,10 +49,11 @@ def run(main: Callable[[list[str]], int | None], *required: str) -> None:
   logging.use_absl_handler()
   try:
     argv = parse(sys.argv, required)
+    signal.signal(signal.SIGTERM, end)
     reuse_memory()
+    quieten()
+    compiled.keep()
     sys.exit(main(argv))
-  except (InputError, MachineError) as error:
-    fail(str(error))
   except Stopped as stopped:
     print(f"{name()}: {stopped}", file=sys.stderr, flush=True)
     sys.exit(143)
@@ -42,6 +63,48 @@ def run(main: Callable[[list[str]], int | None], *required: str) -> None:
   except BrokenPipeError:  # the reader of our output (head, less) went away: nothing of ours is wrong
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(141)
+  except Exception as error:
+    line = fault(error)
+    if line is None:
+      raise
+    fail(line)
+
+
+def fault(error: BaseException) -> str | None:
+  """What to say of an exception that is no bug: bad input, or a machine that lacks something; None for a bug."""
+  if isinstance(error, InputError | MachineError):
+    return str(error)
+  if isinstance(error, BrokenExecutor):
+    return "a worker process was killed, mostly for memory: take fewer --workers, and give the same command again"
+  if isinstance(error, MemoryError):
+    return "out of memory: end other programs, or take less at once"
+  if isinstance(error, OSError) and error.errno in REMEDIES:
+    names = [os.fsdecode(file) for file in (error.filename, error.filename2) if isinstance(file, str | bytes)]
+    return f"{': '.join([*names, os.strerror(error.errno)])}; {REMEDIES[error.errno]}"
+  return None
+
+
+def end(*_) -> None:
+  """Ends after a SIGTERM as after Ctrl-C: worker processes and unfinished files go too. Training has its own way."""
+  print(f"{name()}: stopped by SIGTERM", file=sys.stderr, flush=True)
+  sys.exit(143)
+
+
+def quieten() -> None:
+  """Hides what libraries say of themselves; a variable that the user set counts.
+
+  XLA has one switch for its log: 2 leaves errors, among them that a compilation takes long. A CPU's other errors come
+  as exceptions too, so 3 loses nothing; a GPU's exceptions point to what its libraries logged.
+  """
+  only_cpu = os.environ.get("JAX_PLATFORMS") == "cpu" or not any(
+    importlib.util.find_spec(plugin) for plugin in ("jax_plugins", "libtpu")
+  )
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if only_cpu else "2")
+  # After a kill the process that clears up behind worker processes says what it cleared.
+  mine = "ignore::UserWarning:multiprocessing.resource_tracker"
+  told = os.environ.get("PYTHONWARNINGS", "")
+  if mine not in told.split(","):
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (told, mine)))
 
 
 def reuse_memory() -> None:
@@ -71,7 +134,7 @@ def parse(argv: Sequence[str], required: Sequence[str] = ()) -> list[str]:
     rest = flags.FLAGS(list(argv))
   except flags.Error as error:
     raise InputError(flag_message(str(error))) from None
-  except (KeyError, AttributeError, TypeError) as error:  # what ml_collections raises for an override
+  except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:  # of ml_collections, for an override
     raise InputError(override_message(str(error), argv)) from None
   if rest[1:]:
     raise InputError(f"unexpected argument {rest[1]!r}: options are written --name=value; --help lists them")
@@ -143,7 +206,8 @@ def override_message(text: str, argv: Sequence[str]) -> str:
   wrong = close[2] if close else re.sub(r"[^\w.]", "", text.split("\\n")[0])
   option = next((arg.partition("=")[0] for arg in argv[1:] if re.search(rf"\.{re.escape(wrong)}(\.|=|$)", arg)), None)
   if option is None:
-    return " ".join(text.replace("\\n", " ").split())
+    said = " ".join(text.replace("\\n", " ").split())
+    return f"an override is not understood ({said}); name fields as the config file does, and give tuples whole"
   if close is None:
     return f"the config has no field {option}; the fields are in the config file"
   return f"the config has no field {option}; did you mean {option.replace('.' + wrong, '.' + close[1])}?"

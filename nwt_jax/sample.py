@@ -28,7 +28,8 @@ def define_flags() -> None:
   flags.DEFINE_integer("style_seed", None, "Seed of the style; without: --seed.", **seed)
   flags.DEFINE_string("style_from", None, "Video whose style is copied.")
   flags.DEFINE_string("style", None, 'Style variates set by hand, counted from 0: "3=+2.0, 5=-1".')
-  flags.DEFINE_string("precision", "float32", "Of the decoders; bfloat16 is faster on GPUs, and draws other samples.")
+  words = ["float32", "bfloat16"]
+  flags.DEFINE_enum("precision", words[0], words, "Of the decoders; the second is faster on GPUs, with other samples.")
   flags.DEFINE_integer("places", None, "Memcodes that MAR draws together, 1: in turn; for speed alone.", lower_bound=1)
   flags.DEFINE_integer("chunk_frames", None, "Frames sampled at once; changes memory and speed alone.", lower_bound=1)
 
@@ -42,17 +43,28 @@ def main(_) -> None:
     if family not in ("far", "mar"):
       raise InputError(f"--config is of family {family!r}; sampling takes configs/mar.py or configs/far.py")
 
+  # Before jax and the models are loaded: what does not fit is answered at once
+  from nwt_jax import request
+  from nwt_jax.io.checkpoint import SHIPPED, load_card
+  from nwt_jax.io.place import check_folder
   from nwt_jax.io.sound import open_sound
-  from nwt_jax.io.video import check_name
+  from nwt_jax.io.video import FPS, check_name, probe_video
 
   output = check_name(options.output)
-  recording = open_sound(options.audio)  # before jax: a wrong file name is answered at once
+  checkpoint = options.checkpoint or defaults.get("checkpoint") or SHIPPED
+  temperature = defaults.get("temperature") if options.temperature is None else options.temperature
+  asked = {"temperature": temperature, "episode": options.episode, "style": options.style}
+  recording = open_sound(options.audio)
+  request.check(load_card(checkpoint, family), FPS, recording.frames, **asked)
+  if options.style_from is not None:
+    probe_video(options.style_from)
+  check_folder(output.parent, "output")
 
   from nwt_jax.api import CHUNK_FRAMES, NWT
   from nwt_jax.data.progress import Progress
 
   model = NWT.from_checkpoint(
-    options.checkpoint or defaults.get("checkpoint") or None,
+    checkpoint,
     family,
     precision=options.precision,
     places=options.places,
@@ -62,20 +74,13 @@ def main(_) -> None:
   generation = model.generate(
     recording,
     seed=options.seed,
-    temperature=defaults.get("temperature") if options.temperature is None else options.temperature,
-    episode=options.episode,
+    **asked,
     style_seed=options.style_seed,
     style_from=options.style_from,
-    style=options.style,
     chunk_frames=options.chunk_frames or defaults.get("chunk_frames") or CHUNK_FRAMES,
   )
-  bar = Progress("sample", generation.frames, "frames")
-
-  def tell(chunk) -> None:
-    for _ in chunk.frames:
-      bar.step()
-
-  written = generation.write(output, tell)
+  bar = Progress("sample", generation.frames, "frames", "compiling")
+  written = generation.write(output, lambda chunk: bar.step(len(chunk.frames)))
   print(
     f"{written.path}: {written.frames} frames, {written.frames / model.fps:.1f} s of video in {written.seconds:.1f} s "
     f"({written.frames / written.seconds:.1f} frames a second with compilation), {family}"

@@ -13,7 +13,9 @@ TEST_ENVIRONMENT = {
   "JAX_NUMPY_RANK_PROMOTION": "raise",
   "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".pytest_cache" / "jax"),
   "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
+  "XDG_CACHE_HOME": str(ROOT / ".pytest_cache" / "home"),  # where programs would keep them without these
 }
+IMPORTED = ("TF_CPP_MIN_LOG_LEVEL",)  # what jax sets where it is imported, and a newcomer has not
 PROGRAM_ENVIRONMENT = {k: v for k, v in TEST_ENVIRONMENT.items() if "DEVICES" not in k and "RANK" not in k}
 os.environ.update(TEST_ENVIRONMENT)
 
@@ -29,7 +31,7 @@ def start():
   """Returns `start("sample", "--seed=1", ..., cwd=ROOT)`: runs a program of ours to its end, as a user would."""
 
   def run(program: str, *arguments: str, cwd=ROOT, timeout=300, **environment) -> subprocess.CompletedProcess:
-    env = {k: v for k, v in os.environ.items() if k not in TEST_ENVIRONMENT}
+    env = {k: v for k, v in os.environ.items() if k not in (*TEST_ENVIRONMENT, *IMPORTED)}
     env |= PROGRAM_ENVIRONMENT | {"PYTHONPATH": str(ROOT)} | environment
     command = [sys.executable, "-m", f"nwt_jax.{program}", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout)
@@ -50,6 +52,15 @@ def refused(start):
     return done.stderr.strip()
 
   return run
+
+
+@pytest.fixture(scope="session")
+def without_jax(tmp_path_factory):
+  """Options of `start` and `refused`: a program that imports jax all the same fails."""
+  folder = tmp_path_factory.mktemp("none") / "jax"
+  folder.mkdir()
+  (folder / "__init__.py").write_text("raise AssertionError('jax was imported before the input was looked at')\n")
+  return {"PYTHONPATH": f"{folder.parent}:{ROOT}"}
 
 
 @pytest.fixture(scope="session")

@@ -43,9 +43,11 @@ def main(_) -> None:
   """Runs the experiments and writes what they found."""
   options = flags.FLAGS
   from nwt_jax.data.digits import read_digits
+  from nwt_jax.io.place import check_folder
 
   digits = read_digits(options.data, "train")  # before jax: a wrong folder is answered at once
   output = Path(options.output)
+  check_folder(output, "output")
   settings = {"data": digits.fingerprint(), "fast": options.fast, "held_out": options.held_out}
   claim(output, settings)
   study = Study(options.data, output, options.fast, not options.held_out)

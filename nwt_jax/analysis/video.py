@@ -36,10 +36,25 @@ def main(_) -> None:
   options = flags.FLAGS
   import json
 
+  # Before jax and the models are loaded: what does not fit is answered at once
+  from nwt_jax import request
+  from nwt_jax.io.checkpoint import SHIPPED, load_card
+  from nwt_jax.io.place import check_folder
+  from nwt_jax.io.video import FPS, probe_video, read_video
+
+  card, folder = load_card(options.checkpoint or SHIPPED, "dvae"), Path(options.output)
+  request.check(card, FPS, 1, episode=options.episode)
+  pixels = card["model"]["patch"] * 2 ** len(card["model"]["stages"])
+  rows, columns = (card["video"][side] // pixels for side in ("height", "width"))
+  row = rows * 5 // 8 if options.row is None else options.row
+  column = columns // 2 if options.column is None else options.column
+  if row >= rows or column >= columns:
+    raise InputError(f"--row={row} --column={column} is outside the {rows} x {columns} Memcodes of a frame")
+  probe_video(options.input or SHIPPED / "demo.mp4")
+  check_folder(folder, "output")
+
   from nwt_jax.api import NWT
-  from nwt_jax.io.checkpoint import SHIPPED
   from nwt_jax.io.picture import write_png
-  from nwt_jax.io.video import read_video
 
   model = NWT.from_dvae(options.checkpoint)
   path, seconds = options.input or SHIPPED / "demo.mp4", (options.frame + AROUND + 1) / model.fps
@@ -50,12 +65,6 @@ def main(_) -> None:
     episode = name if name in model.episodes else None
   if options.frame >= len(video):
     raise InputError(f"--frame={options.frame} of a video with {len(video)} frames; they count from 0")
-  rows, columns = (size // model.dvae.downsampling for size in (model.height, model.width))
-  row = rows * 5 // 8 if options.row is None else options.row
-  column = columns // 2 if options.column is None else options.column
-  if row >= rows or column >= columns:
-    raise InputError(f"--row={row} --column={column} is outside the {rows} x {columns} Memcodes of a frame")
-  folder = Path(options.output)
   for name, size in (("one", 1), ("neighbours", 2)):
     path = folder / f"edits_{name}.png"
     write_png(path, sheet(model, video, episode, options.frame, (row, column), size))

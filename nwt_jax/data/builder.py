@@ -19,6 +19,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from nwt_jax.errors import InputError
 from nwt_jax.io.audio import MEL_BINS
+from nwt_jax.io.place import writing
 
 FORMAT = 1  # of metadata.json and the records
 VERSION = "1.0.0"  # of the shards, as TFDS wants it
@@ -75,7 +76,8 @@ def write_shard(path, records: Iterable[tuple[dict, bytes]]) -> list[dict]:
   Args: path: file to write. records: read once; all of them are in memory together. Returns: their rows of the index.
   """
   records = list(records)
-  tfds.core.writer.ExampleWriter(FILES).write(path, [(n, data) for n, (_, data) in enumerate(records)])
+  with writing(path):
+    tfds.core.writer.ExampleWriter(FILES).write(path, [(n, data) for n, (_, data) in enumerate(records)])
   return [row for row, _ in records]
 
 

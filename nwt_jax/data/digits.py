@@ -45,6 +45,14 @@ def read_digits(path: str | Path, split: str) -> Digits:
   return Digits(framed(pictures), labels.astype(np.int32))
 
 
+def check_files(path: str | Path) -> None:
+  """Raises: InputError: a file of MNIST is not in the folder; without reading them, or downloading."""
+  if str(path) != DOWNLOAD:
+    for split in FILES.values():
+      for part in ("images-idx3", "labels-idx1"):
+        _find(Path(path), f"{split}-{part}-ubyte")
+
+
 def framed(pictures: np.ndarray) -> np.ndarray:
   """uint8 [n 28 28] to [n 1 32 32 1] of bytes 128 (background) to 255 (ink), which models see as 0 to 1.
 

@@ -117,9 +117,7 @@ class Building:
     for shard in every:
       shard.path.parent.mkdir(parents=True, exist_ok=True)
     missing = [shard for shard in every if not _note(shard.path).exists()]
-    for shard in every:
-      for job in shard.jobs if shard not in missing else ():
-        report(job[0].name, "")
+    bar.step(sum(len(shard.jobs) for shard in every if shard not in missing), known=True)
     engine.write_shards(missing, sources.try_record, write_shard, report)
     bar.close()
     return work, shards, {shard.path: json.loads(_note(shard.path).read_text()) for shard in every}, bar

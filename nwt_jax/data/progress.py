@@ -7,39 +7,59 @@ import time
 class Progress:
   """Counts finished items and writes a line to stderr: rewritten in place on a terminal, else one every ten seconds.
 
-  Args: title: what is being done. total: items. unit: their name.
+  What comes before the first result is no measure of what is left: compiling, the start of worker processes. Until that
+  result the line says so; rate and time left count from it on.
+
+  Args: title: what is being done. total: items. unit: their name. first: what the first result waits for.
   """
 
-  def __init__(self, title, total, unit="clips"):
-    self.title, self.total, self.unit = title, total, unit
+  def __init__(self, title, total, unit="clips", first="starting"):
+    self.title, self.total, self.unit, self.first = title, total, unit, first
     self.done = 0
-    self._start = self._last = time.monotonic()
+    self._began = self._last = time.monotonic()
+    self._start = None  # (time, items made) of the first result
+    self._made = 0
     self._live = sys.stderr.isatty()
+    if total and self._live:
+      self._write(self._began)
 
-  def step(self):
-    """One more item is done."""
-    self.done += 1
+  def step(self, count=1, known=False):
+    """More items are done. Args: count: how many came together. known: they were there, from an earlier call."""
+    if not count:
+      return
+    self.done += count
     now = time.monotonic()
+    if not known:
+      self._made += count
+      self._start = self._start or (now, self._made)
     if now - self._last >= (0.2 if self._live else 10) or (self._live and self.done == self.total):
       self._last = now
-      self._write()
+      self._write(now)
 
   def say(self, text):
     """Writes a line of its own, for example about one item."""
     print(("\r\033[K" if self._live else "") + text, file=sys.stderr, flush=True)
 
   def close(self):
-    """Writes what it took. Returns: items a second."""
-    seconds = max(time.monotonic() - self._start, 1e-9)
-    rate = self.done / seconds
-    self.say(f"{self.title}: {self.done} {self.unit} in {_clock(seconds)}, {60 * rate:.1f} a minute")
-    return rate
+    """Writes what it took, the start included."""
+    seconds = time.monotonic() - self._began
+    self.say(f"{self.title}: {self.done} {self.unit} in {_clock(seconds)}{self._rate(time.monotonic())}")
 
-  def _write(self):
-    rate = self.done / max(time.monotonic() - self._start, 1e-9)
-    left = _clock((self.total - self.done) / rate)
-    line = f"{self.title}: {self.done}/{self.total} {self.unit}, {60 * rate:.1f} a minute, {left} left"
-    print("\r\033[K" + line if self._live else line, file=sys.stderr, end="" if self._live else "\n", flush=True)
+  def _rate(self, now):
+    """The rate since the first result, and the time left by it; nothing before there is one to go by."""
+    if self._start is None:
+      return ""
+    since, before = self._start
+    if self._made == before or now <= since:
+      return ""
+    rate, left = (self._made - before) / (now - since), self.total - self.done
+    return f", {60 * rate:.1f} a minute" + (f", {_clock(left / rate)} left" if left else "")
+
+  def _write(self, now):
+    waiting = f" ({self.first})" if self._start is None else ""
+    line = f"{self.title}: {self.done}/{self.total} {self.unit}{waiting}{self._rate(now)}"
+    again = self._live and self.done < self.total  # the last one stays
+    print("\r\033[K" + line if self._live else line, file=sys.stderr, end="" if again else "\n", flush=True)
 
 
 def _clock(seconds):

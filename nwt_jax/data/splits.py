@@ -39,6 +39,13 @@ def no_episode(name: str) -> str:
   return ""
 
 
+def check_holdout(entries, holdout):
+  """Raises InputError: a held-out episode that no clip has. Args: as of assign, in one form (names.plain)."""
+  episodes = sorted({entry.episode for entry in entries})
+  if unknown := sorted(set(holdout) - set(episodes)):
+    raise InputError(f"no clip has the held-out episode {unknown[0]!r}; the episodes are {', '.join(episodes)}")
+
+
 def assign(
   entries: Iterable[Entry], seed: int = 0, holdout: Iterable[str] = (), deal: str = ""
 ) -> Mapping[str, list[str]]:
@@ -65,10 +72,8 @@ def assign(
       raise InputError(f"two clips are called {first.name!r}; rename one of the files")
   if not entries:
     raise InputError("no clip is kept; see what was left out above, or drop fewer")
-  episodes = sorted({entry.episode for entry in entries})
+  check_holdout(entries, holdout)
   holdout = set(holdout)
-  if unknown := sorted(holdout - set(episodes)):
-    raise InputError(f"no clip has the held-out episode {unknown[0]!r}; the episodes are {', '.join(episodes)}")
   groups = defaultdict(list)
   for entry in entries:
     groups[entry.source].append(entry)

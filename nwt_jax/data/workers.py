@@ -1,7 +1,9 @@
 """Work on many clips at once, on this machine: results in the order of the jobs, whatever the number of processes."""
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -26,7 +28,14 @@ class Shard:
 def start_worker() -> None:
   """What a process does first that shares the machine with others of its kind."""
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the program, which ends its workers
+  threading.Thread(target=end_with_parent, daemon=True).start()
   one_thread()
+
+
+def end_with_parent() -> None:
+  """Waits for the program that started this process, and ends with it: a killed one cannot end its workers."""
+  multiprocessing.parent_process().join()
+  os._exit(1)
 
 
 def one_thread() -> None:
@@ -43,14 +52,18 @@ class Local:
 
   def __init__(self, workers: int):
     self.workers = workers
-    self._pool = None
+    self._pool, self._others = None, set()
 
   def __enter__(self):
     return self
 
-  def __exit__(self, *_):
-    if self._pool is not None:
-      self._pool.shutdown(cancel_futures=True)
+  def __exit__(self, kind, *_):
+    if self._pool is None:
+      return
+    if kind is not None:  # an error, Ctrl-C: nobody waits for what is being done
+      for worker in set(multiprocessing.active_children()) - self._others:
+        worker.terminate()
+    self._pool.shutdown(cancel_futures=True)
 
   def map(self, function: Callable, jobs: Iterable) -> Iterator:
     """Yields function(job) for each job, in their order. `function` must be found by name in a module."""
@@ -59,7 +72,7 @@ class Local:
       return
     if self._pool is None:
       # Fresh processes: a fork of a process with threads can hang.
-      context = multiprocessing.get_context("spawn")
+      context, self._others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
       self._pool = ProcessPoolExecutor(self.workers, context, initializer=start_worker)
     waiting = deque()
     try:

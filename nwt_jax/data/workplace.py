@@ -64,11 +64,10 @@ class Kept:
   ) -> list:
     """engine.map(function, jobs) without the jobs whose key is known.
 
-    Args: step: called after each. lasts: whether a result is to be kept for later calls.
+    Args: step: called after each (`Progress.step`). lasts: whether a result is to be kept for later calls.
     """
     missing = [(job, key) for job, key in zip(jobs, keys, strict=True) if key not in self.known]
-    for _ in range(len(jobs) - len(missing)):
-      step()
+    step(len(jobs) - len(missing), known=True)
     # A line of its own first: the last one may be torn.
     with open(self.path, "a") as file:
       file.write("\n")

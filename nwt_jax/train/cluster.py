@@ -55,6 +55,8 @@ def connect(heartbeat: int) -> None:
   if not jax.config.jax_enable_preemption_service:
     logging.warning("the preemption service is off: SIGTERM and Ctrl-C end training with no state saved")
     return
+  # Orbax tells as a warning that it saves, which the program says in its own last line.
+  logging.getLogger("absl").addFilter(lambda record: not record.funcName.endswith("reached_preemption"))
   _forward_interrupts()
 
 
@@ -70,10 +72,10 @@ def ending_together() -> Iterator[None]:
   except BaseException as error:
     if jax.process_count() == 1:
       raise
-    bad = isinstance(error, InputError)
-    print(f"{program.name()}: {error}" if bad else traceback.format_exc(), file=sys.stderr, flush=True)
+    line = program.fault(error)
+    print(traceback.format_exc() if line is None else f"{program.name()}: {line}", file=sys.stderr, flush=True)
     sys.stdout.flush()
-    os._exit(2 if bad else 1)
+    os._exit(1 if line is None else 2)
 
 
 def _answers(address: str, index: int) -> None:

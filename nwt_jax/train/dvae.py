@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from nwt_jax import build
-from nwt_jax.data import sizes
 from nwt_jax.data.batches import long_enough, video_batches
 from nwt_jax.data.clips import Clips, spread
 from nwt_jax.errors import InputError
@@ -18,6 +17,7 @@ from nwt_jax.generate.render import from_pixels, make_decoder, make_draw, make_e
 from nwt_jax.io.checkpoint import save_release
 from nwt_jax.measure.similarity import ssim
 from nwt_jax.objectives.dvae import make_losses
+from nwt_jax.train import inputs
 from nwt_jax.train.dvae_step import DVAEState, init_state, make_dvae_step
 from nwt_jax.train.loop import Stage, start_from
 from nwt_jax.train.pictures import write_grid, write_pairs
@@ -112,11 +112,7 @@ def make_stage(config: Any) -> Stage:
   with config.unlocked():
     config.model.num_episodes = len(metadata["episodes"])
   model = build.dvae(config.model, config.train.remat)
-  if metadata["height"] % model.downsampling or metadata["width"] % model.downsampling:
-    raise InputError(
-      f"frames of {metadata['height']} x {metadata['width']} do not divide by {model.downsampling}, as this config's "
-      f"must; {sizes.remedy_for_frames(metadata['height'], metadata['width'])}"
-    )
+  inputs.check_frames(config, metadata)
   state, step = make_update(config, model, starting_windows(train_clips, config.data.frames))
 
   def batches(first: int) -> Iterator[dict]:

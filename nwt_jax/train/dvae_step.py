@@ -14,8 +14,7 @@ from nwt_jax.errors import InputError
 from nwt_jax.generate.render import from_pixels
 from nwt_jax.train.accumulate import accumulated
 from nwt_jax.train.health import skipped
-
-ORDERS = ("joint", "alternate")
+from nwt_jax.train.values import ORDERS
 
 
 @struct.dataclass

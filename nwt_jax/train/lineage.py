@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from nwt_jax.data import origins
 from nwt_jax.data.clips import Clips
 from nwt_jax.errors import InputError
@@ -64,6 +62,8 @@ def find_clips(config: Any, metadata: dict) -> Clips | None:
     return found
   if found := origins.find(metadata.get("clips", ""), config.data.path, same):
     return Clips.held_out(found)
+  import jax
+
   if jax.process_index() == 0:
     print(
       f"no pictures: the clips of the tokens in {config.data.path} are not where they tell "

@@ -13,7 +13,7 @@ import numpy as np
 from nwt_jax.errors import InputError, Stopped
 from nwt_jax.io.checkpoint import load_release
 from nwt_jax.io.training_state import Checkpoints
-from nwt_jax.train import cluster
+from nwt_jax.train import cluster, values
 from nwt_jax.train.accumulate import check_parts
 from nwt_jax.train.health import Clock, Watch, finite, memory, write_bundle
 from nwt_jax.train.metrics import MetricsWriter, format_seconds
@@ -66,17 +66,6 @@ def start_from(options: Any, family: str, params: dict) -> dict:
   return {"params": jax.tree.map(lambda new, old: jax.numpy.asarray(new, old.dtype), merged, params["params"])}
 
 
-def check_rhythm(config: Any) -> None:
-  """Raises: InputError: a number of steps, clips or frames that is not positive."""
-  for group, names in (
-    ("train", ("steps", "log_every", "eval_every", "save_every", "keep", "max_skipped", "accumulate")),
-    ("eval", ("clips", "frames", "pictures")),
-  ):
-    for name in names:
-      if config[group].get(name, 1) < 1:
-        raise InputError(f"--config.{group}.{name} is {config[group][name]}, wanted 1 or more")
-
-
 def train(make_stage: Callable[[], Stage], config: Any, workdir: Path) -> tuple[Any, dict[str, float]]:
   """Trains from the newest whole checkpoint in `workdir` (or from the start) to `config.train.steps`.
 
@@ -85,27 +74,27 @@ def train(make_stage: Callable[[], Stage], config: Any, workdir: Path) -> tuple[
   Returns: the last state, and the metrics of the last evaluation (of process 0; elsewhere none).
   Raises: InputError: a config, data or folder that cannot be used, a divergence. Stopped: a signal, after saving.
   """
-  check_rhythm(config)
+  values.check(config)
   mesh = make_mesh(config.train.fsdp)
   check_batch_size(config.data.batch_size, mesh)
   check_parts(config.train.accumulate, config.data.batch_size, mesh.size)
   with held(workdir):
-    stage = make_stage()
-    check(workdir, config, stage.data)
-    # From here on the state is where the rule puts it, and nowhere else
-    state, stage = place(stage.state, mesh), dataclasses.replace(stage, state=None)
-    with Checkpoints(workdir / "checkpoints", config.train.keep) as checkpoints:
-      try:
+    try:
+      stage = make_stage()
+      check(workdir, config, stage.data)
+      # From here on the state is where the rule puts it, and nowhere else
+      state, stage = place(stage.state, mesh), dataclasses.replace(stage, state=None)
+      with Checkpoints(workdir / "checkpoints", config.train.keep) as checkpoints:
         return _train(stage, state, config, workdir, checkpoints, mesh)
-      except (jax.errors.JaxRuntimeError, MemoryError) as error:
-        text = str(error) or "out of memory"
-        if not any(words in text.lower() for words in ("resource_exhausted", "out of memory")):
-          raise
-        reason = text.splitlines()[0][-160:]
-        raise InputError(
-          f"out of memory ({reason}); lower --config.data.batch_size, raise --config.train.accumulate or "
-          "--config.train.fsdp, or set --config.train.remat=True"
-        ) from error
+    except (jax.errors.JaxRuntimeError, MemoryError) as error:
+      text = str(error) or "out of memory"
+      if not any(words in text.lower() for words in ("resource_exhausted", "out of memory")):
+        raise
+      reason = text.splitlines()[0][-160:]
+      raise InputError(
+        f"out of memory ({reason}); lower --config.data.batch_size, raise --config.train.accumulate or "
+        "--config.train.fsdp, or set --config.train.remat=True"
+      ) from error
 
 
 def _train(stage: Stage, state: Any, config: Any, workdir: Path, checkpoints: Checkpoints, mesh) -> tuple[Any, dict]:
@@ -118,7 +107,7 @@ def _train(stage: Stage, state: Any, config: Any, workdir: Path, checkpoints: Ch
   record(workdir, config, stage.data)
   numbers = sum(np.prod(x.shape) for x in jax.tree.leaves(state)) / 1e6
   say(f"training {config.family} to step {total} on {mesh.size} x {jax.devices()[0].device_kind}")
-  say(f"state of {numbers:.3f} M numbers; the first step compiles and takes longer")
+  say(f"state of {numbers:.3f} M numbers; compiling the first step ...")
   watch, clock, evaluation = Watch(options.max_skipped, options.max_growth), Clock(), {}
 
   def show(number: int, evaluating: bool) -> None:
@@ -152,7 +141,7 @@ def _train(stage: Stage, state: Any, config: Any, workdir: Path, checkpoints: Ch
       f"{checkpoints.latest or 0}: lower the rate or check the data"
     )
 
-  with MetricsWriter(workdir, total, first, leader) as writer:
+  with MetricsWriter(workdir, total, leader) as writer:
     started, warned, logged = time.monotonic(), False, first
     batches = stage.batches(first) if first < total else iter(())
     for number in range(first + 1, total + 1):
@@ -162,6 +151,7 @@ def _train(stage: Stage, state: Any, config: Any, workdir: Path, checkpoints: Ch
       if number == first + 1:
         jax.block_until_ready(metrics)
         say(f"first step done after {format_seconds(time.monotonic() - started)}")
+        writer.pace.begin(number)
       stopping = cluster.stopping(number) and number < total
       saving = number % options.save_every == 0 or number == total or stopping
       if number % options.log_every == 0 or saving:
@@ -179,13 +169,14 @@ def _train(stage: Stage, state: Any, config: Any, workdir: Path, checkpoints: Ch
         warned = bool(text)
       # In a row of updates that were left out the last checkpoint stays before it, to meet its batches again
       if saving and (stopping or number == total or not flat.get("health/skipped_in_row")):
-        with clock.on("save"):
+        with clock.on("save"), writer.pace.pause("save", options.save_every):
           (checkpoints.save_now if stopping or number == total else checkpoints.save)(number, state)
       if stopping:
         raise Stopped(f"stopped by a signal at step {number}, which is saved; give the same command to go on")
       evaluating = number % options.eval_every == 0 or number == total
       if evaluating or saving:
-        with clock.on("evaluate"):
+        kind = ("evaluate", options.eval_every) if evaluating else ("export", options.save_every)
+        with clock.on("evaluate"), writer.pace.pause(*kind):
           show(number, evaluating)
     if first >= total:
       say(f"{workdir} is at step {first} already; raise --config.train.steps to go on")

@@ -5,6 +5,7 @@ import json
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,13 +45,50 @@ class Events:
     self._file.close()
 
 
+class Pace:
+  """How fast a run is and how long it will take: by updates alone, without the first, which compiles, and with the
+  saving and evaluating to come, each as long as it took in the mean (without its first, which may compile too)."""
+
+  def __init__(self, total_steps: int):
+    self._total, self._began = total_steps, None
+    self._paused, self._pauses = 0.0, {}  # seconds in all; (name, steps between them) -> seconds of each
+
+  def begin(self, step: int) -> None:
+    """The first update of this process is done: time counts from here on."""
+    self._began = self._last = (self._now(), step)
+
+  @contextlib.contextmanager
+  def pause(self, name: str, every: int) -> Iterator[None]:
+    """What happens inside is no update, and happens after every so many of them, and after the last."""
+    start = time.monotonic()
+    yield
+    seconds = time.monotonic() - start
+    self._paused += seconds
+    self._pauses.setdefault((name, every), []).append(seconds)
+
+  def read(self, step: int) -> tuple[float, float] | None:
+    """Updates a second since the last reading, and seconds left; None before there are any to go by."""
+    if self._began is None or step <= self._last[1]:
+      return None
+    now, (since, before), (start, first) = self._now(), self._last, self._began
+    self._last = (now, step)
+    left = (self._total - step) * (now - start) / (step - first)
+    for (_, every), seconds in self._pauses.items():
+      later = seconds[1:] or seconds
+      due = -(-self._total // every) - (step - 1) // every  # the one after this step is to come, too
+      left += due * sum(later) / len(later)
+    return (step - before) / max(now - since, 1e-9), left
+
+  def _now(self) -> float:
+    return time.monotonic() - self._paused
+
+
 class MetricsWriter:
   """Appends to WORKDIR/metrics.jsonl and WORKDIR/tensorboard; prints a line. Does nothing unless `active`."""
 
-  def __init__(self, workdir: Path, total_steps: int, first_step: int, active: bool):
+  def __init__(self, workdir: Path, total_steps: int, active: bool):
     self._active, self._total, self._lost = active, total_steps, False
-    self._start, self._first = time.monotonic(), first_step
-    self._last, self._last_step = self._start, first_step
+    self.pace = Pace(total_steps)
     if active:
       workdir.mkdir(parents=True, exist_ok=True)
       self._lines = open(workdir / "metrics.jsonl", "a", buffering=1)
@@ -64,10 +102,9 @@ class MetricsWriter:
       flat.update({name: float(value)} if value.ndim == 0 else {f"{name}/{i}": float(v) for i, v in enumerate(value)})
     if not self._active:
       return flat
-    now = time.monotonic()
-    if show:
-      flat["speed/steps_per_second"] = (step - self._last_step) / max(now - self._last, 1e-9)
-      self._last, self._last_step = now, step
+    pace = self.pace.read(step) if show else None
+    if pace:
+      flat["speed/steps_per_second"] = pace[0]
     # nan is no JSON: null says that a value was not finite
     finite = {name: value if np.isfinite(value) else None for name, value in flat.items()}
     try:
@@ -78,12 +115,9 @@ class MetricsWriter:
         self.warn(f"step {step}: metrics cannot be written ({error.strerror}); training goes on without")
       self._lost = True
     if show:
-      rate = (step - self._first) / max(now - self._start, 1e-9)
-      left = format_seconds((self._total - step) / max(rate, 1e-9))
+      speed = f"{pace[0]:.3g} steps/s  {format_seconds(pace[1])} left  " if pace else ""
       values = "  ".join(f"{name.split('/')[-1]} {flat[name]:.4g}" for name in show if name in flat)
-      print(
-        f"step {step}/{self._total}  {flat['speed/steps_per_second']:.3g} steps/s  {left} left  {values}", flush=True
-      )
+      print(f"step {step}/{self._total}  {speed}{values}", flush=True)
     return flat
 
   def warn(self, text: str) -> None:

@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from nwt_jax.errors import InputError
-
-PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
+from nwt_jax.train.values import PRECISIONS
 
 
 def in_precision(apply: Callable, precision: str) -> Callable:

@@ -10,14 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from nwt_jax import api, build
-from nwt_jax.data import sizes
 from nwt_jax.data.batches import long_enough, token_batches
 from nwt_jax.data.clips import Clips, spread
 from nwt_jax.data.tokens import Tokens
-from nwt_jax.errors import InputError
 from nwt_jax.generate import style
 from nwt_jax.io.checkpoint import save_release
 from nwt_jax.objectives.prior import loss_weights, prior_loss
+from nwt_jax.train import inputs
 from nwt_jax.train.lineage import find_clips, find_dvae
 from nwt_jax.train.loop import Stage, start_from
 from nwt_jax.train.pictures import write_grid, write_pairs
@@ -41,19 +40,6 @@ def card(config: Any, metadata: dict, state: PriorState) -> dict:
     "temperature": 1.0 if config.sample.temperature is None else config.sample.temperature,
     "generated": "Videos sampled from this model are generated.",
   }
-
-
-def _check(config: Any, metadata: dict) -> None:
-  grid = (metadata["height"], metadata["width"], metadata["heads"], metadata["codes"])
-  model = config.model
-  wanted = (*tuple(model.grid), model.num_heads, model.num_codes)
-  if grid != wanted:
-    size = metadata["video"]["height"], metadata["video"]["width"]
-    remedy = sizes.remedy_for_tokens(config.family, *size, grid[:2], *grid[2:])
-    raise InputError(
-      f"{config.data.path} has {grid[0]} x {grid[1]} Memcodes of {grid[2]} heads x {grid[3]} codes, the config's model "
-      f"takes {wanted[0]} x {wanted[1]} of {wanted[2]} x {wanted[3]}; {remedy}"
-    )
 
 
 def objective_options(objective: Any, tokens: Tokens, frames: int) -> dict:
@@ -101,7 +87,7 @@ def make_stage(config: Any) -> Stage:
   metadata = tokens.metadata
   with config.unlocked():
     config.model.num_episodes = len(metadata["episodes"])
-  _check(config, metadata)
+  inputs.check_grid(config, metadata)
   dvae, clips = find_dvae(config, metadata), find_clips(config, metadata)
   prior = build.prior(config.family, config.model, config.train.remat)
   objective = functools.partial(prior_loss, **objective_options(config.objective, tokens, config.data.frames))

@@ -10,12 +10,11 @@ import numpy as np
 from nwt_jax import build
 from nwt_jax.data import origins
 from nwt_jax.data.clips import Clips
-from nwt_jax.data.names import plain
 from nwt_jax.data.progress import Progress
 from nwt_jax.data.tokens import write_tokens
-from nwt_jax.errors import InputError
 from nwt_jax.generate.render import make_encoder
 from nwt_jax.io.checkpoint import load_release
+from nwt_jax.train import inputs, values
 
 SPLITS = ("train", "validation", "test")
 
@@ -27,24 +26,16 @@ def tokenize(config: Any, workdir: Path) -> None:
     from q yielded more dynamic results") or "argmax", `chunk_frames` the frames encoded at once.
   Raises: InputError: a dVAE of other episodes than the data's, or an unknown sampler.
   """
-  if config.sampler not in ("gumbel", "argmax"):
-    raise InputError(f"config.sampler is {config.sampler!r}; choose 'gumbel' or 'argmax'")
-  try:
-    params, card = load_release(config.dvae, "dvae")
-  except InputError as error:
-    raise InputError(f"--config.dvae={config.dvae}: {error}") from error
+  values.check(config)
   splits = {split: Clips(config.data.path, split) for split in SPLITS}
   metadata = splits["train"].metadata
-  if list(map(plain, metadata["episodes"])) != list(map(plain, card.get("episodes", ()))):
-    raise InputError(
-      f"the dVAE in {config.dvae} knows {len(card.get('episodes', ()))} episodes, the data in {config.data.path} has "
-      f"{len(metadata['episodes'])} others; train stage 1 on this data"
-    )
+  inputs.check_episodes(config, metadata)
+  params, card = load_release(config.dvae, "dvae")
   model = build.dvae(card["model"])
   encode = make_encoder(lambda p, v, valid: model.apply(p, v, valid, method="encode"), model.encoder_margins)
   params = jax.device_put(params)
   total = sum(len(clips) for clips in splits.values())
-  bar = Progress("tokenize", total)
+  bar = Progress("tokenize", total, first="compiling")
   histogram = np.zeros((model.num_heads, model.num_codes), np.int64)
   changes = np.zeros(2, np.int64)  # symbols that differ from the frame before, and all that could
 

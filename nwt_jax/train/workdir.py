@@ -15,6 +15,7 @@ from jax.experimental import multihost_utils
 from nwt_jax import __version__
 from nwt_jax.errors import InputError
 from nwt_jax.io.lock import locked
+from nwt_jax.io.place import check_folder
 
 FIXED = ("family", "model", "critics", "objective.reconstruction")  # what a run cannot change on the way
 SHOWN = 8  # changed fields that are named
@@ -26,8 +27,7 @@ def held(workdir: Path) -> Iterator[None]:
 
   Raises: InputError: it is a file, cannot be written, or another trainer is at work there.
   """
-  if workdir.exists() and not workdir.is_dir():
-    raise InputError(f"--workdir={workdir} is a file; give a folder")
+  check_folder(workdir, "workdir")
   busy, refused = f"another program is training in {workdir}; wait for it, or use another --workdir", None
   with contextlib.ExitStack() as stack:
     if jax.process_index() == 0:
@@ -60,7 +60,7 @@ def check(workdir: Path, config: Any, data: str) -> None:
         "or its data set"
       )
     if jax.process_index() == 0:
-      _say_changes(_flat(before), _flat(now), then, here)
+      _say_changes(flat(before), flat(now), then, here)
 
 
 def record(workdir: Path, config: Any, data: str) -> None:
@@ -113,9 +113,9 @@ def _field(config: dict, path: str) -> Any:
   return {k: v for k, v in config.items() if v is not False} if isinstance(config, dict) else config
 
 
-def _flat(config: dict, prefix: str = "") -> dict:
+def flat(config: dict, prefix: str = "") -> dict:
   """{"train.steps": 3, ...}"""
-  flat = {}
+  found = {}
   for name, value in config.items():
-    flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-  return flat
+    found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+  return found

@@ -21,7 +21,7 @@ from nwt_jax import build
 from nwt_jax.train import loop
 from nwt_jax.train.health import skipped
 from tests import digits
-from tests.conftest import PROGRAM_ENVIRONMENT, ROOT, TEST_ENVIRONMENT
+from tests.conftest import IMPORTED, PROGRAM_ENVIRONMENT, ROOT, TEST_ENVIRONMENT
 
 STEPS, SAVE = 240, 40
 
@@ -88,7 +88,7 @@ def trainer(mnist, tmp_path):
   started = []
 
   def start(workdir, *overrides, steps=STEPS, script=None, rank=None, **environment) -> Trainer:
-    env = {k: v for k, v in os.environ.items() if k not in TEST_ENVIRONMENT}
+    env = {k: v for k, v in os.environ.items() if k not in (*TEST_ENVIRONMENT, *IMPORTED)}
     env |= PROGRAM_ENVIRONMENT | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "1"} | environment
     env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     if rank:

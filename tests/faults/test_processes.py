@@ -145,6 +145,7 @@ def test_fault_07_a_signal_saves_and_the_same_command_goes_on(trainer, truth, tm
   assert run.end(120) == 143, run.text()
   stopped = steps_of(tmp_path / "run")
   assert len(stopped) == 1 and f"stopped by a signal at step {stopped[0]}, which is saved" in run.text()
+  assert not re.findall(r"^[IWEF]\d{4} .*", run.text(), re.MULTILINE)  # what XLA and Orbax log
   finished(trainer(tmp_path / "run", steps=stopped[0] + SAVE))
   finished(trainer(tmp_path / "again", steps=stopped[0] + SAVE))
   assert fingerprint(tmp_path / "run") == fingerprint(tmp_path / "again")
@@ -181,7 +182,7 @@ runpy.run_module("nwt_jax.main", run_name="__main__")
 
 @pytest.mark.parametrize("moment", ["compiling", "evaluating", "saving", "the last step"])
 def test_fault_08_a_signal_at_an_awkward_moment(trainer, truth, tmp_path, moment):
-  words = {"compiling": "the first step compiles", "saving": "step 40/", "the last step": f"step {STEPS}/{STEPS}"}
+  words = {"compiling": "compiling the first step", "saving": "step 40/", "the last step": f"step {STEPS}/{STEPS}"}
   script = SLOW_EVALUATION if moment == "evaluating" else None
   rhythm = ["--config.train.eval_every=20"] if moment == "evaluating" else []
   run = trainer(tmp_path / "run", *rhythm, script=script)

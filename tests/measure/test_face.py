@@ -1,6 +1,8 @@
 """The landmark ruler: on drawn faces, whose truth is known, and on real ones where there are any."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -94,3 +96,13 @@ def test_real_faces_read_the_same_at_a_quarter_of_the_size(needs_networks):
   large = face.mouth_opening(np.stack(frames))
   assert np.ptp(large) > 0.02  # a speaker: the lips part by more than a fiftieth of the face
   assert correlation(face.mouth_opening(small), large) > 0.9
+
+
+def test_finding_a_face_says_nothing_on_stderr_but_errors_pass(needs_networks):
+  code = (
+    "import os, numpy as np\nfrom nwt_jax.measure import face, quietly\n"
+    "print(len(face.find_faces(np.zeros((64, 64, 3), np.uint8))))\n"
+    "with quietly.without_info():\n  os.write(2, b'INFO: of itself\\nERROR: of the model\\n')\n"
+  )
+  done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+  assert (done.stdout, done.stderr) == ("0\n", "ERROR: of the model\n")
