@@ -10,7 +10,7 @@ from nwt_jax import prepare
 from nwt_jax.data import listing, manifest, names, recordings, sources
 from nwt_jax.data.splits import Entry
 from nwt_jax.errors import InputError
-from nwt_jax.generation import Episodes
+from nwt_jax.request import Episodes
 from tests.data import media
 
 APART, TOGETHER = (unicodedata.normalize(form, "José Müller") for form in ("NFD", "NFC"))
