@@ -18,7 +18,7 @@ from absl import flags
 from nwt_jax import cli
 from nwt_jax.errors import InputError
 from nwt_jax.metrics import evaluation
-from nwt_jax.prepare.write.splits import MEAN, SPLITS
+from nwt_jax.names import MEAN, SPLITS
 
 TEST_SEED = 1_000_003  # of the talker: no training set is drawn from it
 BASELINE_CLIPS = 64  # training clips that the mean frame of an episode is taken over

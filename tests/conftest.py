@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 # Before anything imports jax. Programs that tests start get a newcomer's environment: see `start`.
+pytest_plugins = ["tests.datasets"]  # fixtures of clips and data sets, for all folders
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TEST_ENVIRONMENT = {
   "JAX_PLATFORMS": "cpu",

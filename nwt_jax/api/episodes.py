@@ -5,10 +5,9 @@ import math
 
 import numpy as np
 
-from nwt_jax.data.names import plain
 from nwt_jax.errors import InputError
 from nwt_jax.generate.style_text import parse
-from nwt_jax.prepare.write.splits import MEAN
+from nwt_jax.names import MEAN, plain
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,8 +13,9 @@ import tensorflow_datasets as tfds
 
 from nwt_jax.data import dataset
 from nwt_jax.errors import InputError
-from nwt_jax.io.audio import MEL_FRAMES, from_int16
-from nwt_jax.prepare.write.splits import MEAN, SPLITS
+from nwt_jax.io.audio import from_int16
+from nwt_jax.io.mel import MEL_FRAMES
+from nwt_jax.names import MEAN, SPLITS
 
 PREPARE = "python -m nwt_jax.prepare --input='videos/*.mp4' --output=DIR"
 GOLDEN = (math.sqrt(5) - 1) / 2

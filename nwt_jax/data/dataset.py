@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
 from nwt_jax.errors import InputError
-from nwt_jax.io.audio import MEL_BINS
+from nwt_jax.io.mel import MEL_BINS
 from nwt_jax.io.place import writing
 
 FORMAT = 1  # of metadata.json and the records

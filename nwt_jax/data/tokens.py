@@ -7,7 +7,7 @@ import numpy as np
 
 from nwt_jax.data import dataset
 from nwt_jax.data.clips import Records, as_text
-from nwt_jax.io.audio import MEL_FRAMES
+from nwt_jax.io.mel import MEL_FRAMES
 
 TOKENIZE = "python -m nwt_jax.main --config=configs/tokenize.py --workdir=DIR"
 RECORDS_PER_SHARD = 1024

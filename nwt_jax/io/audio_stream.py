@@ -10,13 +10,14 @@ import numpy as np
 
 from nwt_jax.errors import InputError, MachineError
 from nwt_jax.io import audio
-from nwt_jax.io.audio import HOP, MEL_FRAMES, SAMPLE_RATE, log_mel, resample
+from nwt_jax.io.audio import SAMPLE_RATE, resample
 from nwt_jax.io.downmix import MOST, Downmix, cancel_message, check_values, look
+from nwt_jax.io.mel import HOP, MEL_BINS, MEL_FLOOR, MEL_FRAMES, WINDOW, log_mel
 
 FRAME_SAMPLES = HOP * MEL_FRAMES  # samples per video frame
 LONG = 60.0  # seconds; anything longer is resampled block by block into a temporary file
 TELLING = 1.0  # seconds after which a stream's channels may be said to cancel
-MEL_AHEAD = audio.WINDOW // 2 - HOP  # samples after a frame that its last mel row hears
+MEL_AHEAD = WINDOW // 2 - HOP  # samples after a frame that its last mel row hears
 
 
 class Sound:
@@ -63,7 +64,7 @@ class Sound:
     Args: start, stop: frames; those outside the recording are silence.
     Returns: float32 [4 (stop - start), 80].
     """
-    mel = np.full((MEL_FRAMES * (stop - start), audio.MEL_BINS), np.log(audio.MEL_FLOOR), np.float32)
+    mel = np.full((MEL_FRAMES * (stop - start), MEL_BINS), np.log(MEL_FLOOR), np.float32)
     first, last = max(start, 0), min(stop, self.frames)
     if first < last:
       lead = min(1, first)  # a row hears up to 512 samples around it: one frame more on either side is enough

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from nwt_jax.errors import InputError
-from nwt_jax.prepare.write.splits import MEAN
+from nwt_jax.names import MEAN
 
 UNKNOWN = np.zeros(0)  # the track of a mouth that is not known
 

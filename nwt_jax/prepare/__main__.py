@@ -136,8 +136,9 @@ def prepare(
   Raises: InputError: see the line it carries.
   Source: appendix D.
   """
-  from nwt_jax.data import dataset, names
-  from nwt_jax.io import audio, video
+  from nwt_jax import names
+  from nwt_jax.data import dataset
+  from nwt_jax.io import audio, mel, video
   from nwt_jax.metrics import face
   from nwt_jax.prepare import cache, pipeline
   from nwt_jax.prepare.engines.beam import Beam
@@ -148,7 +149,7 @@ def prepare(
 
   if (pattern is None) == (talker is None):
     raise InputError("give either --input=RECORDINGS or --talker=N")
-  if fps * audio.HOP * audio.MEL_FRAMES != audio.SAMPLE_RATE:
+  if fps * mel.HOP * mel.MEL_FRAMES != audio.SAMPLE_RATE:
     raise InputError(f"--fps={fps}: the models hear four mel rows a frame, which is 30 frames a second; leave it out")
   crop, holdout = crops.parse(crop), [names.plain(name) for name in holdout]
   picture = records.Picture(height, width, fps, image_format, overlay_mask, interpolate)

@@ -6,6 +6,7 @@ import soundfile
 
 from nwt_jax.errors import InputError
 from nwt_jax.io import audio, audio_stream
+from nwt_jax.io.mel import log_mel
 
 
 def voice(samples, seed=0):
@@ -61,7 +62,7 @@ def test_stereo_and_integers_in_pieces_are_as_at_once():
 def test_the_mel_of_a_part_is_that_part_of_the_mel():
   """Bit for bit, wherever the part begins, however long it is: what a stream hears must be what a file gives."""
   recording = audio_stream.Sound(voice(24_000 + 123))
-  whole = audio.log_mel(recording.samples)
+  whole = log_mel(recording.samples)
   assert len(whole) == 4 * recording.frames == 4 * 31
   for size in range(1, 32):
     for start in range(1 - size, recording.frames):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nwt_jax.io import audio, video
+from nwt_jax.io import mel, video
 from nwt_jax.metrics import sync
 from tests import media
 
@@ -47,4 +47,4 @@ def test_a_look_is_a_frame_late(tmp_path, rate):
   looks = video.read_video(path, sync.RATE).mean(axis=(1, 2, 3))[2:-2]
   late = (np.interp(looks, level, np.arange(len(level)) / rate) - np.arange(2, len(looks) + 2) / 10) * 30
   assert late.mean() == pytest.approx(1.0, abs=0.35)
-  assert len(audio.log_mel(np.zeros(24_000), 30)) == 12 * sync.RATE
+  assert len(mel.log_mel(np.zeros(24_000), 30)) == 12 * sync.RATE

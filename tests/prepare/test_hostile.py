@@ -13,11 +13,11 @@ import pytest
 from nwt_jax.data.clips import Clips
 from nwt_jax.errors import InputError
 from nwt_jax.io import audio, ffmpeg, probe, video
+from nwt_jax.names import SPLITS
 from nwt_jax.prepare import __main__ as prepare
 from nwt_jax.prepare.acquire import recordings, segments
 from nwt_jax.prepare.examine.clip import Look, examine
 from nwt_jax.prepare.write import records
-from nwt_jax.prepare.write.splits import SPLITS
 from tests import media
 
 LOOK = Look(False, False)

@@ -18,13 +18,13 @@ from nwt_jax.data.clips import Clips
 from nwt_jax.errors import InputError
 from nwt_jax.io import video
 from nwt_jax.metrics import face
+from nwt_jax.names import SPLITS
 from nwt_jax.prepare import __main__ as prepare
 from nwt_jax.prepare import cache, pipeline
 from nwt_jax.prepare.examine import crops
 from nwt_jax.prepare.examine.clip import FLAGS, Look, examine
 from nwt_jax.prepare.review import manifest, pages
 from nwt_jax.prepare.write import overlay, records, shards
-from nwt_jax.prepare.write.splits import SPLITS
 from tests import media
 from tests.conftest import ROOT
 

@@ -14,11 +14,11 @@ import pytest
 from nwt_jax.data import dataset as builder
 from nwt_jax.data.clips import Clips
 from nwt_jax.errors import InputError
-from nwt_jax.io import audio, video
+from nwt_jax.io import audio, mel, video
+from nwt_jax.names import SPLITS
 from nwt_jax.prepare import __main__ as prepare
 from nwt_jax.prepare.acquire import recordings, segments
 from nwt_jax.prepare.write import records as sources
-from nwt_jax.prepare.write.splits import SPLITS
 
 
 def all_clips(path):
@@ -41,7 +41,7 @@ def test_a_record_holds_what_the_file_shows_and_says(folder, dataset):
     frames = video.read_video(folder / f"{name}.mp4", 30, 32, 24)
     np.testing.assert_array_equal(clip["video"], frames)  # PNG, and RGB
     assert len(clip["mel"]) == 4 * len(frames) and len(clip["audio"]) == 800 * len(frames)
-    np.testing.assert_array_equal(clip["mel"], audio.log_mel(clip["audio"], len(frames)))
+    np.testing.assert_array_equal(clip["mel"], mel.log_mel(clip["audio"], len(frames)))
     heard = audio.read_audio(folder / f"{name}.mp4")[: len(clip["audio"])]
     np.testing.assert_allclose(clip["audio"][: len(heard)], heard, atol=2e-5)
     assert clip["truth"] is None

@@ -18,7 +18,6 @@ from nwt_jax.train import loop
 from nwt_jax.train.stages import dvae, prior
 from nwt_jax.train.stages.tokenize import tokenize
 from tests import priors
-from tests.datasets import dataset, folder  # noqa: F401 - fixtures
 from tests.io.test_release import strings
 
 

@@ -12,7 +12,6 @@ from nwt_jax.data import clips
 from nwt_jax.data.tokens import Tokens
 from nwt_jax.train.stages import dvae, prior
 from tests import priors
-from tests.datasets import token_set  # noqa: F401 - a fixture
 
 EPISODES, CLIPS = 215, 75
 

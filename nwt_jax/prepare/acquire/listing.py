@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from nwt_jax.data.names import plain
+from nwt_jax.names import plain
 
 SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv"}
 _HIDDEN = (".", "__MACOSX")  # how names begin that nobody gave: AppleDouble's, caches, thumbnails

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nwt_jax.data.names import plain, printable
 from nwt_jax.errors import InputError
 from nwt_jax.io import ffmpeg
 from nwt_jax.io.disk import check_room
 from nwt_jax.io.video import Box
+from nwt_jax.names import plain, printable
 from nwt_jax.prepare.acquire.listing import SUFFIXES, on_disk, videos
 
 LISTS = {".txt", ".jsonl"}

@@ -28,7 +28,7 @@ STILL, CUT = 1.0, 7.0  # seconds; ffmpeg's scdet score, which heads that talk ke
 _HEIGHT = 480  # pixels, of the large pictures at most
 _GUESS = 10.0  # seconds that a clip of unknown duration is first taken to have
 _QUIET = ["-hide_banner", "-nostdin", "-nostats", "-y", "-max_error_rate", 1, "-loglevel"]
-_KNOWN_CLIP = Path(__file__).resolve().parent.parent / "released" / "talker" / "demo.mp4"
+_KNOWN_CLIP = Path(__file__).resolve().parents[2] / "released" / "talker" / "demo.mp4"
 
 
 class Damaged(Exception):

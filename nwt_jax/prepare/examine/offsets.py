@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from nwt_jax.errors import InputError
-from nwt_jax.io import audio, video
+from nwt_jax.io import audio, mel, video
 from nwt_jax.io.progress import Progress
 from nwt_jax.metrics import face, sync
 from nwt_jax.prepare.cache import CACHE, Kept, short, stamp
@@ -136,7 +136,7 @@ def measure(clips: Sequence[FileClip]) -> list:
     except InputError:
       continue  # the records of the clip tell why
     openings.append(np.concatenate(parts))
-    mels.append(audio.log_mel(heard, sync.STEP * len(openings[-1])))
+    mels.append(mel.log_mel(heard, sync.STEP * len(openings[-1])))
   return [sum(map(len, openings)) / sync.RATE, *sync.estimate(openings, mels)]
 
 

@@ -5,8 +5,8 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from nwt_jax.data.names import plain
 from nwt_jax.errors import InputError
+from nwt_jax.names import plain
 from nwt_jax.prepare.examine.clip import FLAGS
 
 NAME = "manifest.jsonl"

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 
 from nwt_jax.data import dataset
-from nwt_jax.data.names import plain
 from nwt_jax.errors import InputError, MachineError
 from nwt_jax.io import audio as sound
-from nwt_jax.io import ffmpeg, video
+from nwt_jax.io import ffmpeg, mel, video
+from nwt_jax.names import plain
 from nwt_jax.prepare.acquire.listing import SUFFIXES
 from nwt_jax.prepare.examine.decoding import prove_machine
 from nwt_jax.prepare.write import overlay
@@ -151,7 +151,7 @@ def make_record(clip, episode: int, picture: Picture) -> dict:
     "frame_count": len(frames),
     "frames": [encode_image(frame, picture.image_format) for frame in frames],
     # From the rounded samples, so that log_mel of the stored sound is the stored mel.
-    "mel": sound.log_mel(sound.from_int16(audio), len(frames)),
+    "mel": mel.log_mel(sound.from_int16(audio), len(frames)),
     "audio": audio,
     "truth": "" if truth is None else json.dumps(truth, sort_keys=True, allow_nan=False),
   }

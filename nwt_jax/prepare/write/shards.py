@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nwt_jax.data import dataset
-from nwt_jax.io import audio
+from nwt_jax.io import audio, mel
 from nwt_jax.io.progress import Progress
 from nwt_jax.prepare.cache import short
 from nwt_jax.prepare.engines.local import Shard
@@ -81,7 +81,7 @@ class Building:
           row |= {"kept": False, "reason": BETWEEN, "decided_by": manifest.BETWEEN_BLOCKS}
       found = {
         "sample_rate": audio.SAMPLE_RATE,
-        "mel": audio.MEL_ARGUMENTS,
+        "mel": mel.MEL_ARGUMENTS,
         "episodes": numbers,
         "holdout_episodes": sorted({entry.episode for entry in there} - known),
         "skipped": {row["name"]: row["reason"] for row in sorted(rows, key=lambda row: row["name"]) if not row["kept"]},

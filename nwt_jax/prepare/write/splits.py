@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nwt_jax.errors import InputError
+from nwt_jax.names import MEAN, SPLITS
 from nwt_jax.prepare.write import blocks
 
-MEAN = "mean"  # names, where an episode is wanted, the mean of all episodes
-SPLITS = ("train", "validation", "test")
 SHARES = {"validation": 0.05, "test": 0.05}  # PAPER: D.10; training takes the rest
 
 # What to do where nothing is left to validate or test on

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from nwt_jax import build
-from nwt_jax.io.audio import MEL_FRAMES
+from nwt_jax.io.mel import MEL_FRAMES
 from nwt_jax.objectives.prior import prior_loss
 from nwt_jax.train.stages import dvae, prior
 

@@ -6,11 +6,11 @@ from typing import Any
 from nwt_jax.data import dataset, sizes
 from nwt_jax.data.clips import PREPARE
 from nwt_jax.data.mnist import check_files
-from nwt_jax.data.names import plain
 from nwt_jax.data.tokens import TOKENIZE
 from nwt_jax.errors import InputError
 from nwt_jax.io.place import check_folder
 from nwt_jax.io.release import load_card
+from nwt_jax.names import plain
 from nwt_jax.train.lineage import find_clips, find_dvae
 from nwt_jax.train.preflight import values
 

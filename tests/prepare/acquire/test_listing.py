@@ -6,8 +6,8 @@ import unicodedata
 
 import pytest
 
+from nwt_jax import names
 from nwt_jax.api.episodes import Episodes
-from nwt_jax.data import names
 from nwt_jax.errors import InputError
 from nwt_jax.prepare import __main__ as prepare
 from nwt_jax.prepare.acquire import listing, recordings

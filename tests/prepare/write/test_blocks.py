@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nwt_jax.io import video
+from nwt_jax.names import SPLITS
 from nwt_jax.prepare.write import blocks
-from nwt_jax.prepare.write.splits import BLOCKS, RECORDINGS, SPLITS, Entry, assign
+from nwt_jax.prepare.write.splits import BLOCKS, RECORDINGS, Entry, assign
 
 
 def recording(count, seconds=4.0, source="s", episode="e", file=None):

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nwt_jax.errors import InputError
-from nwt_jax.prepare.write.splits import SPLITS, Entry, assign
+from nwt_jax.names import SPLITS
+from nwt_jax.prepare.write.splits import Entry, assign
 
 
 def clips(count, episodes=1, per_source=1):

@@ -1,7 +1,10 @@
-"""Names of clips, recordings and episodes in one form, so that what reads the same is the same."""
+"""Names of splits, and of clips, recordings and episodes in one form, so that what reads the same is the same."""
 
 import os
 import unicodedata
+
+SPLITS = ("train", "validation", "test")
+MEAN = "mean"  # names, where an episode is wanted, the mean of all episodes
 
 
 def plain(text: str) -> str:
