@@ -14,6 +14,7 @@ from nwt_jax.errors import InputError
 from nwt_jax.generate.style import reading_key
 from nwt_jax.io import audio as audio_files
 from nwt_jax.io import ffmpeg, video
+from nwt_jax.io.mel import log_mel
 from tests import media
 
 RATE = 24_000
@@ -57,7 +58,7 @@ def test_chunks_are_the_clip_sampled_whole(model, speech):
     condition = model.prior.apply(params, mel, style, episode, method="condition")
     return sampler.sample_chunk(model.prior, weights, start, condition, key, 0, 1.0)[0]
 
-  codes = whole(audio_files.log_mel(speech, 31)[None], job.style, job.numbers[None], job.key[None])
+  codes = whole(log_mel(speech, 31)[None], job.style, job.numbers[None], job.key[None])
   np.testing.assert_array_equal(collect(job)[1], codes[0])
 
 
