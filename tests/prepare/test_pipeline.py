@@ -236,7 +236,7 @@ def test_stale_shards_are_not_taken_up(mixed, tmp_path, monkeypatch, change):
   (tmp_path / "in").mkdir()
   for seed in range(5):
     (tmp_path / "in" / f"c{seed}.mp4").write_bytes((mixed / f"c{seed}.mp4").read_bytes())
-  monkeypatch.setattr(shards.builder, "describe_dataset", lambda *_: (_ for _ in ()).throw(RuntimeError("cut off")))
+  monkeypatch.setattr(shards.dataset, "describe_dataset", lambda *_: (_ for _ in ()).throw(RuntimeError("cut off")))
   with pytest.raises(RuntimeError, match="cut off"):
     prepare.prepare(tmp_path / "out", pattern=str(tmp_path / "in"), episodes="recordings", image_format="png", **TINY)
   monkeypatch.undo()
