@@ -1,11 +1,11 @@
-"""Makes docs/figures/talker.webp, the animation of README: true talkers above generated ones, and their mouths over time.
+"""Makes docs/figures/talker.webp, README's animation: true talkers above generated ones, and their mouths over time.
 
   python scripts/talker_gif.py docs/figures/talker.webp
 
-The clips are the first four of `nwt_jax.evaluate` that show four different people: sentences and a seed that no training
-set has. Each generated clip is sampled by the shipped MAR from the sound, with the episode and the style of the true one.
-The traces show the true gap between the lips and the mouth tracker's on the generated frames, each scaled to its range.
-Needs the extra [talker].
+The clips are the first four of `nwt_jax.evaluate` that show four different people; no training set has their seed or
+their sentences. The shipped MAR samples each generated clip from the sound, with the episode and the style of the true
+clip. The traces show the true gap between the lips and the mouth tracker's on the generated frames, each scaled to its
+range. Needs the extra [talker].
 """
 
 import itertools
