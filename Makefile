@@ -58,6 +58,19 @@ venv-peer: venv
 	  $(RUN) -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$($(VENV)-peer/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/below.pth" && \
 	  $(VENV)-peer/bin/python scripts/packages.py torch==2.13.0; fi
 
+# The API pages, from the docstrings: out/docs/index.html.
+.PHONY: docs venv-docs
+docs: venv-docs
+	@JAX_PLATFORMS=cpu $(VENV)-docs/bin/python scripts/api_page.py out/docs
+
+# pdoc in an environment of its own, above ours: nothing that runs needs it.
+venv-docs: venv
+	@if ! $(VENV)-docs/bin/python -c "import pdoc" 2>/dev/null; then \
+	  echo "Making $(VENV)-docs (once; seconds)."; \
+	  rm -rf $(VENV)-docs && $(RUN) -m venv $(VENV)-docs && \
+	  $(RUN) -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$($(VENV)-docs/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/below.pth" && \
+	  $(VENV)-docs/bin/python scripts/packages.py pdoc==16.0.0; fi
+
 lint: venv
 	@$(RUN) -m ruff check .
 	@$(VENV)/bin/lint-imports
