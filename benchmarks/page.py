@@ -19,7 +19,7 @@ MARKS = ("<!-- tables: begin -->", "<!-- tables: end -->")
 REAL_TIME = 1e6 / 30  # microseconds a frame
 PLACES = {"full": 16 * 14, "demo": 8 * 7}  # Memcodes a frame
 SIZES = {"full": "the paper's size", "demo": "the shipped size"}
-WAYS = {"plain": "plain scan, linear cache", "slots": "plain scan, slots", "in turn, taps early": "taps early"}
+WAYS = {"plain": "plain scan, linear cache", "slots": "plain scan, slots", "in turn, taps early": "early taps"}
 HEADER = """# All measurements of sampling and training speed
 
 `python -m benchmarks.page` writes this page from the JSON files beside it; [docs/speed.md](../../docs/speed.md) says
@@ -51,7 +51,7 @@ def where(found: dict) -> str:
 
 def words_of(way: str) -> str:
   """A way to sample as a reader of the field calls it: sequential, or Jacobi iterations over tiles of positions."""
-  way = way.replace("in turn", "sequential")
+  way = way.replace("in turn", "sequential").replace("taps early", "early taps")
   return re.sub(r"^(\d+) together", r"Jacobi, tiles of \1", way)
 
 
@@ -62,7 +62,7 @@ def early(cpu: dict) -> list[str]:
     for name, words in WAYS.items():
       took, ratio = found["microseconds a Memcode"][name], found["ratios"].get(name)
       limit = f"{found['limit']:.0f}" if size == "full" else "in the cache"
-      cells = [f"{words}{' (the best of them)' if name == best else ''}", spread(took, 0), limit]
+      cells = [f"{words}{' (the fastest other)' if name == best else ''}", spread(took, 0), limit]
       rows.append([SIZES[size], *cells, spread(ratio) if ratio else "1", f"{found['equal'][name]:.3f}"])
   heads = ["", "way", "us a Memcode", "limit", "times ours", "equal codes"]
   return [f"Sequential sampling, batch 1, float32. {where(cpu['early'])}", "", *table(heads, rows)]
