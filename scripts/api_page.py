@@ -59,13 +59,12 @@ def undocumented(module) -> list[str]:
 
 def main(folder: str) -> None:
   """Writes folder/index.html and a page for each module."""
-  import pdoc
-
+  pdoc = importlib.import_module("pdoc")  # of .venv-docs alone; tests import this file without it
   warnings.filterwarnings("error", message="Error loading module")
   pdoc.render.env.filters["to_markdown"] = sections
   pdoc.render.configure(footer_text=PACKAGE)
   package = importlib.import_module(PACKAGE)
-  package.__doc__ += f"\n\nMost users need `{API[0]}`. All modules:\n\n{contents(package)}"
+  package.__doc__ = f"{package.__doc__}\n\nMost users need `{API[0]}`. All modules:\n\n{contents(package)}"
   pdoc.pdoc(PACKAGE, output_directory=Path(folder))
   if lacking := [name for module in API for name in undocumented(pdoc.doc.Module.from_name(module))]:
     sys.exit(f"public names without a docstring: {', '.join(lacking)}")

@@ -35,7 +35,12 @@ class Pair(NamedTuple):
   true: np.ndarray
   generated: np.ndarray
   tracks: tuple[np.ndarray, np.ndarray]
-  correlation: float
+  correlation: float | None
+
+
+def shown(correlation: float | None) -> str:
+  """A correlation in two digits; a mouth that does not move has none."""
+  return "unknown" if correlation is None else f"{correlation:.2f}"
 
 
 def main(path: str) -> None:
@@ -45,23 +50,23 @@ def main(path: str) -> None:
   length = min(len(pair.true) for pair in pairs)
   frames = [picture(pairs, t) for t in range(0, length, EVERY)]
   animation = cv2.Animation()
-  animation.frames, animation.durations = frames, np.full(len(frames), round(1000 * EVERY / model.fps), np.int32)
+  animation.frames, animation.durations = frames, [round(1000 * EVERY / model.fps)] * len(frames)
   Path(path).parent.mkdir(parents=True, exist_ok=True)
   if not cv2.imwriteanimation(path, animation, [cv2.IMWRITE_WEBP_QUALITY, QUALITY]):
     sys.exit(f"{path} cannot be written; give a path that ends in .webp or .gif")
-  found = ", ".join(f"{pair.correlation:.2f}" for pair in pairs)
+  found = ", ".join(shown(pair.correlation) for pair in pairs)
   size = Path(path).stat().st_size / 1e6
   print(f"{path}: {len(frames)} pictures, {size:.2f} MB; correlation of the mouths over whole clips: {found}")
 
 
 def first_people(model: NWT, count: int) -> list[TalkerClip]:
   """The first clips of the evaluation's seed that show different people."""
-  found = {}
-  for index in itertools.count():
-    clip = make_clip(TEST_SEED, index, model.height, model.width)
+  found: dict[str, TalkerClip] = {}
+  indices = itertools.count()
+  while len(found) < count:
+    clip = make_clip(TEST_SEED, next(indices), model.height, model.width)
     found.setdefault(clip.episode, clip)
-    if len(found) == count:
-      return list(found.values())
+  return list(found.values())
 
 
 def sample(model: NWT, clip: TalkerClip, seed: int) -> Pair:
@@ -94,7 +99,7 @@ def picture(pairs: list[Pair], t: int) -> np.ndarray:
 
 def trace(canvas: np.ndarray, pair: Pair, left: int, top: int, width: int, t: int) -> None:
   """Draws both openings over the whole clip, as far as frame t in full colour, and the correlation above them."""
-  write(canvas, f"r = {pair.correlation:.2f}", left + width - 52, top + 11, 0.38)
+  write(canvas, f"r = {shown(pair.correlation)}", left + width - 52, top + 11, 0.38)
   for track, colour in zip(pair.tracks, (TRUE, GENERATED), strict=True):
     low, span = track.min(), np.ptp(track)
     x = left + width * np.arange(len(track)) / (len(track) - 1)
