@@ -14,7 +14,7 @@ import warnings
 from pathlib import Path
 
 PACKAGE = "nwt_jax"
-API = ("nwt_jax.api", "nwt_jax.generation")  # what users call
+API = ("nwt_jax.api", "nwt_jax.api.video")  # what users call
 SECTION = re.compile(r"(?:^|(?<=[.)] )|(?<=\n))((?:Args|Returns|Yields|Raises|Source)(?:, (?:Returns|Raises))?):\s")
 ENTRY = re.compile(r"(?:^|(?<=\. )|(?<=\n))(\*{0,2}[a-z]\w*(?:, [a-z]\w*)*|[A-Z]\w*Error): ")
 

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 
 from nwt_jax.api import NWT
-from nwt_jax.data.talker import TalkerClip, make_clip
 from nwt_jax.evaluate import TEST_SEED
-from nwt_jax.measure.mouth import correlation, mouth_opening
+from nwt_jax.talker.clip import TalkerClip, make_clip
+from nwt_jax.talker.lips import correlation, mouth_opening
 
 COLUMNS, EVERY = 4, 2  # clips side by side; of the video's frames one in so many is shown
 SCALE, GUTTER, GAP, TRACE, MARGIN = 3, 92, 8, 74, 12  # pixels, but for the first
