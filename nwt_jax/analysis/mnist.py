@@ -102,10 +102,8 @@ class Study:
 
   def config(self, arg: str, seed: int, **objective) -> Any:
     """The config of one run."""
-    try:
-      from configs import dvae_mnist
-    except ImportError as error:
-      raise InputError("no configs/dvae_mnist.py here; start from the repository's root") from error
+    from nwt_jax.configs import dvae_mnist
+
     config = dvae_mnist.get_config(f"{arg},tiny" if self.fast else arg)
     with config.unlocked():
       config.data.update({"path": self.data, "seed": seed, "test": self.test})
