@@ -230,7 +230,7 @@ def gradient_noise(config: Any, state) -> tuple[float, float]:
   from nwt_jax.train.dvae_step import prepare
 
   model = build.dvae(config.model)
-  losses = make_losses(model.apply, None, build.weights(config.objective))
+  losses = make_losses(model.apply, None, build.weights(config.objective))  # ty: ignore[invalid-argument-type]
   _, judged = digits.split(config)
   batch = next(digits.digit_batches(judged, min(config.data.batch_size, len(judged.labels)), seed=0))
   inputs = prepare({name: jnp.asarray(value) for name, value in batch.items()})
