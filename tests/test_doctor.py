@@ -79,6 +79,12 @@ def test_training_that_does_not_resume_fails(tmp_path, monkeypatch, resumes, rep
   assert (mark, text[-len(wanted[1]) :]) == wanted
 
 
+def test_memory_of_a_system_that_does_not_say_what_is_left(monkeypatch):
+  monkeypatch.setattr(doctor.Path, "read_text", lambda path: "MemTotal: 9 kB\n" if path.name == "meminfo" else "max\n")
+  total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+  assert doctor.memory()[1] == f"{total:.1f} GB, {total:.1f} GB to use"
+
+
 @pytest.mark.parametrize("folder", ["/proc/nothing", "/proc"])
 def test_a_workdir_that_cannot_be_written(start, folder):
   bad = failed(start("doctor", "--notrain", f"--workdir={folder}"))
