@@ -3,7 +3,7 @@
 import runpy
 import sys
 
-from nwt_jax import program
+from nwt_jax import cli
 
 PROGRAMS = {  # command: its module, one line
   "demo": ("nwt_jax.demo", "samples the shipped sentence, beside the truth that came with it"),
@@ -20,14 +20,14 @@ PROGRAMS = {  # command: its module, one line
 def main() -> None:
   """Starts the program that the first argument names, with the others; without one lists them all."""
   command, *arguments = sys.argv[1:] or ["--help"]
-  if command in program.HELP:
+  if command in cli.HELP:
     print(listing())
     return
   try:
     module, _ = PROGRAMS[command]
   except KeyError:
     choices = f"; choose one of {', '.join(PROGRAMS)}"
-    program.fail(f"no program {command!r}{program.nearest(command, list(PROGRAMS)) or choices}")
+    cli.fail(f"no program {command!r}{program.nearest(command, list(PROGRAMS)) or choices}")
   sys.argv = [sys.argv[0], *arguments]
   runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from nwt_jax.errors import InputError
-from nwt_jax.io.training_state import Checkpoints, damage
+from nwt_jax.io.checkpoints import Checkpoints, damage
 from tests.faults.conftest import line_config, run_line, steps_of
 
 FLIPS = int(os.environ.get("NWT_FLIPS", 200))
