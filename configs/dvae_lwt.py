@@ -6,7 +6,7 @@ at 64 x 56 in 8 x 7 Memcodes), tiny (seconds long, for tests).
 
 import ml_collections
 
-from configs import common
+from nwt_jax.configs import common
 
 # Table 4b; a layer is (kernel (frames, rows, columns), stride in space, groups, features)
 CRITICS = (

@@ -7,8 +7,8 @@ tests).
 
 import ml_collections
 
-from configs import common
-from configs.prior import causal, prior_config, repair, shrink_to_demo, shrink_to_tiny
+from nwt_jax.configs import common
+from nwt_jax.configs.prior import causal, prior_config, repair, shrink_to_demo, shrink_to_tiny
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:

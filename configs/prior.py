@@ -3,7 +3,7 @@
 import ml_collections
 from ml_collections import config_dict
 
-from configs import common
+from nwt_jax.configs import common
 
 
 def prior_config(family: str) -> ml_collections.ConfigDict:

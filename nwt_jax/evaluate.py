@@ -67,7 +67,7 @@ def main(_) -> None:
   folder.mkdir(parents=True, exist_ok=True)
   (folder / "metrics.json").write_text(text + "\n")
   show(folder, clips, pictures, first.fps)
-  print(f"{heading(facts)}\n{scores.table(metrics)}")
+  print(f"{heading(facts)}\n{evaluation.table(metrics)}")
   print(f"{folder / 'metrics.json'}\n{folder / 'real_beside_generated.mp4'}")
 
 

@@ -24,7 +24,7 @@ NEEDS = {
 
 def main(_) -> None:
   """Runs the stage that the config names."""
-  config, workdir = _CONFIG.value, Path(_WORKDIR.value)
+  config, workdir = _CONFIG.value, Path(_WORKDIR.value)  # ty: ignore[invalid-argument-type]  # it is required
   if config.family not in NEEDS:
     raise InputError(f"config family {config.family!r} is unknown; choose one of {', '.join(NEEDS)}")
   from nwt_jax.train.preflight import inputs

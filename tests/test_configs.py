@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import common
+from nwt_jax.configs import common
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIG_FILES = Path(__file__).parent.parent / "configs"
@@ -35,7 +35,7 @@ PROGRAMS = sorted(path.stem for path in CONFIG_FILES.glob("*.py") if "def get_co
 
 def written(name: str) -> str:
   module, _, arg = name.partition(":")
-  config = importlib.import_module(f"configs.{module}").get_config(arg)
+  config = importlib.import_module(f"nwt_jax.configs.{module}").get_config(arg)
   return json.dumps(json.loads(config.to_json_best_effort()), indent=1, sort_keys=True) + "\n"
 
 
@@ -57,7 +57,7 @@ def test_every_word_that_a_config_takes_is_in_a_golden(name, monkeypatch):
     known.extend(words)
     return frozenset(word for word in arg.split(",") if word)
 
-  module = importlib.import_module(f"configs.{name}")
+  module = importlib.import_module(f"nwt_jax.configs.{name}")
   monkeypatch.setattr(common, "variants", variants)
   module.get_config("")
   assert "tiny" in known
@@ -68,7 +68,7 @@ def test_every_word_that_a_config_takes_is_in_a_golden(name, monkeypatch):
 
 def test_every_loss_of_mnist_has_a_golden():
   texts = {path.read_text() for path in GOLDEN.glob("dvae_mnist*.json")}
-  losses = importlib.import_module("configs.dvae_mnist").LOSSES
+  losses = importlib.import_module("nwt_jax.configs.dvae_mnist").LOSSES
   assert len({written(f"dvae_mnist:loss={loss}") for loss in losses} & texts) == len(losses) == 4
 
 

@@ -102,10 +102,8 @@ class Study:
 
   def config(self, arg: str, seed: int, **objective) -> Any:
     """The config of one run."""
-    try:
-      from configs import dvae_mnist
-    except ImportError as error:
-      raise InputError("no configs/dvae_mnist.py here; start from the repository's root") from error
+    from nwt_jax.configs import dvae_mnist
+
     config = dvae_mnist.get_config(f"{arg},tiny" if self.fast else arg)
     with config.unlocked():
       config.data.update({"path": self.data, "seed": seed, "test": self.test})
@@ -233,7 +231,7 @@ def gradient_noise(config: Any, state) -> tuple[float, float]:
   from nwt_jax.train.stages.dvae_step import prepare
 
   model = build.dvae(config.model)
-  losses = make_losses(model.apply, None, build.weights(config.objective))
+  losses = make_losses(model.apply, None, build.weights(config.objective))  # ty: ignore[invalid-argument-type]
   _, judged = mnist.split(config)
   batch = next(mnist.digit_batches(judged, min(config.data.batch_size, len(judged.labels)), seed=0))
   inputs = prepare({name: jnp.asarray(value) for name, value in batch.items()})

@@ -1,7 +1,7 @@
 """Tokenized clips: codes sampled once per clip by the trained dVAE (2.2.1), beside the mel that they belong to."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def write_tokens(
       }
 
   if counts is None:
-    splits = {split: clips if hasattr(clips, "__len__") else list(clips) for split, clips in splits.items()}
+    splits = {split: clips if isinstance(clips, Sized) else list(clips) for split, clips in splits.items()}
     counts = {split: len(clips) for split, clips in splits.items()}
   dealt = {split: (counts[split], records(clips)) for split, clips in splits.items()}
   features = dataset.token_features(*grid)

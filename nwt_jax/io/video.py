@@ -5,7 +5,7 @@ import re
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class Box(NamedTuple):
     if not all(numbers[:2]) or not all(numbers[4:]):
       raise InputError(f"box {text!r} is not understood; write WIDTHxHEIGHT+LEFT+TOP in pixels, as 140x160+32+76")
     box = cls(*numbers[:4])
-    return BoxOf(box, tuple(numbers[4:])) if numbers[4:] else box
+    return BoxOf(box, (numbers[4], numbers[5])) if numbers[4:] else box
 
   def __str__(self):
     return f"{self.width}x{self.height}+{self.left}+{self.top}"
@@ -212,7 +212,7 @@ class VideoWriter:
     self.shape = (height, width, 3)
     self.frames = 0
     self._fps, self._audio, self._rate, self._comment = fps, audio, sample_rate, comment
-    self._process = None
+    self._process: Any = None  # subprocess.Popen, from __enter__ on
 
   def __enter__(self):
     try:

@@ -59,7 +59,7 @@ def generator_loss(
   key: Array,
   step: Array | int,
   weights: Weights,
-) -> tuple[Float[Array, ""], Video, dict[str, Array]]:
+) -> tuple[Float[Array, ""], Video, dict[str, Array | float]]:
   """Eq. 8 (or eq. 4 with `reconstruction="pixels"`, when the critics are not asked).
 
   Args: generate: key -> (recon, logits). critics: without gradients to their parameters. video: x in [-1, 1].
@@ -113,8 +113,9 @@ def critic_loss(
   metrics = {"loss/wasserstein": distance, "loss/gradient_penalty": penalty}
   others = distance
   if weights.class_weight:
-    entropy = terms.cross_entropy(real.classes, label, weights.class_smoothing)
-    metrics |= {"loss/class": entropy, "class/error": terms.error(real.classes, label)}
+    assert label is not None
+    entropy = terms.cross_entropy(real.classes, label, weights.class_smoothing)  # ty: ignore[invalid-argument-type]
+    metrics |= {"loss/class": entropy, "class/error": terms.error(real.classes, label)}  # ty: ignore[invalid-argument-type]
     others += weights.class_weight * entropy
   metrics["loss/critic"] = others + weights.gp_weight * penalty
   return others + weights.gp_weight * surrogate, metrics

@@ -16,7 +16,7 @@ def feature_distance(real: Sequence[Sequence[Array]], fake: Sequence[Sequence[Ar
   PAPER: footnote 3: in expectation over each feature map. So: mean over a map's elements and the batch, summed over
   layers and critics. The constant of the Laplace density is left out.
   """
-  return sum(
+  return sum(  # ty: ignore[invalid-explicit-return]
     jnp.mean(jnp.abs(jax.lax.stop_gradient(a) - b))
     for critic_real, critic_fake in zip(real, fake, strict=True)
     for a, b in zip(critic_real, critic_fake, strict=True)
@@ -34,12 +34,12 @@ def pixel_distance(video: Video, recon: Video, power: int) -> Float[Array, ""]:
 
 def generator_score(scores: Sequence[Float[Array, "b"]]) -> Float[Array, ""]:
   """Eq. 6: minus the critics' scores of reconstructions; mean over the batch, summed over critics."""
-  return -sum(jnp.mean(score) for score in scores)
+  return -sum(jnp.mean(score) for score in scores)  # ty: ignore[invalid-explicit-return]
 
 
 def wasserstein(real: Sequence[Float[Array, "b"]], fake: Sequence[Float[Array, "b"]]) -> Float[Array, ""]:
   """Eq. 9 without the penalty: D(x~) - D(x); mean over the batch, summed over critics."""
-  return sum(jnp.mean(f) - jnp.mean(r) for r, f in zip(real, fake, strict=True))
+  return sum(jnp.mean(f) - jnp.mean(r) for r, f in zip(real, fake, strict=True))  # ty: ignore[invalid-explicit-return]
 
 
 def cross_entropy(logits: Sequence[Float[Array, "b n"]], label: Int[Array, "b"], smoothing: float) -> Float[Array, ""]:
@@ -49,7 +49,7 @@ def cross_entropy(logits: Sequence[Float[Array, "b n"]], label: Int[Array, "b"],
   """
   log_probs = [jax.nn.log_softmax(part) for part in logits]
   chosen = sum(jnp.mean(jnp.take_along_axis(part, label[:, None], axis=-1)) for part in log_probs)
-  return -(1.0 - smoothing) * chosen - smoothing * sum(jnp.mean(part) for part in log_probs)
+  return -(1.0 - smoothing) * chosen - smoothing * sum(jnp.mean(part) for part in log_probs)  # ty: ignore[invalid-explicit-return]
 
 
 def error(logits: Sequence[Float[Array, "b n"]], label: Int[Array, "b"]) -> Float[Array, ""]:
@@ -111,7 +111,7 @@ def gradient_penalty(
     _, slopes = jax.jvp(lambda x, i=index: critics(x)[i], (interp,), (direction,))
     surrogate += jnp.mean(jax.lax.stop_gradient(weight) * slopes)
     value += jnp.mean((norm - 1.0) ** 2)
-  return surrogate, jax.lax.stop_gradient(value)
+  return surrogate, jax.lax.stop_gradient(value)  # ty: ignore[invalid-explicit-return]
 
 
 def interpolate(key: Array, video: Video, recon: Video) -> Video:

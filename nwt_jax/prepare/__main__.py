@@ -164,6 +164,7 @@ def prepare(
       )
     request.append(talker)
   else:
+    assert pattern is not None
     look = pipeline.Look(trim, faces and face.available())
     if crop in crops.FRAMINGS and not look.faces:
       raise InputError(f"--crop={crop} looks for faces: leave --nofaces out, or {face.INSTALL}")

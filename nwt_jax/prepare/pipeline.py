@@ -83,9 +83,9 @@ def gather(
   stop_after: str = "",
 ) -> tuple[list[Piece], list[dict]]:
   """Steps 1 and 2: the pieces of all recordings, and manifest rows of the recordings that gave none."""
-  entries = {entry.name: entry for entry in entries}
+  by_name = {entry.name: entry for entry in entries}
   paths, failed = recordings.acquire(found, work / DOWNLOADS, say, wanted.height)
-  lost = [_lost(r, entries[r.name], failed[r.name]) for r in found if r.name in failed]
+  lost = [_lost(r, by_name[r.name], failed[r.name]) for r in found if r.name in failed]
   for row in lost:
     say(f"left out: {row['reason']}")
   if stop_after == "acquire":
@@ -93,7 +93,7 @@ def gather(
     return [], lost
 
   def cut(recording):
-    path, entry = paths[recording.name], entries[recording.name]
+    path, entry = paths[recording.name], by_name[recording.name]
     # PAPER: D.10 deals each episode's clips to all splits; where a recording is an episode, it cannot stay together.
     alone = wanted.episodes == BY_RECORDING and not recording.source and wanted.deal != splits.BLOCKS
 

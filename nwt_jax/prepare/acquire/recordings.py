@@ -171,7 +171,7 @@ def _address_stem(address):
 
 
 def acquire(
-  recordings: list[Recording], folder, say=print, height: int | None = None
+  recordings: Sequence[Recording], folder, say=print, height: int | None = None
 ) -> tuple[dict[str, str], dict[str, str]]:
   """Makes every recording a file; yt-dlp downloads addresses, and files from an earlier call are taken as they are.
 

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -76,7 +77,7 @@ def examine(path: str, look: Look, start: float = 0.0, length: float | None = No
     base64; but for picture, a strip as the bytes of a JPEG.
   Raises: MachineError: what went wrong may not be the file's fault.
   """
-  row = {"fault": "", "reason": "", "flags": [], "facts": {}, "start": start, "length": length}
+  row: dict[str, Any] = {"fault": "", "reason": "", "flags": [], "facts": {}, "start": start, "length": length}
   row |= {"picture": b"", "print": "", "shown": [0, 0], "strip": 0, "heads": [], "shape": ""}
   try:
     _examine(path, look, row)

@@ -106,7 +106,8 @@ def notes(rows: Sequence[Mapping], crop: str, height: int) -> list[str]:
   for row in rows:
     sides = [some[0][2] for some in row.get("heads", ()) if some]
     if sides and not row["fault"]:
-      tall = Box.parse(row["crop"]).height if row["crop"] else row["shown"][1]
+      box = Box.parse(row["crop"]) if row["crop"] else None
+      tall = box.height if isinstance(box, Box) else row["shown"][1]
       sizes.append(_MOUTH * float(np.median(sides)) * row["shown"][1] / tall * height)
   if sizes and (size := float(np.median(sizes))) < _SMALL:
     tight = _MOUTH / FRAMINGS["head"].tall * height

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from nwt_jax.configs import dvae_lwt
 from nwt_jax.data import dataset
 from nwt_jax.prepare.write import records as sources
 from nwt_jax.train import loop
@@ -47,28 +48,14 @@ def write_noise(folder: Path) -> None:
   dataset.write_dataset(folder, "clips", dataset.clip_features(), splits, facts, 4)
 
 
-def tiny_config(path: str, batch_size: int, steps: int):
-  """The fields of configs/dvae_lwt.py:tiny (an installed package has no configs), with smaller critics."""
-  adam = {"learning_rate": 1e-4, "b1": 0.9, "b2": 0.999, "eps": 1e-7, "clip": 0.0, "warmup": 0}
-  return ConfigDict({
-    "family": "dvae", "num_classes": 0,
-    "model": {
-      "stem": 4, "stages": ((1, 8),) * 3, "temporal": ((4, 8), (2, 8), (2, 8)), "kernel": 4, "patch": 1, "num_heads": 2,
-      "num_codes": 4, "code_dim": 8, "attention_dim": 8, "query_init": 0.1, "num_episodes": 1, "episode_dim": 4,
-    },
-    "critics": ((((2, 4, 4), 4, 1, 4),), (((1, 2, 2), 1, 1, 4), ((1, 4, 4), 2, 2, 4))),  # over time, and with groups
-    "objective": {
-      "reconstruction": "features", "critics": "adversarial", "gan_weight": 5e-3, "gp_weight": 10.0,
-      "class_weight": 0.0, "class_smoothing": 0.0, "kl_weight": 1.0, "kl_midpoint": 5e3, "kl_rate": 1e-3,
-      "pixel_power": 1, "pixel_weight": 0.0, "pixel_fade_steps": 0, "sampler": "gumbel",
-    },
-    "optim": {"gen": dict(adam), "critic": dict(adam)},
-    "data": {"path": path, "batch_size": batch_size, "frames": 3, "seed": 0, "num_threads": 1},
-    "train": {
-      "steps": steps, "seed": 0, "log_every": 1, "eval_every": steps, "save_every": steps, "keep": 1, "init": "",
-      "fresh": "", "export_dtype": "float32", "update_order": "joint", "critic_steps": 1,
-      "precision": "tensorfloat32", "remat": False, "accumulate": 1, "fsdp": 1, "ema_decay": 0.0, "max_skipped": 10,
-      "max_growth": 1e3, "heartbeat": 100,
-    },
-    "eval": {"clips": 1, "frames": 6, "chunk_frames": 6},
-  }).lock()  # fmt: skip
+def tiny_config(path: str, batch_size: int, steps: int) -> ConfigDict:
+  """configs/dvae_lwt.py:tiny on the data set at `path`, with smaller critics and shorter windows."""
+  config = dvae_lwt.get_config("tiny")
+  with config.unlocked():
+    config.model.num_episodes = 1
+    # One critic over time, and one with groups
+    config.critics = ((((2, 4, 4), 4, 1, 4),), (((1, 2, 2), 1, 1, 4), ((1, 4, 4), 2, 2, 4)))
+    config.data.update({"path": path, "batch_size": batch_size, "frames": 3, "num_threads": 1})
+    config.train.update({"steps": steps, "eval_every": steps, "save_every": steps, "keep": 1})
+    config.eval.frames = 6
+  return config

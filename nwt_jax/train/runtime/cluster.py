@@ -40,7 +40,7 @@ def connect(heartbeat: int) -> None:
     if count is not None and count != "1":
       address, index = os.environ[ADDRESS], int(os.environ[INDEX])
       _answers(address, index)
-      jax.distributed.initialize(address, int(count), index, **options)
+      jax.distributed.initialize(address, int(count), index, **options)  # ty: ignore[invalid-argument-type]
     elif count == "1" or not _found(options):
       _alone(options)
   except KeyError as error:
@@ -52,7 +52,7 @@ def connect(heartbeat: int) -> None:
     raise InputError(
       f"cannot join the other processes ({reason}); start all of them, with a free port, or set {COUNT}=1 for one alone"
     ) from error
-  if not jax.config.jax_enable_preemption_service:
+  if not jax.config.jax_enable_preemption_service:  # ty: ignore[missing-attribute]
     logging.warning("the preemption service is off: SIGTERM and Ctrl-C end training with no state saved")
     return
   # Orbax tells as a warning that it saves, which the program says in its own last line.
@@ -73,7 +73,7 @@ def ending_together() -> Iterator[None]:
     if jax.process_count() == 1:
       raise
     line = cli.fault(error)
-    print(traceback.format_exc() if line is None else f"{program.name()}: {line}", file=sys.stderr, flush=True)
+    print(traceback.format_exc() if line is None else f"{cli.name()}: {line}", file=sys.stderr, flush=True)
     sys.stdout.flush()
     os._exit(1 if line is None else 2)
 
@@ -123,7 +123,7 @@ def stopping(step: int) -> bool:
   """Whether to save and stop after this step. All processes must ask after every step.
 
   False where `connect` was not called, as in notebooks, or the preemption service is off."""
-  if not (jax.distributed.is_initialized() and jax.config.jax_enable_preemption_service):
+  if not (jax.distributed.is_initialized() and jax.config.jax_enable_preemption_service):  # ty: ignore[missing-attribute]
     return False
   return multihost_utils.reached_preemption_sync_point(step)
 

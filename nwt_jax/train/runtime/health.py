@@ -43,7 +43,8 @@ class Clock:
   """Where the time between two logs went."""
 
   def __init__(self):
-    self._spent, self._start = collections.Counter(), time.monotonic()
+    self._spent: dict[str, float] = collections.defaultdict(int)
+    self._start = time.monotonic()
 
   @contextlib.contextmanager
   def on(self, name: str) -> Iterator[None]:
@@ -109,7 +110,7 @@ def write_bundle(
     checkpoint, from which the same command meets it again.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  np.savez(folder / f"batch-{jax.process_index()}.npz", **{name: np.asarray(value) for name, value in batch.items()})
+  np.savez(folder / f"batch-{jax.process_index()}.npz", **{name: np.asarray(value) for name, value in batch.items()})  # ty: ignore[invalid-argument-type]
   if jax.process_index():
     return
   tops = jax.tree_util.tree_flatten_with_path(state, is_leaf=lambda x: isinstance(x, dict) and "params" not in x)[0]

@@ -108,9 +108,10 @@ def _read(path: Path) -> dict:
 def _field(config: dict, path: str) -> Any:
   """A value by its dotted path; None where the config has none. Switches that are off do not count: a config of
   before there was such a switch has none."""
+  found: Any = config
   for name in path.split("."):
-    config = config.get(name) if isinstance(config, dict) else None
-  return {k: v for k, v in config.items() if v is not False} if isinstance(config, dict) else config
+    found = found.get(name) if isinstance(found, dict) else None
+  return {k: v for k, v in found.items() if v is not False} if isinstance(found, dict) else found
 
 
 def flat(config: dict, prefix: str = "") -> dict:

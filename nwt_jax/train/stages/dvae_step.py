@@ -31,7 +31,7 @@ class DVAEState:
   def shown(self) -> "DVAEState":
     """What is evaluated and released: no optimisers, and the moving average as the generator where there is one."""
     gen = self.gen if self.ema is None else self.ema
-    return self.replace(gen=gen, ema=None, opt_gen=None, opt_critic=None)
+    return self.replace(gen=gen, ema=None, opt_gen=None, opt_critic=None)  # ty: ignore[missing-attribute]
 
 
 def init_state(gen: Any, critic: Any, tx_gen, tx_critic, ema: bool = False) -> DVAEState:

@@ -28,7 +28,7 @@ class PriorState:
 
   def shown(self) -> "PriorState":
     """What is evaluated and released: no optimiser, and the moving average as the prior where there is one."""
-    return self.replace(prior=self.prior if self.ema is None else self.ema, ema=None, opt=None)
+    return self.replace(prior=self.prior if self.ema is None else self.ema, ema=None, opt=None)  # ty: ignore[missing-attribute]
 
 
 def init_state(params: Any, tx: optax.GradientTransformation, ema: bool = False) -> PriorState:
