@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-MOVING = not (ROOT / "nwt_jax" / "talker").is_dir()  # the pages name modules as they will be
 RESULTS = """
 ssim ssim_episode_mean_frame
 ssim_mouth ssim_mouth_episode_mean_frame
@@ -32,7 +31,7 @@ def test_links_of_pages_lead_to_files_and_headings(page):
   text = page.read_text()
   links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|srcset|href)="([^"]+)"', text)
   for link in links:
-    if re.match(r"\w+:", link) or (MOVING and link.endswith(".py")):
+    if re.match(r"\w+:", link):
       continue
     path, _, heading = link.partition("#")
     target = page.parent / path if path else page
@@ -57,7 +56,6 @@ def test_results_in_readme_are_those_of_the_model_card():
     assert shown == pytest.approx(close, abs=0.0051), title
 
 
-@pytest.mark.skipif(MOVING, reason="the map names folders that are being made")
 @pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
 def test_named_files_exist(page):
   names = re.findall(r"`((?:\w+/)+\w+\.\w+)`", (ROOT / page).read_text())
