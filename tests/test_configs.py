@@ -22,7 +22,8 @@ CONFIGS = [
   "tokenize",
   "tokenize:demo",
   "tokenize:tiny",
-  *(f"{name}{arg}" for name in ("far", "mar") for arg in ("", ":kernel6", ":demo", ":demo,repair", ":causal", ":tiny")),
+  *(f"{name}{arg}" for name in ("far", "mar")
+    for arg in ("", ":kernel6", ":demo", ":demo,corrupt_history", ":causal", ":tiny")),
   "dvae_mnist",
   "dvae_mnist:loss=elbo",
   "dvae_mnist:loss=class",

@@ -44,8 +44,8 @@ def nearest_label_accuracy(
   np.add.at(votes, (inverse.reshape(-1), base_labels), 1)
   majority, drawn = [], []
   for part, labels in zip(_split(queries), _split(query_labels), strict=True):
-    apart = distances(part, unique)
-    counts = (apart == apart.min(axis=1, keepdims=True)).astype(np.float64) @ votes
+    differing = distances(part, unique)
+    counts = (differing == differing.min(axis=1, keepdims=True)).astype(np.float64) @ votes
     rows = np.arange(len(part))
     winners = counts == counts.max(axis=1, keepdims=True)
     majority.append(winners[rows, labels] / winners.sum(axis=1))

@@ -26,16 +26,16 @@ def occupancy_counts(codes: np.ndarray, labels: np.ndarray, num_codes: int) -> n
   return counts
 
 
-def head_edits(codes: np.ndarray, head: int, num_codes: int, places: tuple = ()) -> np.ndarray:
+def head_edits(codes: np.ndarray, head: int, num_codes: int, positions: tuple = ()) -> np.ndarray:
   """The same codes with one head set to every value in turn (Fig. 3).
 
-  Args: codes: [... k]. places: index of the Memcodes to change, as NumPy takes it: `(frame, row, column)`, with slices
-    for neighbours; all without it.
+  Args: codes: [... k]. positions: index of the Memcodes to change, as NumPy takes it: `(frame, row, column)`, with
+    slices for neighbours; an empty one changes all.
   Returns: [num_codes ... k].
   """
   if not 0 <= head < codes.shape[-1]:
     raise ValueError(f"head {head} of codes with {codes.shape[-1]} heads; heads count from 0")
   edited = np.repeat(codes[None], num_codes, axis=0)
   for value in range(num_codes):
-    edited[value, ..., head][places if places else ...] = value
+    edited[value, ..., head][positions if positions else ...] = value
   return edited

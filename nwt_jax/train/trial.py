@@ -1,4 +1,4 @@
-"""A few updates on noise, stopped and resumed: whether training works on this machine."""
+"""Tries out training on this machine: a few updates on noise, stopped and resumed."""
 
 import dataclasses
 from pathlib import Path
@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from nwt_jax.data import dataset
 from nwt_jax.prepare.write import records as sources
 from nwt_jax.train import loop
-from nwt_jax.train.stages import dvae
+from nwt_jax.train.stages import Stage, dvae
 
 
 def resume_trial(folder: Path, steps: int, stop: int) -> tuple[list[int], bool]:
@@ -25,11 +25,11 @@ def resume_trial(folder: Path, steps: int, stop: int) -> tuple[list[int], bool]:
   def run(name: str, steps: int) -> list:
     config = tiny_config(str(folder / "data"), 4 * jax.device_count(), steps)
 
-    def make_stage():
+    def make_stage(config: ConfigDict) -> Stage:
       stage = dvae.make_stage(config)
       return dataclasses.replace(stage, batches=lambda first: began.append(first) or stage.batches(first))
 
-    state, _ = loop.train(make_stage, config, folder / name)
+    state, _ = loop.train(config, folder / name, make_stage)
     return jax.tree.leaves(jax.device_get(state))
 
   whole, _, resumed = run("whole", steps), run("resumed", stop), run("resumed", steps)
@@ -47,8 +47,8 @@ def write_noise(folder: Path) -> None:
   dataset.write_dataset(folder, "clips", dataset.clip_features(), splits, facts, 4)
 
 
-def tiny_config(path: str, batch_size: int, steps: int):
-  """The fields of configs/dvae_lwt.py:tiny (an installed package has no configs), with smaller critics."""
+def tiny_config(path: str, batch_size: int, steps: int) -> ConfigDict:
+  """Returns the fields of configs/dvae_lwt.py:tiny (an installed package has no configs), with smaller critics."""
   adam = {"learning_rate": 1e-4, "b1": 0.9, "b2": 0.999, "eps": 1e-7, "clip": 0.0, "warmup": 0}
   return ConfigDict({
     "family": "dvae", "num_classes": 0,
@@ -66,7 +66,7 @@ def tiny_config(path: str, batch_size: int, steps: int):
     "data": {"path": path, "batch_size": batch_size, "frames": 3, "seed": 0, "num_threads": 1},
     "train": {
       "steps": steps, "seed": 0, "log_every": 1, "eval_every": steps, "save_every": steps, "keep": 1, "init": "",
-      "fresh": "", "export_dtype": "float32", "update_order": "joint", "critic_steps": 1,
+      "reinit": "", "export_dtype": "float32", "update_order": "joint", "critic_steps": 1,
       "precision": "tensorfloat32", "remat": False, "accumulate": 1, "fsdp": 1, "ema_decay": 0.0, "max_skipped": 10,
       "max_growth": 1e3, "heartbeat": 100,
     },
