@@ -31,7 +31,7 @@ def prior_config(family: str) -> ml_collections.ConfigDict:
         min_log_std=-4.0,  # B.2.2, C.2.2
       ),
       data=dict(
-        path="",  # of the tokens
+        path="",  # the tokens
         clips="",  # that the tokens were made from, for pictures; "": where the tokens tell
         batch_size=64,  # C.2.2
         frames=32,  # C.2.2
@@ -47,7 +47,7 @@ def prior_config(family: str) -> ml_collections.ConfigDict:
       objective=dict(
         style_kl_weight=1.0,  # beta_l, C.2.2
         change_weighting=0.0,  # 0: all positions weigh alike; DEPARTS above 0, see objectives.prior.loss_weights
-        first_frame_weight=1.0,  # of a window's first frame in the loss; DEPARTS above 1, see there
+        first_frame_weight=1.0,  # weight of a window's first frame in the loss; DEPARTS above 1, see there
         history_corruption=0.0,  # 0: predicts from true Memcodes; DEPARTS above 0, see prior_step.make_prior_loss
         first_frame_dropout=0.0,  # 0: all history is there; DEPARTS above 0, see there
       ),

@@ -24,8 +24,8 @@ PAPER = {  # A.1, A.2
   "a2.dvae_class.critic_accuracy": 0.973,
 }
 A2_MODELS = {"dvae": "loss=elbo", "dvae_adv": "loss=adv", "dvae_class": "loss=class", "dvae_frozen": "loss=frozen"}
-SAMPLERS = ("gumbel", "softmax")  # of B.1.5
-GRADIENT_DRAWS = 64  # noise draws that the variance of a gradient is taken over
+SAMPLERS = ("gumbel", "softmax")  # compared in B.1.5
+GRADIENT_DRAWS = 64  # noise draws, over which the variance of a gradient is taken
 QUERIES = 8  # rows of Figure 4
 
 
@@ -36,7 +36,7 @@ def define_flags() -> None:
   flags.DEFINE_enum("experiment", "all", ["all", "a1", "a2", "b15"], "Which part.")
   flags.DEFINE_integer("seeds", 3, "Runs of each model; the table gives mean and spread.", lower_bound=1)
   flags.DEFINE_bool("fast", False, "Two steps of tiny networks, one seed: shows that all works, no more.")
-  flags.DEFINE_bool("held_out", False, "Judge on 5,000 training pictures kept apart: to choose settings by.")
+  flags.DEFINE_bool("held_out", False, "Evaluate on 5,000 training pictures that are held out, to choose settings by.")
 
 
 def main(_) -> None:
@@ -75,7 +75,7 @@ def claim_output(output: Path, options: dict) -> None:
 
 
 def write(output: Path, found: dict[str, list[float]]) -> None:
-  """Adds to results.json; experiments that an earlier call ran stay in it."""
+  """Adds results to results.json; experiments that an earlier call ran stay in it."""
   path = output / "results.json"
   before = json.loads(path.read_text()) if path.exists() else {}
   results = before | {name: summary(values) for name, values in found.items()}
@@ -83,12 +83,12 @@ def write(output: Path, found: dict[str, list[float]]) -> None:
 
 
 def summary(values: list[float]) -> dict:
-  """Mean and standard deviation over seeds, and the values."""
+  """Returns mean and standard deviation over seeds, and the values."""
   return {"mean": float(np.mean(values)), "std": float(np.std(values)), "seeds": len(values), "values": values}
 
 
 def table(found: dict[str, list[float]]) -> str:
-  """The results beside the paper's, for a terminal."""
+  """Returns a table of the results beside the paper's, for a terminal."""
   rows = [f"{'':42s} {'mean':>8s} {'std':>8s} {'seeds':>5s} {'paper':>7s}"]
   for name, values in sorted(found.items()):
     s = summary(values)
@@ -104,7 +104,7 @@ class Study:
     self.data, self.output, self.fast, self.test = data, output, fast, test
 
   def config(self, arg: str, seed: int, **objective) -> Any:
-    """The config of one run."""
+    """Returns the config of one run."""
     try:
       from configs import dvae_mnist
     except ImportError as error:
@@ -117,7 +117,7 @@ class Study:
     return config
 
   def trained(self, name: str, config: Any, critic: dict | None = None) -> Any:
-    """Trains to the config's last step, or takes up a run that was. Returns: the state."""
+    """Trains to the config's last step, going on from where an earlier call was stopped. Returns: the state."""
     from nwt_jax.train import loop
     from nwt_jax.train.stages import mnist
 
@@ -136,14 +136,14 @@ class Study:
       write_png(self.output / f"{name}.png", picture)
 
   def digits_figure(self, seed: int, name: str, pictures: np.ndarray, columns: int) -> None:
-    """Digits of the models' range [... h w] in rows of `columns`."""
+    """Writes a figure of pictures [... h w] in rows of `columns`, without their frames."""
     from nwt_jax.analysis import figures
     from nwt_jax.data.mnist import unframed
 
     self.figure(seed, name, figures.tiles(unframed(pictures.reshape(-1, *pictures.shape[-2:])), columns))
 
   def a1(self, seed: int) -> dict[str, float]:
-    """A.1: a space of 46 x 46, all of it drawn; how much of it training pictures occupy; edits of one of four heads."""
+    """A.1: draws a space of 46 x 46, measures how much of it training pictures occupy, edits one of four heads."""
     from nwt_jax.analysis import figures, permutations
     from nwt_jax.train.stages import mnist
 
@@ -171,7 +171,7 @@ class Study:
     return {"a1.occupancy": permutations.occupancy(codes, num_codes)}
 
   def a2(self, seed: int) -> dict[str, float]:
-    """A.2: digits by the nearest Memcode, for models trained to reconstruct different things."""
+    """A.2: classifies digits by the nearest Memcode, for models trained to reconstruct different things."""
     from nwt_jax.analysis import hamming
     from nwt_jax.train.stages import mnist
 
@@ -206,9 +206,9 @@ class Study:
     return results
 
   def b15(self, seed: int) -> dict[str, float]:
-    """B.1.5: the straight-through gradient with the noise inside the softmax, against the one without.
+    """B.1.5: compares the straight-through gradient with the noise inside the softmax to the one without.
 
-    Both gradients are looked at in both trained models, so that the networks do not differ between the two numbers.
+    Both gradients are measured in both trained models, so that the networks do not differ between the two numbers.
     """
     results, noise = {}, {sampler: [] for sampler in SAMPLERS}
     for sampler in SAMPLERS:
@@ -224,7 +224,7 @@ class Study:
 
 
 def gradient_noise(config: Any, state: Any) -> tuple[float, float]:
-  """How much the encoder's gradient changes with the sampler's noise, on one fixed batch.
+  """Measures how much the encoder's gradient changes with the sampler's noise, on one fixed batch.
 
   Returns: the variance over draws, summed over the encoder's parameters; and the mean loss.
   """
@@ -259,7 +259,7 @@ def without_path(text: str) -> dict:
 
 
 def pixel_accuracy(test: Any, train: Any) -> float:
-  """The nearest neighbour by Euclidean distance of raw pixels: what no model at all does."""
+  """Returns the accuracy of the nearest neighbour by Euclidean distance of raw pixels: a baseline without a model."""
   flat = lambda d: d.pictures.reshape(len(d.labels), -1).astype(np.float32) / 255.0
   queries, base = flat(test), flat(train)
   norms = (base**2).sum(axis=1)

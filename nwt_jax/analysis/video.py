@@ -16,7 +16,7 @@ from absl import flags
 from nwt_jax import cli
 from nwt_jax.errors import InputError
 
-AROUND = 8  # frames decoded before and after the one that is shown, for the temporal layers
+AROUND = 8  # frames decoded before and after the one in the figure, for the temporal layers
 
 
 def define_flags() -> None:
@@ -75,7 +75,7 @@ def main(_) -> None:
 def sheet(
   model: Any, video: np.ndarray, episode: str | None, frame: int, position: tuple[int, int], size: int
 ) -> np.ndarray:
-  """A row for each head: the frame, its reconstruction, and the head set to each code.
+  """Draws a row for each head: the frame, its reconstruction, and the head set to each code.
 
   Args: model: an NWT. video: uint8 [t h w 3]. position: row and column of the first Memcode to change. size: side of
     the square of Memcodes that is changed at once. Returns: uint8 RGB.

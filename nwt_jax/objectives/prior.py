@@ -47,7 +47,7 @@ def prior_loss(
   GAP: the paper does not write the reductions. With beta_l = 1 (C.2.2) and equal weights this is the negative
   ELBO of a clip's Memcodes, by one drawn style, divided by its number of head symbols; with other weights it is not.
 
-  Args: logits: of a forward with a style drawn from its posterior. mean, log_std: the posterior's. weights: of the
+  Args: logits: computed with a style drawn from its posterior. mean, log_std: the posterior's. weights: of the
     positions in the loss (`loss_weights`); None weighs them alike. The metrics are always unweighted.
   Returns: the loss, and metrics: loss/total, loss/ce and loss/ce_first (of the first frames) in nats a symbol,
     loss/style_kl in nats a clip, accuracy."""

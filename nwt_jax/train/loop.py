@@ -115,8 +115,8 @@ def _train(
         jax.block_until_ready(metrics)
         log(f"first step done after {format_seconds(time.monotonic() - started)}")
         writer.pace.begin(step)
-      stopping = cluster.should_stop(step) and step < total
-      saving = step % options.save_every == 0 or step == total or stopping
+      stop = cluster.should_stop(step) and step < total
+      saving = step % options.save_every == 0 or step == total or stop
       if step % options.log_every == 0 or saving:
         spent = clock.read(step - logged)
         flat = writer.write(step, jax.device_get(metrics) | spent | memory_usage(), stage.progress)
@@ -131,10 +131,10 @@ def _train(
           writer.warn(f"step {step}: {text}")
         warned = bool(text)
       # While updates are skipped nothing is saved: the last checkpoint stays before them, and a new run repeats them
-      if saving and (stopping or step == total or not flat.get("health/skipped_in_row")):
+      if saving and (stop or step == total or not flat.get("health/skipped_in_row")):
         with clock.measure("save"), writer.pace.pause("save", options.save_every):
-          (checkpoints.save_now if stopping or step == total else checkpoints.save)(step, state)
-      if stopping:
+          (checkpoints.save_now if stop or step == total else checkpoints.save)(step, state)
+      if stop:
         raise Stopped(f"stopped by a signal at step {step}, which is saved; give the same command to go on")
       evaluating = step % options.eval_every == 0 or step == total
       if evaluating or saving:

@@ -42,7 +42,7 @@ def test_loss_is_the_negative_elbo_of_a_clip_per_head_symbol():
   np.testing.assert_allclose(metrics["accuracy"], np.mean(logits.argmax(-1) == codes), rtol=1e-6)
 
 
-def test_places_weigh_by_their_rate_of_change_and_first_frames_by_their_own_weight():
+def test_positions_weigh_by_their_rate_of_change_and_first_frames_by_their_own_weight():
   rate = jnp.array([[0.01, 0.02], [0.01, 0.16]])
   later = np.array([[0.2, 0.4], [0.2, 3.2]])
   wanted = np.stack([np.full((2, 2), 4.0), later, later]) / 2.0  # 4, 1 and 1 on average

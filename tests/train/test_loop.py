@@ -82,19 +82,19 @@ def test_starting_from_released_weights(stage1, dataset):  # noqa: F811
     dvae.make_stage(config)
 
 
-def test_modules_that_are_named_start_fresh(stage1, dataset, tmp_path):  # noqa: F811
+def test_modules_that_are_named_are_drawn_anew(stage1, dataset, tmp_path):  # noqa: F811
   params, card = load_release(stage1[0], "dvae")
   inside = params["params"]
   save_release(tmp_path, "dvae", {"params": {**inside, "episodes": np.zeros((99, 3))}}, card)
   config = dvae_config(dataset, 4)
-  fresh = jax.device_get(dvae.make_stage(config).state.gen)["params"]["episodes"]
+  drawn = jax.device_get(dvae.make_stage(config).state.gen)["params"]["episodes"]
   config.train.init = str(tmp_path)
   with pytest.raises(InputError, match=r"episodes is \(99, 3\), wanted .*--config.train.reinit=episodes"):
     dvae.make_stage(config)
   config.train.reinit = "episodes"
   got = jax.device_get(dvae.make_stage(config).state.gen)
-  assert (inside["episodes"] != fresh).any()
-  jax.tree.map(np.testing.assert_array_equal, got, {"params": {**inside, "episodes": fresh}})
+  assert (inside["episodes"] != drawn).any()
+  jax.tree.map(np.testing.assert_array_equal, got, {"params": {**inside, "episodes": drawn}})
   config.train.reinit = "episode"
   with pytest.raises(InputError, match="no module 'episode'; choose from .*episodes"):
     dvae.make_stage(config)
@@ -164,22 +164,22 @@ def test_runs_that_were_moved_go_on_and_find_what_they_came_from(stage1, dataset
   config.data.path, config.dvae = str(old / "clips"), str(old / "dvae")
   tokenize(config, old / "tokens")
 
-  def make(place, steps, dvae="", clips=""):
+  def make(root, steps, dvae="", clips=""):
     config = mar.get_config("tiny")
     config.dvae = str(dvae)
-    config.data.update({"path": str(place / "tokens"), "clips": str(clips), "num_threads": 0})
+    config.data.update({"path": str(root / "tokens"), "clips": str(clips), "num_threads": 0})
     config.train.update({"steps": steps, "eval_every": 2})
     return config
 
-  def train(place, steps, **given):
-    config = make(place, steps, **given)
-    state, _ = loop.train(config, place / "mar")
-    film = place / "mar" / "eval" / f"{steps:07d}" / "real_beside_sampled.mp4"
+  def train(root, steps, **given):
+    config = make(root, steps, **given)
+    state, _ = loop.train(config, root / "mar")
+    film = root / "mar" / "eval" / f"{steps:07d}" / "real_beside_sampled.mp4"
     return int(state.step), film.exists(), capsys.readouterr().out
 
   assert train(old, 2)[:2] == (2, True)
-  tells = [Tokens(old / "tokens", "train").metadata, *(load_card(old / "mar", family) for family in ("mar", "dvae"))]
-  assert not [text for facts in tells for text in strings(facts) if text.startswith("/") or str(tmp_path) in text]
+  stored = [Tokens(old / "tokens", "train").metadata, *(load_card(old / "mar", family) for family in ("mar", "dvae"))]
+  assert not [text for facts in stored for text in strings(facts) if text.startswith("/") or str(tmp_path) in text]
   old.rename(new)
   step, film, out = train(new, 4)
   assert step == 4 and film and f"resuming {new / 'mar'} at step 2" in out
@@ -212,7 +212,7 @@ def test_starting_weights_that_are_gone_name_their_flag(stage1, dataset):  # noq
     dvae.make_stage(config)
 
 
-def test_speech_gain_is_zero_for_a_prior_that_cannot_hear(tokens, tmp_path):
+def test_speech_gain_is_zero_for_a_prior_without_speech(tokens, tmp_path):
   config = far.get_config("tiny")
   config.data.update({"path": str(tokens), "num_threads": 0})
   stage = prior.make_stage(config)
@@ -230,7 +230,7 @@ def test_speech_gain_is_zero_for_a_prior_that_cannot_hear(tokens, tmp_path):
   assert gain(stage.state.prior) == 0  # a new prior has yet to learn to listen
 
 
-def test_weights_of_places_come_from_the_training_tokens(tokens):
+def test_weights_of_positions_come_from_the_training_tokens(tokens):
   data = Tokens(tokens, "train")
   objective = far.get_config("tiny").objective
   rate = lambda: prior_data.change_rate(data, 8)

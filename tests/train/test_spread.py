@@ -92,7 +92,7 @@ def test_a_prior_is_evaluated_on_windows_from_all_over(token_set, tmp_path, monk
   monkeypatch.setattr(prior, "find_dvae", lambda *_: tmp_path)
   stage = prior.make_stage(config)
   read, window = [], Tokens.window
-  monkeypatch.setattr(Tokens, "window", lambda self, *place: read.append(place[:2]) or window(self, *place))
+  monkeypatch.setattr(Tokens, "window", lambda self, *given: read.append(given[:2]) or window(self, *given))
   params = priors.parameters(priors.model("far", num_codes=16, num_episodes=2))
   stage.evaluate(stage.state.replace(prior=jax.device_get(params)), tmp_path)
   assert read == clips.spread(Tokens(token_set, "train").index, 3, 8) and len({start for _, start in read}) > 1

@@ -87,8 +87,8 @@ def check_grid(config: Any, metadata: dict) -> None:
   """Raises: InputError: tokens of another grid, or of other heads or codes, than the prior takes."""
   grid = (metadata["height"], metadata["width"], metadata["heads"], metadata["codes"])
   model = config.model
-  wanted = (*tuple(model.grid), model.num_heads, model.num_codes)
-  if grid != wanted:
+  expected = (*tuple(model.grid), model.num_heads, model.num_codes)
+  if grid != expected:
     size = metadata["video"]["height"], metadata["video"]["width"]
     remedy = sizes.remedy_for_tokens(config.family, *size, grid[:2], *grid[2:])
     raise InputError(

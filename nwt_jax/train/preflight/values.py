@@ -20,11 +20,11 @@ ABOVE_0 = ("learning_rate", "eps", "query_init", "mel_scale", "first_frame_weigh
 BELOW_1 = ("b1", "b2", "ema_decay", "class_smoothing")  # from 0
 FROM_0_TO_1 = ("history_corruption", "first_frame_dropout")  # from 0 to 1
 SIZES = ("model", "critics")  # their whole numbers are sizes, but for convolutions of a stage, which may be none
-CODES = (2, 256)  # of a head: one byte holds a code
+CODES = (2, 256)  # least and most codes a head: one byte holds a code
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
-ORDERS = ("joint", "alternate")  # of generator and critics
+ORDERS = ("joint", "alternate")  # how generator and critics are updated
 CHOICES = {
-  "sampler": ("gumbel", "argmax"),  # of tokenize
+  "sampler": ("gumbel", "argmax"),  # a field of configs/tokenize.py
   "train.precision": PRECISIONS,
   "train.update_order": ORDERS,
   "train.export_dtype": ("float32", "float16"),
@@ -34,8 +34,8 @@ CHOICES = {
 def check(config: Any) -> None:
   """Raises: InputError: a value that no run can use; names the field, the value and what is wanted."""
   for path, value in leaves(config):
-    if wanted := requirement(path, value):
-      raise InputError(f"--config.{path} has {value!r}, wanted {wanted}")
+    if expected := requirement(path, value):
+      raise InputError(f"--config.{path} has {value!r}, wanted {expected}")
 
 
 def leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -15,7 +15,7 @@ from nwt_jax.train.stages.dvae_export import make_exporter
 from nwt_jax.train.stages.dvae_step import make_update
 from nwt_jax.train.stages.stage import Stage
 
-START_CLIPS, START_FRAMES = 16, 4  # of the windows that networks are initialised with
+START_CLIPS, START_FRAMES = 16, 4  # networks are initialised with so many windows of so many frames
 
 
 def make_stage(config: Any) -> Stage:

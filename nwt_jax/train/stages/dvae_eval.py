@@ -20,7 +20,7 @@ CLIPS_FOR_PICTURES = 4
 def make_evaluator(config: Any, model: DVAE, fps: int) -> Callable[[DVAEState, Path], dict[str, float]]:
   """Builds evaluate(state, folder) -> metrics: SSIM of `eval.clips` held-out clips to their reconstructions.
 
-  Args: model: the generator. fps: of the clips.
+  Args: model: the generator. fps: the clips' frames per second.
   """
   encode = make_encoder(lambda p, v, valid: model.apply(p, v, valid, method="encode"), model.encoder_margins)
   draw = make_draw(lambda p, c, e, valid: model.apply(p, c, e, valid, method="decode"), model.decoder_margins)
@@ -36,9 +36,9 @@ def make_evaluator(config: Any, model: DVAE, fps: int) -> Callable[[DVAEState, P
       recon = decode(state.gen, codes, episodes, config.eval.chunk_frames)[0]
       ssims.append(float(np.mean(ssim(real, recon))))
       pairs.append((real, recon))
-    shown, audios = pairs[:CLIPS_FOR_PICTURES], [clip["audio"] for clip in held_out[:CLIPS_FOR_PICTURES]]
-    write_grid(folder / "real_above_reconstruction.png", [clip for pair in shown for clip in pair])
-    write_pairs(folder / "real_beside_reconstruction.mp4", shown, audios, fps)
+    few, audios = pairs[:CLIPS_FOR_PICTURES], [clip["audio"] for clip in held_out[:CLIPS_FOR_PICTURES]]
+    write_grid(folder / "real_above_reconstruction.png", [clip for pair in few for clip in pair])
+    write_pairs(folder / "real_beside_reconstruction.mp4", few, audios, fps)
     return {"ssim": float(np.mean(ssims)), "ssim_min": float(np.min(ssims))}
 
   return evaluate
@@ -50,11 +50,11 @@ def collapse_warning(num_codes: int, memcodes: int) -> Callable[[dict[str, float
   Args: memcodes: how many there are at least in a batch, or in a part of it where gradients are accumulated: codes are
     counted in parts.
   """
-  wanted = max(min(2, memcodes), min(num_codes, memcodes) // 4)
+  least_expected = max(min(2, memcodes), min(num_codes, memcodes) // 4)
 
   def warn(metrics: dict[str, float]) -> str | None:
     least = metrics["codes/used_min"]
-    if least >= wanted:
+    if least >= least_expected:
       return None
     perplexity = (f"{value:.1f}" for name, value in metrics.items() if name.startswith("codes/perplexity_by_head"))
     return (

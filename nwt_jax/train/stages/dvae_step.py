@@ -90,8 +90,8 @@ def make_update(
     losses, tx_gen, tx_critic, options.seed, options.update_order, options.critic_steps, options.accumulate,
     options.ema_decay,
   )  # fmt: skip
-  gen, fresh = initialise(jax.random.key(options.seed), first)
-  gen, critic = initial_params(options, "dvae", gen), fresh if critic is None else critic
+  gen, drawn = initialise(jax.random.key(options.seed), first)
+  gen, critic = initial_params(options, "dvae", gen), drawn if critic is None else critic
   return init_state(gen, critic, tx_gen, tx_critic, options.ema_decay > 0), step
 
 

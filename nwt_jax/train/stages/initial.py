@@ -12,7 +12,7 @@ def initial_params(options: Any, family: str, params: dict) -> dict:
   """Returns the released weights that `options.init` names, or `params` where it is empty.
 
   Args: options: a config's `train`; its `reinit` names modules, joined by commas, that keep the values of `params`, as
-    the embedding of other episodes must. family: of the release. params: freshly drawn parameters.
+    the embedding of other episodes must. family: that of the release. params: freshly drawn parameters.
   Raises: InputError: there is no such release; an array has another shape, is missing or is not in the model; `reinit`
     names a module that is not there.
   """
@@ -27,9 +27,9 @@ def initial_params(options: Any, family: str, params: dict) -> dict:
     if name not in params["params"]:
       raise InputError(f"--config.train.reinit: no module {name!r}; choose from {', '.join(sorted(params['params']))}")
   merged = {**released, **{name: params["params"][name] for name in reinit}}
-  wanted, got = (dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (params["params"], merged))
-  for path in sorted(wanted.keys() | got.keys(), key=str):
-    shapes = [tree[path].shape if path in tree else "nothing" for tree in (wanted, got)]
+  expected, got = (dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (params["params"], merged))
+  for path in sorted(expected.keys() | got.keys(), key=str):
+    shapes = [tree[path].shape if path in tree else "nothing" for tree in (expected, got)]
     if shapes[0] != shapes[1]:
       name = jax.tree_util.keystr(path, simple=True, separator="/")
       raise InputError(

@@ -63,7 +63,7 @@ def style_windows(tokens: Tokens, count: int, frames: int) -> tuple[np.ndarray, 
 
 def change_rate(tokens: Tokens, frames: int) -> np.ndarray:
   """Returns how often the symbols at each position differ from the frame before, float [i j], in training clips from
-  all over the data. Args: frames: of the windows by which clips are chosen."""
+  all over the data. Args: frames: length of the windows by which clips are chosen."""
   changes, count = np.zeros((tokens.metadata["height"], tokens.metadata["width"])), 0
   for clip, _ in spread(tokens.index, CLIPS_FOR_RATES, frames):
     codes = tokens[clip]["codes"]

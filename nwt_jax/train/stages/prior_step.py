@@ -46,7 +46,7 @@ def make_objective(options: Any, change_rate: Callable[[], np.ndarray], frames: 
   """Binds `prior_loss` to a config's `objective`.
 
   Args: change_rate: measures how often each position changes, [i j]; it is called where positions weigh differently.
-    frames: of a training window.
+    frames: length of a training window.
   """
   bound = {"style_kl_weight": options.style_kl_weight}
   if options.change_weighting or options.first_frame_weight != 1:
@@ -88,7 +88,7 @@ def make_prior_loss(
 
   def loss(params, batch: dict, key: Array):
     codes = batch["codes"].astype(jnp.int32)
-    speech = {"mel": batch["mel"], "valid": batch.get("valid")}  # of these frames, or with margins around them
+    speech = {"mel": batch["mel"], "valid": batch.get("valid")}  # covers these frames, or margins around them too
     episode = repeat(batch["episode"], "b -> b w", w=speech["mel"].shape[1] // prior.mel_stride)
     noise = jax.random.normal(key, (codes.shape[0], prior.style_dim))
     forward = functools.partial(apply, codes=codes, **speech, episode=episode, noise=noise, method="reconstruct")

@@ -18,4 +18,4 @@ class Stage:
   export: Callable[[Any, Path], None]  # (released state, folder); runs on one process
   progress: tuple[str, ...]  # names of the metrics that the progress line shows
   warning: Callable[[dict[str, float]], str | None]  # metrics -> a warning, or None
-  fingerprint: str  # of the data set
+  fingerprint: str  # identifies the data set

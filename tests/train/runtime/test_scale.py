@@ -80,8 +80,9 @@ def test_a_state_cut_among_devices_trains_as_a_whole_one(setup, fsdp, monkeypatc
   laid = sharding.shard_state(state, mesh)
   cut = [x for x in jax.tree.leaves(laid) if x.addressable_data(0).size < x.size]
   assert len(cut) > 20 and all(x.addressable_data(0).size == x.size // fsdp for x in cut)
-  held = sum(x.addressable_data(0).nbytes for x in jax.tree.leaves(laid))
-  assert held == sharding.bytes_per_device(state, mesh) < 0.8 * sharding.bytes_per_device(state, sharding.make_mesh())
+  per_device = sum(x.addressable_data(0).nbytes for x in jax.tree.leaves(laid))
+  whole = sharding.bytes_per_device(state, sharding.make_mesh())
+  assert per_device == sharding.bytes_per_device(state, mesh) < 0.8 * whole
   many, metrics = sharding.jit_step(step, mesh, state)(laid, sharding.to_devices(jax.device_get(batch), mesh))
   wanted = jax.tree.leaves(sharding.state_sharding(state, mesh))
   assert all(a.sharding == b for a, b in zip(jax.tree.leaves(many), wanted, strict=True))
@@ -156,7 +157,7 @@ def test_bfloat16_priors_are_close(family):
   np.testing.assert_allclose(rough, exact, rtol=0.02)
 
 
-def test_the_moving_average_is_what_is_shown(setup):
+def test_the_moving_average_is_what_is_released(setup):
   losses, gen, critic, batch = setup
   tx = optax.sgd(0.1)
   step = jit(make_dvae_step(losses, tx, tx, seed=0, ema_decay=0.75))
@@ -166,8 +167,8 @@ def test_the_moving_average_is_what_is_shown(setup):
     state, _ = step(state, batch)
     average = jax.tree.map(lambda a, new: 0.75 * a + 0.25 * new, average, state.gen)
   close(state.ema, average, 1e-6)
-  shown = state.for_release()
-  assert shown.gen is state.ema and shown.opt_gen is None and shown.ema is None
+  released = state.for_release()
+  assert released.gen is state.ema and released.opt_gen is None and released.ema is None
   assert init_state(gen, critic, tx, tx).for_release().gen is gen
 
 

@@ -69,9 +69,9 @@ def test_a_changed_history_leaves_the_targets_and_the_style(family, changed):
     loss = make_prior_loss(module, objective, history_corruption, first_frame_dropout)
     return priors.jit(jax.grad(loss, has_aux=True))(params, batch, jax.random.key(2))
 
-  (plain, clean), (erring, told) = slopes(0.0, 0.0), slopes(**changed)
-  np.testing.assert_array_equal(told["codes"], inputs["codes"])
-  np.testing.assert_allclose(told["mean"], clean["mean"], rtol=1e-5, atol=1e-6)  # the style is of the true clip
+  (plain, clean), (erring, corrupted) = slopes(0.0, 0.0), slopes(**changed)
+  np.testing.assert_array_equal(corrupted["codes"], inputs["codes"])
+  np.testing.assert_allclose(corrupted["mean"], clean["mean"], rtol=1e-5, atol=1e-6)  # the style is of the true clip
   assert any(jax.tree.leaves(jax.tree.map(lambda a, b: not np.allclose(a, b), plain, erring)))
 
 
