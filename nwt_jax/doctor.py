@@ -301,7 +301,7 @@ def training(folder: str) -> Finding:
   os.environ.setdefault(compilation_cache.SECONDS, "0.1")
   import jax
 
-  from nwt_jax.train.preflight import trial
+  from nwt_jax.train import trial
 
   began, same = trial.resume_trial(Path(folder), STEPS, STOP)
   text = f"{STEPS} steps of a tiny dVAE; stopped at step {STOP} and resumed: "

@@ -22,7 +22,8 @@ CONFIGS = [
   "tokenize",
   "tokenize:demo",
   "tokenize:tiny",
-  *(f"{name}{arg}" for name in ("far", "mar") for arg in ("", ":kernel6", ":demo", ":demo,repair", ":causal", ":tiny")),
+  *(f"{name}{arg}" for name in ("far", "mar")
+    for arg in ("", ":kernel6", ":demo", ":demo,corrupt_history", ":causal", ":tiny")),
   "dvae_mnist",
   "dvae_mnist:loss=elbo",
   "dvae_mnist:loss=class",
@@ -83,7 +84,7 @@ PAPER = {
 }  # fmt: skip
 
 
-def settings(tree):
+def constants(tree):
   """(field, value, line) of all constants that a config sets, however it is written down."""
   for node in ast.walk(tree):
     if isinstance(node, ast.Dict):
@@ -106,7 +107,7 @@ def test_what_differs_from_the_papers_numbers_says_so_beside_it():
   seen = set()
   for path in CONFIG_FILES.glob("*.py"):
     lines = path.read_text().splitlines()
-    for field, value, number in settings(ast.parse(path.read_text())):
+    for field, value, number in constants(ast.parse(path.read_text())):
       if field in PAPER:
         seen.add(field)
         near = "\n".join(lines[max(number - 7, 0) : number])

@@ -10,8 +10,7 @@ import pytest
 
 from nwt_jax import doctor
 from nwt_jax.configs import dvae_lwt
-from nwt_jax.train import loop
-from nwt_jax.train.preflight import trial
+from nwt_jax.train import loop, trial
 from nwt_jax.train.stages import dvae
 
 NAMES = (

@@ -70,12 +70,12 @@ def test_a_prior_of_another_size_names_the_config_that_fits(family, started, tok
   if remedy.startswith("use"):  # and it does
     _, file, *options = remedy.replace("'", "").split()
     name, _, arg = file.removeprefix(f"--config=configs/{family}.py").partition(":")
-    fitting = importlib.import_module(f"configs.{family}").get_config(arg)
-    fitting.update_from_flattened_dict(
+    fitted = importlib.import_module(f"configs.{family}").get_config(arg)
+    fitted.update_from_flattened_dict(
       {key.removeprefix("--config."): eval(value) for key, value in (option.split("=") for option in options)}
     )
-    inputs.check_grid(fitting, tokens)
-    prior = build.prior(family, fitting.model)
+    inputs.check_grid(fitted, tokens)
+    prior = build.prior(family, fitted.model)
     jax.eval_shape(lambda key: build.init_prior(prior, key), jax.random.key(0))
 
 

@@ -1,4 +1,4 @@
-"""A few updates on noise, stopped and resumed: whether training works on this machine."""
+"""Tries out training on this machine: a few updates on noise, stopped and resumed."""
 
 import dataclasses
 from pathlib import Path
@@ -12,7 +12,7 @@ from nwt_jax.configs import dvae_lwt
 from nwt_jax.data import dataset
 from nwt_jax.prepare.write import records as sources
 from nwt_jax.train import loop
-from nwt_jax.train.stages import dvae
+from nwt_jax.train.stages import Stage, dvae
 
 
 def resume_trial(folder: Path, steps: int, stop: int) -> tuple[list[int], bool]:
@@ -26,11 +26,11 @@ def resume_trial(folder: Path, steps: int, stop: int) -> tuple[list[int], bool]:
   def run(name: str, steps: int) -> list:
     config = tiny_config(str(folder / "data"), 4 * jax.device_count(), steps)
 
-    def make_stage():
+    def make_stage(config: ConfigDict) -> Stage:
       stage = dvae.make_stage(config)
       return dataclasses.replace(stage, batches=lambda first: began.append(first) or stage.batches(first))
 
-    state, _ = loop.train(make_stage, config, folder / name)
+    state, _ = loop.train(config, folder / name, make_stage)
     return jax.tree.leaves(jax.device_get(state))
 
   whole, _, resumed = run("whole", steps), run("resumed", stop), run("resumed", steps)
