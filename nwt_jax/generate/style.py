@@ -40,9 +40,9 @@ def draw_track(model: Prior, variables: dict, key: Key[Array, ""], numbers: np.n
 
   Args: numbers: the episode of each frame [t]. Returns: [1 z] for one episode, else [1 t z].
   """
-  found, places = np.unique(numbers, return_inverse=True)
+  found, which = np.unique(numbers, return_inverse=True)
   drawn = jnp.concatenate([draw(model, variables, key, int(number)) for number in found])
-  return drawn if len(found) == 1 else drawn[places][None]
+  return drawn if len(found) == 1 else drawn[which][None]
 
 
 def bank(model: Prior, variables: dict, codes: Codes, episode: Int[Array, " b"]) -> dict:
@@ -71,6 +71,6 @@ def copy(model: Prior, params, codes: Codes, keys: Key[Array, " b"] | None = Non
 def edit(style: StyleTrack, text: str) -> StyleTrack:
   """Sets variates by hand.
 
-  Args: text: see variates.parse, and what it raises. Returns: the style with every clip's variates set."""
+  Args: text: as `style_text.parse` has it, and what that raises. Returns: the style with every clip's variates set."""
   variates, values = parse(text, style.shape[-1])
   return style.at[..., jnp.array(variates)].set(jnp.array(values, style.dtype))

@@ -123,8 +123,8 @@ class FAR(Prior):
       x = mish(add_bias(conv_frames(x, kernel[None], 1, stride), bias))
     kept = []
     for n, (linear, block) in enumerate(zip(self.linears, self.residual, strict=True)):
-      x, past = block(linear(x, condition[n]), None if cache is None else cache[n])
-      kept.append(past)
+      x, caches = block(linear(x, condition[n]), None if cache is None else cache[n])
+      kept.append(caches)
     for (phases, bias), (size, _, _) in zip(folded.up, self.up, strict=True):
       x = mish(add_bias(upsampled_conv(x, phases, size), bias))
     logits = self.logits(x[:, :, : self.grid[0], : self.grid[1]])

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from nwt_jax.models.critics import Judgement
+from nwt_jax.models.critics import CriticOutput
 from nwt_jax.objectives import schedules, terms
 from nwt_jax.types import Episode, Logits, Video
 
@@ -54,7 +54,7 @@ def code_use(logits: Logits) -> dict[str, Array]:
 
 def generator_loss(
   generate: Callable[[Array], tuple[Video, Logits]],
-  critics: Callable[[Video], Judgement],
+  critics: Callable[[Video], CriticOutput],
   video: Video,
   key: Array,
   step: Array | int,
@@ -89,8 +89,8 @@ def generator_loss(
 
 
 def critic_loss(
-  critics: Callable[[Video], Judgement],
-  frozen: Callable[[Video], Judgement],
+  critics: Callable[[Video], CriticOutput],
+  frozen: Callable[[Video], CriticOutput],
   video: Video,
   recon: Video,
   label: Int[Array, "b"] | None,
@@ -123,7 +123,7 @@ def critic_loss(
 def make_losses(generate: Callable, critics: Callable, weights: Weights):
   """Binds the two networks.
 
-  Args: generate: (params, video, episode, key, sampler) -> (recon, logits). critics: (params, video) -> Judgement.
+  Args: generate: (params, video, episode, key, sampler) -> (recon, logits). critics: (params, video) -> CriticOutput.
   Returns: losses(gen, critic, video, episode, label, key, step) -> (L_gen, L_critic, metrics), such that the gradient
     of L_gen by `gen` and of L_critic by `critic` are Algorithm 2's and the other two are zero. label: classes [b] for
     critics with a class head, else None.

@@ -94,7 +94,7 @@ def make_stage(config: Any) -> Stage:
   objective = functools.partial(prior_loss, **objective_options(config.objective, tokens, config.data.frames))
   state, step = make_update(config, prior, objective)
 
-  around = prior.reach if config.data.mel_margins else (0, 0)
+  around = prior.cond_margins if config.data.mel_margins else (0, 0)
   # Without margins every frame is inside its clip
   read = ("codes", "mel", "valid", "episode") if config.data.mel_margins else ("codes", "mel", "episode")
 
@@ -165,8 +165,8 @@ def _pictures(config: Any, clips: Clips, folder: Path) -> None:
   pairs, audios = [], []
   for index, clip in enumerate(clips.excerpts(min(config.eval.clips, 4), config.eval.frames)):
     real, episode = clip["video"], clips.episode_name(clip["episode"])
-    chunks = model.generate(clip["audio"], rate=rate, seed=index, episode=episode)
-    pairs.append((real, np.concatenate([chunk.frames for chunk in chunks])[: len(real)]))
+    sampled = model.generate(clip["audio"], rate=rate, seed=index, episode=episode).collect()
+    pairs.append((real, sampled.frames[: len(real)]))
     audios.append(clip["audio"])
   write_grid(folder / "real_above_sampled.png", [clip for pair in pairs for clip in pair])
   write_pairs(folder / "real_beside_sampled.mp4", pairs, audios, fps)
