@@ -145,8 +145,9 @@ class NWT:
     )
 
   def stream(self, rate: int | None, **options) -> Stream:
-    """A video of sound that is still arriving, frame for frame what `generate` makes of all of it (where two channels
-    cancel, which the whole alone tells, `generate` takes one of them, and a stream warns and mixes on).
+    """A video of sound that is still arriving, frame for frame what `generate` makes of all of it. One case
+    differs: where two channels cancel, which only the whole recording shows, `generate` takes one of them, and a stream
+    logs a warning and goes on mixing.
 
     A small `chunk_frames` comes sooner (`latency`). The first chunk of a size waits for the compiler: let a second of
     silence through another stream of that size before the sound comes.
@@ -162,7 +163,8 @@ class NWT:
     another order, and a near-tie of two codes (1e-4 nats in float32) may go the other way.
 
     Args: jobs: what this model's `generate` prepared, with one temperature and one `chunk_frames`. at_once: clips;
-      those of like length go together, and a clip that has ended is computed, unseen, until the longest beside it has.
+      clips of like length go together, and one that has ended is computed until the longest beside it has; its surplus
+      frames are not returned.
     Returns: (index in jobs, its next frames) as they come.
     Raises: InputError: several temperatures or sizes of chunk, another model's job, or `at_once` under 1."""
     jobs = list(jobs)
@@ -176,7 +178,7 @@ class NWT:
     order = sorted(range(len(jobs)), key=lambda index: -jobs[index].frames)
     groups = [order[first : first + at_once] for first in range(0, len(order), at_once)]
     sessions = (Session(self._sampler, [jobs[index] for index in group], jobs[0].chunk_frames) for group in groups)
-    return ((group[n], chunk) for group, run in zip(groups, sessions, strict=True) for n, chunk in run.chunks())
+    return ((group[n], chunk) for group, one in zip(groups, sessions, strict=True) for n, chunk in one.chunks())
 
   def latency(self, chunk_frames: int = CHUNK_FRAMES, rate: int = audio_stream.SAMPLE_RATE) -> Latency:
     """How far a stream's frames lag behind its sound, computing apart."""
@@ -212,8 +214,8 @@ class NWT:
     codes = self.encode(frames[:STYLE_FRAMES], key=styles.reading_key(self.card.get("sampler")))
     codes = jnp.asarray(codes, jnp.int32)
     length = min(self.card.get("frames", STYLE_FRAMES), len(codes))
-    windows = codes[: len(codes) // length * length].reshape(-1, length, *codes.shape[1:])
-    return jnp.mean(self._style_posterior(self.prior_params, windows), axis=0, keepdims=True)
+    parts = codes[: len(codes) // length * length].reshape(-1, length, *codes.shape[1:])
+    return jnp.mean(self._style_posterior(self.prior_params, parts), axis=0, keepdims=True)
 
   def encode(self, frames: np.ndarray, chunk_frames: int = CHUNK_FRAMES, key: jax.Array | None = None) -> np.ndarray:
     """The Memcodes of a video, uint8 [t i j k].

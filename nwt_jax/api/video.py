@@ -25,7 +25,7 @@ class WrittenVideo:
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
-  """Milliseconds of sound after the end of a frame that come before it does, at most, by what waits for them.
+  """How many milliseconds of sound must follow a frame before it comes out of a stream, at most, by cause.
 
   chunk: frames of its chunk after it. audio: frames after it that its conditioning depends on. decoder: frames after it
   that the dVAE draws it with. mel: the last spectrogram's window. resampling: the filter to 24 kHz. Computing comes on
@@ -101,7 +101,7 @@ class Generation(ClipRequest):
 
 
 class Stream:
-  """A video of sound that is still arriving; its frames come as soon as they can. Memory stays constant.
+  """A video of sound that is still arriving; each frame comes as soon as it can be computed. Memory stays constant.
 
   `for chunk in stream.follow(pieces)`, or `stream.feed(piece)` for each piece and `stream.finish()` after the last. One
   thread at a time: what records puts its pieces in a queue, which another reads: `stream.follow(queue.get)`.
@@ -121,7 +121,7 @@ class Stream:
     return self._chunks()
 
   def finish(self) -> Iterator[Chunk]:
-    """Says that the sound has ended, and returns the frames that are left."""
+    """Ends the sound, and returns the frames that are left."""
     self._generation.sound.finish()
     return self._chunks()
 

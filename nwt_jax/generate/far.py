@@ -30,7 +30,7 @@ def init_state(model: FAR, batch: int, dtype=jnp.float32) -> FARState:
 
 
 def fold(model: FAR, params, dtype=None) -> tuple[dict, Folded]:
-  """What decoding reads of a model, in the form in which it reads it: made once for a loaded model.
+  """Computes the weights that decoding reads, in the form in which it reads them, once for a loaded model.
 
   Args: params: the model's variables. dtype: what to decode in, with `init_state` of the same; None keeps the
     parameters'. Logits, noise and argmax are float32 at least."""

@@ -48,7 +48,7 @@ class MARState:
 
 
 def fold(model: MAR, params, dtype=None, most: int = TILE) -> FoldedWeights:
-  """What sampling reads of a model, once for a loaded one.
+  """Computes the weights that sampling reads, once for a loaded model.
 
   Args: as of `mar_weights.fold`; most: as of `init_state`.
   Raises: ValueError: a convolution that sees no past."""
@@ -60,8 +60,8 @@ def fold(model: MAR, params, dtype=None, most: int = TILE) -> FoldedWeights:
     early.append(jnp.stack([blocks[conv.block][conv.row].older for conv in group]))
     for conv in group:
       blocks[conv.block][conv.row] = blocks[conv.block][conv.row].replace(older=None)
-  kept = (block.replace(rows=tuple(rows)) for block, rows in zip(weights.blocks, blocks, strict=True))
-  return weights.replace(blocks=tuple(kept), early=tuple(early))
+  blocks = (block.replace(rows=tuple(rows)) for block, rows in zip(weights.blocks, blocks, strict=True))
+  return weights.replace(blocks=tuple(blocks), early=tuple(early))
 
 
 def init_state(model: MAR, batch: int, dtype=jnp.float32, most: int = TILE) -> MARState:

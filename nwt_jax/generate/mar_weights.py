@@ -62,7 +62,7 @@ class FoldedWeights:
 
 
 def fold(model: MAR, params, dtype=None) -> FoldedWeights:
-  """Multiplies out, once for a loaded model.
+  """Multiplies out what is linear, once for a loaded model.
 
   Args: params: the model's variables. dtype: of the result, None: the parameters'.
   """
@@ -92,7 +92,7 @@ def _taps(kernel: Float[Array, "a c f"]) -> Float[Array, "_ f"]:
 
 
 def _by_code(model: MAR, table: Float[Array, "r d"], linear: Float[Array, "x l"]) -> Float[Array, "k m l"]:
-  """What each head's code adds to the first projection; after the codes "empty" (`num_codes`), then none at all."""
+  """What each head's code adds to the first projection: a row a code, one for "empty" (`num_codes`), one for none."""
   table = jnp.pad(table, ((0, model.num_codes + 2 - len(table)), (0, 0)))
   return jnp.einsum("nd,kdl->knl", table, rearrange(linear, "(k d) l -> k d l", k=model.num_heads))
 

@@ -1,6 +1,7 @@
-"""Clips sampled and drawn as far as their sound has come, chunk by chunk: of one shape, however the sound arrives.
+"""A session samples clips and decodes their frames, chunk by chunk, as far as their sound has come.
 
-A clip that is all there is a stream that has ended: there is no second way to sample one.
+A recording that is complete is a stream that has ended: there is no second way to sample one. Chunks have one shape
+however the sound arrives, so that a stream gives the frames of the recording, bit for bit.
 """
 
 import dataclasses
@@ -69,7 +70,7 @@ class EpisodeTrack(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ClipRequest:
-  """What is asked for: all that a clip's Memcodes depend on, beside the model.
+  """A clip to be sampled: all that its Memcodes depend on, beside the model.
 
   styles: [1 z], or [1 c z] with one for each part of `episodes`. key: of the noise. temperature: 0 takes the likeliest
   codes.
@@ -96,9 +97,9 @@ class ClipRequest:
 class Session:
   """Clips side by side, all at the same frame, from their first chunk to the end of the longest.
 
-  A turn samples a chunk and draws the frames whose Memcodes, with the decoder's margin, are there. The device is asked
-  for the next turn before the pixels of one are fetched, so that it works while their receiver does; two turns at most
-  are in memory.
+  A turn samples a chunk and draws the frames whose Memcodes, with the decoder's margin, are there. The next
+  turn is dispatched to the device before the pixels of the last are fetched, so that the device works while the caller
+  does; two turns at most are in memory.
 
   Args: sampler: of the model. clips: of one temperature. size: frames in a chunk.
   """
@@ -113,10 +114,10 @@ class Session:
     # Codes that the next drawing still sees
     self._tail = jnp.zeros((len(clips), sum(self.margins), *sampler.codes_shape), jnp.uint8)
     self._first = 0  # frame that the next chunk begins with
-    self._waiting: deque = deque()  # pixels and codes on their way
+    self._waiting: deque = deque()  # pixels and codes that the device computes
 
   def chunks(self) -> Iterator[tuple[int, Chunk]]:
-    """Goes on as far as the sound allows. Returns: (index of a clip, its next frames) as they come."""
+    """Samples as far as the sound allows. Returns: (index of a clip, its next frames) as they come."""
     while self._can_turn():
       self._turn()
       if len(self._waiting) > 1:

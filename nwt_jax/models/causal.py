@@ -179,14 +179,14 @@ class ResidualBlock(nn.Module):
     """Args: caches: one a row; None starts a clip. position: passed on to the convolutions.
 
     Returns: the output, and the caches after x."""
-    y, kept = x, []
+    y, updated = x, []
     for n, row in enumerate(self.rows):
       y, cache = self.conv(*row, name=f"row_{n}")(y, None if caches is None else caches[n], *position)
       y = mish(y)
-      kept.append(cache)
+      updated.append(cache)
     if x.shape[-1] != y.shape[-1]:
       x = nn.Dense(y.shape[-1], use_bias=self.shortcut_bias, name="shortcut")(x)
-    return x + y, tuple(kept)
+    return x + y, tuple(updated)
 
 
 def row_widths(width: int, rows: tuple[tuple, ...]) -> tuple[int, ...]:

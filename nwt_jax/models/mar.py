@@ -63,8 +63,9 @@ class MAR(Prior):
     condition: tuple[Float[Array, "b w f"], ...],
     position: int | Int[Array, ""],
   ) -> tuple[Float[Array, "b w k n"], Cache]:
-    """Predicts w Memcodes in a row: one in sequential decoding, a guess of several, a frame, whole clips in training.
-    `generate.mar` samples with the same weights folded; this is what that is checked against.
+    """Predicts w Memcodes in a row: one in sequential decoding, whole clips in training.
+
+    `generate.mar_reference` samples with it; `generate.mar` with the same weights folded is checked against that.
 
     Args: cache: past inputs; None starts a clip, whose whole raster is then this window. previous: the Memcode before
       each of the w; code `num_codes` where there is none. condition: `condition` at their positions. position: where
@@ -76,11 +77,11 @@ class MAR(Prior):
     self, cache: Cache | None, x: Float[Array, "b w d"], condition: tuple[Float[Array, "b w f"], ...], position
   ) -> tuple[Float[Array, "b w k n"], Cache]:
     """`window` on embedded Memcodes."""
-    kept = []
+    updated = []
     for n, (linear, block) in enumerate(zip(self.linears, self.residual, strict=True)):
       x, caches = block(linear(x, condition[n]), None if cache is None else cache[n], position)
-      kept.append(caches)
-    return rearrange(self.logits(x), "b w (k n) -> b w k n", k=self.num_heads), tuple(kept)
+      updated.append(caches)
+    return rearrange(self.logits(x), "b w (k n) -> b w k n", k=self.num_heads), tuple(updated)
 
   def __call__(self, codes: Codes, mel: Mel, style: StyleTrack, episode: Int[Array, "b w"], valid=None) -> Logits:
     """Teacher-forced logits of whole clips; a Memcode sees those before it in the raster of its clip.

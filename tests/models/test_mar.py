@@ -117,8 +117,8 @@ def test_windows_of_any_width_equal_the_whole_clip(width, dtype, tolerance):
       for position in range(0, 12, width):
         stop = min(position + width, 12)
         now = slice(12 * frame + position, 12 * frame + stop)
-        cond = tuple(c[:, frame, position:stop] for c in cond)
-        logits, cache = window(params, cache, previous[:, now], cond, np.int32(position))
+        here = tuple(c[:, frame, position:stop] for c in cond)
+        logits, cache = window(params, cache, previous[:, now], here, np.int32(position))
         np.testing.assert_allclose(logits, whole[:, now], rtol=0, atol=tolerance)
       cache = module.next_frame(cache)
 
@@ -126,11 +126,11 @@ def test_windows_of_any_width_equal_the_whole_clip(width, dtype, tolerance):
 def test_writing_a_window_again_corrects_a_wrong_guess():
   """What decoding several Memcodes at once rests on: a wrong guess leaves no trace once it is overwritten."""
   module, params, previous, cond, _, window = teacher_forced(np.float32)
-  empty, cond = module.empty_cache(2), tuple(c[:, 0] for c in cond)
-  right, clean = window(params, empty, previous[:, :12], cond, np.int32(0))
+  empty, first = module.empty_cache(2), tuple(c[:, 0] for c in cond)
+  right, clean = window(params, empty, previous[:, :12], first, np.int32(0))
   guess = previous[:, :12].copy()
   guess[:, 5:] = 0
-  _, cache = window(params, empty, guess, cond, np.int32(0))
-  again, cache = window(params, cache, previous[:, :12], cond, np.int32(0))
+  _, cache = window(params, empty, guess, first, np.int32(0))
+  again, cache = window(params, cache, previous[:, :12], first, np.int32(0))
   np.testing.assert_array_equal(again, right)
   jax.tree.map(np.testing.assert_array_equal, cache, clean)
