@@ -72,8 +72,8 @@ def main(_) -> None:
     precision=options.precision,
     positions=options.places,
   )
-  together = f", up to {model.options.positions} Memcodes at once" if family == "mar" else ""
-  print(f"{family} on {model.device}: {model.options}{together}", flush=True)
+  tile = f", up to {model.options.positions} Memcodes at once" if family == "mar" else ""
+  print(f"{family} on {model.device}: {model.options}{tile}", flush=True)
   generation = model.generate(
     recording,
     seed=options.seed,

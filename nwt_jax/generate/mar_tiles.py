@@ -92,7 +92,16 @@ class Tile(NamedTuple):
     return self.noise.shape[1]
 
 
-def make_tile(model: MAR, weights: FoldedWeights, recent, caches, number, cond, noise, temperature) -> Tile:
+def make_tile(
+  model: MAR,
+  weights: FoldedWeights,
+  recent: Int[Array, "b r k"],
+  caches: tuple[Float[Array, "b _ w _"], ...],
+  number: Int[Array, ""],
+  cond: tuple[tuple[Array, Array], ...],
+  noise: Float[Array, "b w k n"],
+  temperature: float | Float[Array, ""],
+) -> Tile:
   """Reads from the caches what is known before the first Memcode of a tile.
 
   Args: caches: `MARState.caches`. number: of the tile, counted from the clip's start. The others are as in `Tile`."""

@@ -36,7 +36,7 @@ class Sampler:
     return (*self.prior.grid, self.prior.num_heads)
 
   @functools.cached_property
-  def weights(self):
+  def weights(self) -> Any:
     """The folded weights of the prior's decoder, in the precision that is asked for."""
     fold = functools.partial(self._family.fold, self.prior, dtype=self._options.dtype, **self._most)
     return jax.jit(fold)(self._params)

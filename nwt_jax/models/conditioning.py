@@ -120,7 +120,7 @@ class ConcatLinear(nn.Module):
   widths: tuple[int, int, int, int]  # activations, audio, style, episode
   features: int
 
-  def setup(self):
+  def setup(self) -> None:
     def start(key, shape, dtype=jnp.float32):
       x, audio, _, _ = self.widths
       return nn.initializers.lecun_uniform()(key, shape, dtype).at[x : x + audio].set(0)

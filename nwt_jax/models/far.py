@@ -59,7 +59,7 @@ class FAR(Prior):
     """Frames that a prediction sees, counting itself: 29 at full size. DEPARTS: C.2.2 says "do not exceed 27"."""
     return 1 + sum((kernel[0] - 1) * dilation for block in self.blocks for kernel, dilation, _ in block)
 
-  def setup(self):
+  def setup(self) -> None:
     super().setup()
     self.downs = self.convolutions(self.num_heads * self.embed_dim, self.down)
     self.residual = [self.block(CausalConv3D, rows, True) for rows in self.blocks]

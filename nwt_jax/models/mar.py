@@ -35,7 +35,7 @@ class MAR(Prior):
     """Memcodes that a prediction sees, counting itself: 3,070 = 13.7 frames at full size."""
     return 1 + sum((kernel - 1) * dilation for block in self.blocks for kernel, dilation, _ in block)
 
-  def setup(self):
+  def setup(self) -> None:
     super().setup()
     self.residual = [self.block(CausalConv1D, rows, self.shortcut_bias, static=(3,)) for rows in self.blocks]
 

@@ -68,7 +68,7 @@ class Prior(nn.Module):
   def look_ahead(self) -> int:
     return self.cond_margins[1]
 
-  def setup(self):
+  def setup(self) -> None:
     self.embed = conditioning.CodeEmbedding(self.num_codes, self.embed_dim, self.learned_empty)
     if not self.share_embedding:
       self.style_embed = conditioning.CodeEmbedding(self.num_codes, self.embed_dim, False)
@@ -94,7 +94,7 @@ class Prior(nn.Module):
     embed = self.embed if self.share_embedding else self.style_embed
     return self.style_encoder(embed(codes), valid)
 
-  def block(self, *fields, static: tuple[int, ...] = ()):
+  def block(self, *fields, static: tuple[int, ...] = ()) -> nn.Module:
     """A residual block of the decoder. Args: static: which arguments of its calls are plain numbers in training."""
     return (nn.remat(ResidualBlock, static_argnums=static) if self.remat else ResidualBlock)(*fields)
 
