@@ -6,66 +6,21 @@ Every baseline is (model, params, state, condition, keys, first_frame, temperatu
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from jax import lax
 
+from nwt_jax.generate import mar_reference
+from nwt_jax.generate.mar_reference import ReferenceState
 from nwt_jax.generate.noise import draw, frame_noise
 from nwt_jax.models.causal import mish, row_widths
 from nwt_jax.models.mar import MAR
 
 
-class State(NamedTuple):
-  previous: Any  # the last Memcode [b k]
-  cache: Any
-
-
-def _start(model: MAR, batch: int, cache: Any) -> State:
-  return State(jnp.full((batch, model.num_heads), model.num_codes, jnp.int32), cache)
-
-
-def _scan(model: MAR, params, state: State, condition, keys, first_frame, temperature, step: Callable, roll: Callable):
-  """A scan over Memcodes in one over frames. Args: step: (cache, previous, condition, place) -> logits, cache."""
-  shape = (*model.grid, model.num_heads, model.num_codes)
-
-  def memcode(state, inputs):
-    place, now, noise = inputs
-    logits, cache = step(params, state.cache, state.previous, now, place)
-    codes = draw(logits, noise, temperature).astype(jnp.int32)
-    return State(codes, cache), codes.astype(jnp.uint8)
-
-  def frame(state, inputs):
-    number, now = inputs
-    by_place = tuple(jnp.moveaxis(c, 1, 0) for c in now)
-    noise = rearrange(frame_noise(keys, number, shape), "b i j k n -> (i j) b k n")
-    state, codes = lax.scan(memcode, state, (jnp.arange(model.places), by_place, noise))
-    return State(state.previous, roll(state.cache)), codes
-
-  by_frame = tuple(jnp.moveaxis(c, 1, 0) for c in condition)
-  state, codes = lax.scan(frame, state, (first_frame + jnp.arange(condition[0].shape[1]), by_frame))
-  return rearrange(codes, "t (i j) b k -> b t i j k", i=model.grid[0]), state
-
-
-def plain_state(model: MAR, batch: int, dtype=jnp.float32) -> State:
-  return _start(model, batch, model.empty_history(batch, dtype))
-
-
-def plain(model: MAR, params, state, condition, keys, first_frame, temperature):
-  """S0: the model's own `window`, a Memcode at a time, with linear caches that are rolled once a frame."""
-
-  def step(params, cache, previous, now, place):
-    now = tuple(c[:, None] for c in now)
-    logits, cache = model.apply(params, cache, previous[:, None], now, place, method="window")
-    return logits[:, 0], cache
-
-  return _scan(model, params, state, condition, keys, first_frame, temperature, step, model.next_frame)
-
-
-def slots_state(model: MAR, batch: int, dtype=jnp.float32) -> State:
-  """For a row of dilation d, d slots that each hold the three inputs that the place with this slot looks back at."""
+def slots_state(model: MAR, batch: int, dtype=jnp.float32) -> ReferenceState:
+  """For a row of dilation d, d slots that each hold the three inputs that the position with this slot looks back at."""
   rings = [
     [
       jnp.zeros((dilation, batch, (kernel - 1) * width), dtype)
@@ -73,19 +28,19 @@ def slots_state(model: MAR, batch: int, dtype=jnp.float32) -> State:
     ]
     for rows in model.blocks
   ]
-  return _start(model, batch, (jnp.int32(0), rings))
+  return mar_reference.init_state(model, batch, dtype, cache=(jnp.int32(0), rings))
 
 
 def slots(model: MAR, params, state, condition, keys, first_frame, temperature):
   """The fastest plain cache that we know for a CPU: a row reads one slot, and writes it back shifted by one input."""
   tree = params["params"]
 
-  def step(params, cache, previous, now, place):
+  def predict(cache, previous, cond, _):
     time, rings = cache
     x, kept = model.apply(params, previous, method=lambda module, codes: module.embed(codes)), []
     for n, (rows, buffers) in enumerate(zip(model.blocks, rings, strict=True)):
       block = tree[f"residual_{n}"]
-      x = x @ tree[f"linears_{n}"]["kernel"][: x.shape[-1]] + now[n]
+      x = x @ tree[f"linears_{n}"]["kernel"][: x.shape[-1]] + cond[n]
       y, written = x, []
       for r, ((_, dilation, _), ring) in enumerate(zip(rows, buffers, strict=True)):
         row = block[f"row_{r}"]
@@ -100,24 +55,24 @@ def slots(model: MAR, params, state, condition, keys, first_frame, temperature):
     logits = x @ tree["logits"]["kernel"] + tree["logits"]["bias"][None]
     return rearrange(logits, "b (k n) -> b k n", k=model.num_heads), (time + 1, kept)
 
-  return _scan(model, params, state, condition, keys, first_frame, temperature, step, lambda cache: cache)
+  return mar_reference.scan(model, state, condition, keys, first_frame, temperature, predict, lambda cache: cache)
 
 
-def naive(model: MAR, params, codes, condition, keys, frame: int, place: int, temperature):
-  """No cache: the whole clip so far through the network, for one Memcode. Static `frame` and `place`: where it is.
+def naive(model: MAR, params, codes, condition, keys, frame: int, position: int, temperature):
+  """No cache: the whole clip so far through the network, for one Memcode. Static `frame` and `position`: where it is.
 
-  Args: codes: Memcodes from the clip's start on [b t i j k], of which those before the place are read.
-  Returns: the Memcode at the place [b k]."""
-  count = frame * model.places + place + 1
+  Args: codes: Memcodes from the clip's start on [b t i j k], of which those before the position are read.
+  Returns: the Memcode at the position [b k]."""
+  count = frame * model.positions + position + 1
   flat = rearrange(codes, "b t i j k -> b (t i j) k")[:, : count - 1].astype(jnp.int32)
   previous = jnp.pad(flat, ((0, 0), (1, 0), (0, 0)), constant_values=model.num_codes)
-  told = tuple(rearrange(c, "b t p f -> b (t p) f")[:, :count] for c in condition)
-  logits, _ = model.apply(params, None, previous, told, 0, method="window")
+  cond = tuple(rearrange(c, "b t p f -> b (t p) f")[:, :count] for c in condition)
+  logits, _ = model.apply(params, None, previous, cond, 0, method="window")
   noise = frame_noise(keys, jnp.int32(frame), (*model.grid, model.num_heads, model.num_codes))
-  return draw(logits[:, -1], rearrange(noise, "b i j k n -> b (i j) k n")[:, place], temperature)
+  return draw(logits[:, -1], rearrange(noise, "b i j k n -> b (i j) k n")[:, position], temperature)
 
 
-BASELINES = {"plain": (plain_state, plain), "slots": (slots_state, slots)}
+BASELINES = {"plain": (mar_reference.init_state, mar_reference.sample_chunk), "slots": (slots_state, slots)}
 
 
 def program(name: str, model: MAR) -> Callable:

@@ -59,7 +59,7 @@ class Job:
     self.model = models.model("mar", "" if size == "full" else size)
     self.params = models.parameters(self.model)
     draw = np.random.default_rng(0)
-    shape = (1, frames, self.model.places, self.model.linear_dim)
+    shape = (1, frames, self.model.positions, self.model.linear_dim)
     self.condition = tuple(jnp.asarray(draw.standard_normal(shape, np.float32)) for _ in self.model.blocks)
     self.keys, self.frames = jax.random.split(jax.random.key(0), 1), frames
 
@@ -67,7 +67,7 @@ class Job:
     step, state = baselines.program(name, self.model), baselines.BASELINES[name][0](self.model, 1)
     return lambda: step(self.params, state, self.condition, self.keys, jnp.int32(0), jnp.float32(1))[0]
 
-  def ours(self, parallel: bool = False, most: int = mar.BLOCK):
+  def ours(self, parallel: bool = False, most: int = mar.TILE):
     step = jax.jit(functools.partial(mar.sample_chunk, self.model, parallel=parallel))
     weights = jax.jit(functools.partial(mar.fold, self.model, most=most))(self.params)
     state = mar.init_state(self.model, 1, most=most)
@@ -87,12 +87,12 @@ def cache() -> dict:
   plain, codes = job.baseline("plain"), job.baseline("plain")()
   for frames in (1, 4, 16):
     naive = jax.jit(functools.partial(baselines.naive, job.model), static_argnums=(4, 5))
-    last = (job.params, codes, job.condition, job.keys, frames - 1, job.model.places - 1, jnp.float32(1))
+    last = (job.params, codes, job.condition, job.keys, frames - 1, job.model.positions - 1, jnp.float32(1))
     assert (naive(*last)[0] == codes[0, frames - 1, -1, -1]).all()
     rounds = timing.take_turns(
       {"naive": lambda last=last, naive=naive: naive(*last), "plain": plain}, flags.FLAGS.turns / 2
     )
-    memcodes = job.frames * job.model.places
+    memcodes = job.frames * job.model.positions
     found[str(frames)] = timing.spread([turn["naive"] / (turn["plain"] / memcodes) for turn in rounds])
   return found
 
@@ -113,11 +113,11 @@ def early() -> dict:
     ways = {name: job.baseline(name) for name in baselines.BASELINES} | {"in turn, taps early": job.ours()}
     rounds = timing.take_turns(ways, flags.FLAGS.turns, warm=1 if size == "full" else 3)
     found[size] = {
-      "limit": models.read_a_memcode(job.model, mar.BLOCK, jnp.float32) / bandwidth() * 1e6,
+      "limit": models.read_a_memcode(job.model, mar.TILE, jnp.float32) / bandwidth() * 1e6,
       "equal": equal(ways),
       "ratios": {name: timing.ratio(rounds, name, "in turn, taps early") for name in baselines.BASELINES},
       "microseconds a Memcode": {
-        name: timing.spread([turn[name] * 1e6 / job.frames / job.model.places for turn in rounds]) for name in ways
+        name: timing.spread([turn[name] * 1e6 / job.frames / job.model.positions for turn in rounds]) for name in ways
       },
     }
   return found
@@ -131,7 +131,7 @@ class Speech:
     self.job = self.model.generate(audio_stream.open_sound(flags.FLAGS.audio))
     self.frames = min(self.job.frames, 90)
     self.inputs = self.job.sound.mel(0, self.frames)[None], self.job.styles, self.job.numbers[None, : self.frames]
-    self.told = jax.jit(functools.partial(self.model.prior.apply, method="condition"))(
+    self.cond = jax.jit(functools.partial(self.model.prior.apply, method="condition"))(
       self.model.prior_params, *self.inputs
     )
 
@@ -139,18 +139,18 @@ class Speech:
 def together() -> dict:
   """With trained weights: how many Memcodes an evaluation gives, and what that is worth here."""
   speech, found = Speech("mar"), {}
-  model, job, frames, told = speech.model, speech.job, speech.frames, speech.told
+  model, job, frames, cond = speech.model, speech.job, speech.frames, speech.cond
   for temperature in (job.temperature, 1.0):
     ways, evaluations = {}, {}
     for most in (0, 4, 8, 14, 28, 56):
       step = jax.jit(functools.partial(mar.sample_chunk, model.prior, parallel=most > 0))
-      start = mar.init_state(model.prior, 1, most=most or mar.BLOCK)
-      weights = jax.jit(functools.partial(mar.fold, model.prior, most=most or mar.BLOCK))(model.prior_params)
-      run = functools.partial(step, weights, start, told, job.key[None], jnp.int32(0), jnp.float32(temperature))
+      start = mar.init_state(model.prior, 1, most=most or mar.TILE)
+      weights = jax.jit(functools.partial(mar.fold, model.prior, most=most or mar.TILE))(model.prior_params)
+      run = functools.partial(step, weights, start, cond, job.key[None], jnp.int32(0), jnp.float32(temperature))
       name = f"{most} together" if most else "in turn"
-      evaluations[name], ways[name] = int(run()[1].windows), lambda run=run: run()[0]
+      evaluations[name], ways[name] = int(run()[1].num_evals), lambda run=run: run()[0]
     rounds = timing.take_turns(ways, flags.FLAGS.turns)
-    memcodes = frames * model.prior.places
+    memcodes = frames * model.prior.positions
     found[f"temperature {temperature:g}"] = {
       name: {
         "accepted an evaluation": memcodes / evaluations[name],
@@ -175,16 +175,16 @@ def guesses() -> dict:
     for t in range(speech.frames):
       if drafts is not None:
         state = state.replace(frame=jnp.asarray(drafts[t].reshape(state.frame.shape), jnp.int32))
-      codes, state = step(weights, state, tuple(c[:, t : t + 1] for c in speech.told), noise[0], jnp.int32(t), noise[1])
+      codes, state = step(weights, state, tuple(c[:, t : t + 1] for c in speech.cond), noise[0], jnp.int32(t), noise[1])
       parts.append(np.asarray(codes[0, 0]))
-    return np.stack(parts), int(state.windows)
+    return np.stack(parts), int(state.num_evals)
 
   codes, _ = sample(8, None)
   drafts = {"the frame before": None, "the sample itself": codes}
   shift = np.concatenate([np.zeros_like(codes[:1]), codes[:-1]])
   if (Path(flags.FLAGS.checkpoint or SHIPPED_AUDIO.parent) / "far.safetensors").exists():
     other = Speech("far")
-    drawn, _ = jax.jit(functools.partial(verify.redraw, other.model.prior))(
+    drawn, _ = jax.jit(functools.partial(verify.resample, other.model.prior))(
       other.model.prior_params, jnp.asarray(codes[None], jnp.int32), *other.inputs, *noise
     )
     drafts["FAR, the same noise"] = np.asarray(drawn[0])

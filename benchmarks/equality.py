@@ -20,7 +20,7 @@ from einops import rearrange
 from benchmarks import baselines, timing
 from nwt_jax import cli
 from nwt_jax.api import NWT
-from nwt_jax.generate import mar
+from nwt_jax.generate import mar, mar_reference
 from nwt_jax.generate.noise import frame_noise
 from nwt_jax.io import audio_stream
 from nwt_jax.io.progress import Progress
@@ -40,7 +40,7 @@ def define_flags() -> None:
 
 
 class Clips:
-  """Requests of one length: every clip hears the speech from another place on, with a seed of its own.
+  """Requests of one length: every clip starts elsewhere in the speech, with a seed of its own.
 
   Attributes: params: the prior's variables. condition: of all clips, [b t p f] a block. keys: [b].
   """
@@ -94,7 +94,7 @@ def ways(clips: Clips) -> dict:
 
   plain = baselines.program("plain", model)
   return {
-    "plain": lambda n: clips.sample(plain, clips.params, baselines.plain_state(model, 1), n)[0],
+    "plain": lambda n: clips.sample(plain, clips.params, mar_reference.init_state(model, 1), n)[0],
     "in turn, taps early": ours(parallel=False),
     "8 together": ours(),
     "56 together": ours(most=56),
@@ -110,14 +110,14 @@ def drawn_again(clips: Clips, n: int, codes: np.ndarray, dtype=jnp.float32) -> t
     model = clips.model
     flat = rearrange(codes, "t i j k -> 1 (t i j) k")
     previous = jnp.pad(flat[:, :-1], ((0, 0), (1, 0), (0, 0)), constant_values=model.num_codes)
-    params, told = jax.tree.map(lambda x: x.astype(dtype), (params, condition))
-    told = tuple(rearrange(c, "b t p f -> b (t p) f") for c in told)
-    logits, _ = model.apply(params, None, previous, told, 0, method="window")
+    params, cond = jax.tree.map(lambda x: x.astype(dtype), (params, condition))
+    cond = tuple(rearrange(c, "b t p f -> b (t p) f") for c in cond)
+    logits, _ = model.apply(params, None, previous, cond, 0, method="window")
     shape = (*model.grid, model.num_heads, model.num_codes)
     noise = jax.vmap(lambda t: frame_noise(keys, t, shape)[0])(jnp.arange(len(codes)))
     scores = logits[0] + clips.temperature * rearrange(noise, "t i j k n -> (t i j) k n")
-    best, place = jax.lax.top_k(scores, 2)
-    return place[..., 0].astype(jnp.uint8), best[..., 0] - best[..., 1]
+    best, index = jax.lax.top_k(scores, 2)
+    return index[..., 0].astype(jnp.uint8), best[..., 0] - best[..., 1]
 
   again, gap = jax.jit(draw)(clips.params, *clips.one(n), jnp.asarray(codes, jnp.int32))
   return np.asarray(again).reshape(codes.shape), np.asarray(gap, np.float32).reshape(codes.shape)
@@ -125,8 +125,8 @@ def drawn_again(clips: Clips, n: int, codes: np.ndarray, dtype=jnp.float32) -> t
 
 def first_difference(codes: np.ndarray, other: np.ndarray) -> tuple[int, ...] | None:
   """Where two samples part: (frame, row, column, head), in the order in which Memcodes are drawn."""
-  places = np.argwhere(codes != other)
-  return tuple(int(x) for x in places[0]) if len(places) else None
+  found = np.argwhere(codes != other)
+  return tuple(int(x) for x in found[0]) if len(found) else None
 
 
 def compare(clips: Clips) -> dict:
@@ -137,8 +137,8 @@ def compare(clips: Clips) -> dict:
     reference = made["plain"](n)
     again, gap = drawn_again(clips, n, reference)
     parts = {name: first_difference(reference, way(n)) for name, way in made.items() if name != "plain"}
-    uncached_parts = [tuple(int(x) for x in place) for place in np.argwhere(reference != again)]
-    for name, where in [*parts.items(), *(("without a cache", place) for place in uncached_parts)]:
+    uncached_parts = [tuple(int(x) for x in index) for index in np.argwhere(reference != again)]
+    for name, where in [*parts.items(), *(("without a cache", index) for index in uncached_parts)]:
       if where is not None:
         entry = {"clip": n, "frame": where[0], "gap": float(gap[where])}
         found.setdefault(name, []).append(entry)

@@ -4,7 +4,7 @@
   python -m benchmarks.gpu_suite --size=tiny --json=FILE    # the same on a CPU, to see that it runs
 
 Weights are random, of the paper's size, so no data is needed; with random weights few guesses are right, and what
-several places at once are worth shows on the shipped model alone. Each figure stands beside its limit: the time in
+several positions at once are worth shows on the shipped model alone. Each figure stands beside its limit: the time in
 which the card reads the weights that a step needs, or does its products. After every part the file is written; parts
 that the time left does not allow are named in it.
 """
@@ -22,12 +22,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from benchmarks import baselines, models, timing
+from benchmarks import models, timing
 from nwt_jax import build, cli
 from nwt_jax.api import NWT
 from nwt_jax.errors import InputError
 from nwt_jax.generate import far, mar
-from nwt_jax.generate.options import configure
+from nwt_jax.generate.options import sampling_options
 from nwt_jax.io import audio_stream
 from nwt_jax.train.stages import abstract
 
@@ -72,23 +72,23 @@ def memcodes() -> dict:
   """MAR, batch 1: microseconds a Memcode by stage, and the share of codes that the float32 reference draws."""
   model, frames = models.model("mar", "" if flags.FLAGS.size == "full" else "tiny"), 4
   params = models.parameters(model)
-  settings, key = configure(), jax.random.split(jax.random.key(0), 1)
+  options, key = sampling_options(), jax.random.split(jax.random.key(0), 1)
   draw = np.random.default_rng(0)
-  shape = (1, frames, model.places, model.linear_dim)
-  told = tuple(jnp.asarray(draw.standard_normal(shape, np.float32)) for _ in model.blocks)
-  flagged = dict(settings.compiler_options)
-  exact = jax.jit(functools.partial(baselines.plain, model))
-  reference = np.asarray(exact(params, baselines.plain_state(model, 1), told, key, jnp.int32(0), jnp.float32(1))[0])
+  shape = (1, frames, model.positions, model.linear_dim)
+  cond = tuple(jnp.asarray(draw.standard_normal(shape, np.float32)) for _ in model.blocks)
+  flagged = dict(options.compiler_options)
+  exact = jax.jit(functools.partial(mar_reference.sample_chunk, model))
+  reference = np.asarray(exact(params, mar_reference.init_state(model, 1), cond, key, jnp.int32(0), jnp.float32(1))[0])
 
-  def way(dtype, kind: str, options: dict, most: int = mar.BLOCK):
+  def way(dtype, kind: str, options: dict, most: int = mar.TILE):
     if kind == "plain":
-      step = jax.jit(functools.partial(baselines.plain, model), compiler_options=options)
-      weights, state = jax.tree.map(lambda x: x.astype(dtype), params), baselines.plain_state(model, 1, dtype)
+      step = jax.jit(functools.partial(mar_reference.sample_chunk, model), compiler_options=options)
+      weights, state = jax.tree.map(lambda x: x.astype(dtype), params), mar_reference.init_state(model, 1, dtype)
     else:
       step = jax.jit(functools.partial(mar.sample_chunk, model, parallel=kind == "together"), compiler_options=options)
       weights = jax.jit(functools.partial(mar.fold, model, dtype=dtype, most=most))(params)
       state = mar.init_state(model, 1, dtype, most)
-    inputs = tuple(c.astype(dtype) for c in told) if kind == "plain" else told
+    inputs = tuple(c.astype(dtype) for c in cond) if kind == "plain" else cond
     return lambda: step(weights, state, inputs, key, jnp.int32(0), jnp.float32(1))
 
   found = {}
@@ -104,15 +104,15 @@ def memcodes() -> dict:
       run = way(dtype, kind, options, most)
       codes, state = run()
       took = seconds(lambda run=run: run()[0], 3)
-      entry = {key: value * 1e6 / frames / model.places for key, value in took.items() if key != "rounds"}
+      entry = {key: value * 1e6 / frames / model.positions for key, value in took.items() if key != "rounds"}
       entry["equal"] = float(np.mean(np.asarray(codes) == reference))
       if kind == "together":
-        evaluations = int(state.windows)
+        evaluations = int(state.num_evals)
         entry["microseconds an evaluation"] = took["median"] * 1e6 / evaluations
-        entry["accepted an evaluation"] = frames * model.places / evaluations
+        entry["accepted an evaluation"] = frames * model.positions / evaluations
       if limits := card():
         each = 1 / entry.get("accepted an evaluation", 1.0)
-        # A plain step reads every tap of the decoder: as many bytes as taps early with blocks of one place
+        # A plain step reads every tap of the decoder: as many bytes as taps early with tiles of one position
         read = models.read_a_memcode(model, 1 if kind == "plain" else most, dtype, each)
         entry["limit"] = read / limits[0] * 1e6
       found[f"{name}, {jnp.dtype(dtype).name}"] = entry
@@ -124,16 +124,16 @@ def aggregate() -> dict:
   model = models.model("mar", "" if flags.FLAGS.size == "full" else "tiny")
   batch, found = 256 if flags.FLAGS.size == "full" else 4, {}
   weights = jax.jit(functools.partial(mar.fold, model, dtype=jnp.bfloat16))(models.parameters(model))
-  told = tuple(jnp.zeros((batch, 1, model.places, model.linear_dim), jnp.bfloat16) for _ in model.blocks)
+  cond = tuple(jnp.zeros((batch, 1, model.positions, model.linear_dim), jnp.bfloat16) for _ in model.blocks)
   for name, parallel in (("in turn", False), ("8 together", True)):
     step = jax.jit(
       functools.partial(mar.sample_chunk, model, parallel=parallel),
-      compiler_options=dict(configure().compiler_options),
+      compiler_options=dict(sampling_options().compiler_options),
     )
     state, keys = mar.init_state(model, batch, jnp.bfloat16), jax.random.split(jax.random.key(0), batch)
-    run = lambda step=step, state=state, keys=keys: step(weights, state, told, keys, jnp.int32(0), jnp.float32(1))[0]
+    run = lambda step=step, state=state, keys=keys: step(weights, state, cond, keys, jnp.int32(0), jnp.float32(1))[0]
     took = seconds(run, 3)
-    found[name] = {"clips": batch, "microseconds a Memcode": took["median"] * 1e6 / batch / model.places}
+    found[name] = {"clips": batch, "microseconds a Memcode": took["median"] * 1e6 / batch / model.positions}
   return found
 
 
@@ -142,14 +142,16 @@ def frames() -> dict:
   model, count = models.model("far", "" if flags.FLAGS.size == "full" else "tiny"), 32
   params, found = models.parameters(model), {}
   shape = (1, count, *model.decoder_grid, model.linear_dim)
-  told = tuple(jnp.zeros(shape, jnp.float32) for _ in model.blocks)
+  cond = tuple(jnp.zeros(shape, jnp.float32) for _ in model.blocks)
   for dtype in (jnp.float32, jnp.bfloat16):
     weights = jax.jit(functools.partial(far.fold, model, dtype=dtype))(params)
-    step = jax.jit(functools.partial(far.sample_chunk, model), compiler_options=dict(configure().compiler_options))
+    step = jax.jit(
+      functools.partial(far.sample_chunk, model), compiler_options=dict(sampling_options().compiler_options)
+    )
     state, key = far.init_state(model, 1, dtype), jax.random.split(jax.random.key(0), 1)
     took = seconds(
       lambda weights=weights, step=step, state=state, key=key: step(
-        weights, state, told, key, jnp.int32(0), jnp.float32(1)
+        weights, state, cond, key, jnp.int32(0), jnp.float32(1)
       )[0]
     )
     entry = {"frames a second": count / took["median"], "low": count / took["high"], "high": count / took["low"]}
@@ -159,7 +161,7 @@ def frames() -> dict:
   return found
 
 
-def talking(family: str, precision: str, places: int | None) -> NWT:
+def talking(family: str, precision: str, positions: int | None) -> NWT:
   """A model of random weights, as a release would be loaded."""
   stage1, stage2 = config("dvae_lwt"), config(family)
   dvae = build.dvae(stage1.model)
@@ -178,37 +180,37 @@ def talking(family: str, precision: str, places: int | None) -> NWT:
     dvae,
     models.fill(shapes),
     cards[1],
-    configure(precision=precision, places=places),
+    sampling_options(precision=precision, positions=positions),
   )
 
 
 def pixels() -> dict:
   """From sound to pixels: frames a second of a clip of 12 s, after one to warm up."""
   found, samples = {}, np.random.default_rng(0).normal(0, 0.1, 12 * audio_stream.SAMPLE_RATE).astype(np.float32)
-  for family, places in (("far", None), ("mar", 1), ("mar", None)):
-    model = talking(family, "bfloat16", places)
+  for family, positions in (("far", None), ("mar", 1), ("mar", None)):
+    model = talking(family, "bfloat16", positions)
     for _ in range(2):
       began, count = time.perf_counter(), 0
       for chunk in model.generate(samples, audio_stream.SAMPLE_RATE):
         count += len(chunk.frames)
       took = time.perf_counter() - began
-    name = f"{family}, {model.settings.places} places" if family == "mar" else family
-    found[name] = {"frames a second": count / took, "settings": str(model.settings)}
+    name = f"{family}, {model.options.positions} places" if family == "mar" else family
+    found[name] = {"frames a second": count / took, "settings": str(model.options)}
   return found
 
 
 def shipped() -> dict:
-  """The shipped talker, from sound to pixels, with what several places at once are worth there."""
+  """The shipped talker, from sound to pixels, with what several positions at once are worth there."""
   found = {}
-  for places in (1, 8, 56):
-    model = NWT.from_checkpoint(None, "mar", places=places)
+  for positions in (1, 8, 56):
+    model = NWT.from_checkpoint(None, "mar", positions=positions)
     for _ in range(2):
       began = time.perf_counter()
       count = sum(
         len(chunk.frames) for chunk in model.generate(Path(mar.__file__).parents[1] / "released/talker/demo.wav")
       )
       took = time.perf_counter() - began
-    found[f"{places} at once"] = {"frames a second": count / took}
+    found[f"{positions} at once"] = {"frames a second": count / took}
   return found
 
 

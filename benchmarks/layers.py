@@ -77,18 +77,18 @@ def draw(seed: int, *shape: int) -> jax.Array:
 
 def dilated(clips: int, length: int, width: int, dilation: int) -> Layer:
   """MAR's causal convolution over Memcodes, kernel 4 (B.2.3)."""
-  reach = 3 * dilation
+  look_back = 3 * dilation
 
   def stacked(x, kernel):
-    taps = causal.time_taps(jnp.pad(x, ((0, 0), (reach, 0), (0, 0))), 4, dilation, length, 0)
+    taps = causal.time_taps(jnp.pad(x, ((0, 0), (look_back, 0), (0, 0))), 4, dilation, length, 0)
     return jnp.einsum("btc,cf->btf", taps, rearrange(kernel, "a c f -> (a c) f"))
 
   def ours(x, kernel):  # on CPU with rhs_dilation, elsewhere with stacked taps
-    return causal.conv_memcodes(jnp.pad(x, ((0, 0), (reach, 0), (0, 0))), kernel, dilation, length, 0)
+    return causal.conv_memcodes(jnp.pad(x, ((0, 0), (look_back, 0), (0, 0))), kernel, dilation, length, 0)
 
   def native(x, kernel):
     return lax.conv_general_dilated(
-      x, kernel, (1,), [(reach, 0)], rhs_dilation=(dilation,), dimension_numbers=("NWC", "WIO", "NWC")
+      x, kernel, (1,), [(look_back, 0)], rhs_dilation=(dilation,), dimension_numbers=("NWC", "WIO", "NWC")
     )
 
   def reshaped(x, kernel):
@@ -97,7 +97,7 @@ def dilated(clips: int, length: int, width: int, dilation: int) -> Layer:
     return rearrange(y, "b t d c -> b (t d) c")
 
   def matmuls(x, kernel):
-    x = jnp.pad(x, ((0, 0), (reach, 0), (0, 0)))
+    x = jnp.pad(x, ((0, 0), (look_back, 0), (0, 0)))
     return sum(x[:, tap * dilation : tap * dilation + length] @ kernel[tap] for tap in range(4))
 
   forms = {
@@ -250,12 +250,12 @@ def embedded(frames: int, size: int, heads: int, codes: int, width: int, feature
     kernel = jnp.einsum("yxkdo,nd->yxkno", rearrange(kernel, "y x (k d) o -> y x k d o", k=heads), table)
     return conv(rearrange(onehot, "b t h w k n -> b t h w (k n)"), rearrange(kernel, "y x k n o -> y x (k n) o"))
 
-  def in_turn(kernel, table, onehot):
+  def one_by_one(kernel, table, onehot):
     return conv(rearrange(jnp.einsum("...n,nd->...d", onehot, table), "b t h w k d -> b t h w (k d)"), kernel)
 
   drawn = np.random.default_rng(0).integers(0, codes, (1, frames, size, size, heads))
   arguments = draw(1, 4, 4, heads * width, features), draw(2, codes, width), jax.nn.one_hot(drawn, codes)
-  return Layer("embedding and convolution", {"one-hot, folded": folded, "one after the other": in_turn}, arguments)
+  return Layer("embedding and convolution", {"one-hot, folded": folded, "one after the other": one_by_one}, arguments)
 
 
 def layers(size: str, dtype=jnp.float32) -> list[Layer]:

@@ -12,7 +12,7 @@ from einops import rearrange
 from nwt_jax import build
 from nwt_jax.generate import mar
 from nwt_jax.generate.noise import frame_noise
-from nwt_jax.generate.verify import redraw
+from nwt_jax.generate.verify import resample
 from nwt_jax.objectives.prior import memcode_cross_entropy
 
 ADAM = {"learning_rate": 1e-4, "b1": 0.9, "b2": 0.999, "eps": 1e-7}  # C.2.2
@@ -69,14 +69,14 @@ def fill(tree, seed: int = 0, dtype=np.float32):
 def read_a_memcode(module, most: int, dtype, evaluations: float = 1.0) -> float:
   """Bytes of folded weights that MAR reads for a Memcode, if each product reads its weights once.
 
-  Args: most: places in a block. evaluations: of the decoder for a Memcode: 1 in turn."""
+  Args: most: positions in a tile. evaluations: of the decoder for a Memcode; 1 where each is drawn after the other."""
   weights = jax.eval_shape(lambda: mar.fold(module, parameters_shaped(module), dtype, most))
-  size = mar.block_size(module, most)
+  size = mar.tile_size(module, most)
   often = lambda tree: sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-  told = often([(block.told, block.told_shortcut) for block in weights.blocks])
-  tables = often([weights.blocks[0].enter, weights.blocks[0].rows[0].past])  # of which a few rows are read
-  steps = often(weights) - often(weights.early) - told - tables
-  return steps * evaluations + often(weights.early) / size + told / mar.segment_length(module, size)
+  cond = often([(block.cond, block.cond_shortcut) for block in weights.blocks])
+  tables = often([weights.blocks[0].enter, weights.blocks[0].rows[0].older])  # of which a few rows are read
+  steps = often(weights) - often(weights.early) - cond - tables
+  return steps * evaluations + often(weights.early) / size + cond / mar.segment_length(module, size)
 
 
 def parameters_shaped(module):
@@ -121,7 +121,7 @@ def equality(module, params, inputs: dict, codes: np.ndarray, keys, temperature:
 
   @jax.jit
   def again(params, codes, mel, style, episode):
-    return redraw(module, params, codes, mel, style, episode, keys, temperature)
+    return resample(module, params, codes, mel, style, episode, keys, temperature)
 
   drawn, gap = jax.device_get(again(params, jnp.asarray(codes, jnp.int32), *conditions(inputs)))
   differ = drawn != np.asarray(codes)
@@ -143,8 +143,8 @@ def decoder_training(module, params):
   def loss(decoder, codes, condition):
     flat = rearrange(codes, "b t i j k -> b (t i j) k")
     previous = jnp.pad(flat[:, :-1], ((0, 0), (1, 0), (0, 0)), constant_values=module.num_codes)
-    told = tuple(rearrange(share, "b t p f -> b (t p) f") for share in condition)
-    logits, _ = module.apply(decoder, None, previous, told, 0, method="window")
+    cond = tuple(rearrange(share, "b t p f -> b (t p) f") for share in condition)
+    logits, _ = module.apply(decoder, None, previous, cond, 0, method="window")
     logits = rearrange(logits, "b (t i j) k n -> b t i j k n", t=codes.shape[1], i=codes.shape[2])
     return jnp.mean(memcode_cross_entropy(logits, codes))
 

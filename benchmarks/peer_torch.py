@@ -86,10 +86,10 @@ def sampling(module, params, options) -> dict:
 
   frames, dtype, keys = options.frames, getattr(torch, options.dtype), jax.random.split(jax.random.key(0), 1)
   inputs = models.batch(module, frames, 1, dtype=ours_in(options.dtype))
-  told = jax.jit(lambda params, *args: module.apply(params, *args, method="condition"))
-  told, noise = told(params, *models.conditions(inputs)), models.clip_noise(module, keys, frames)
+  cond = jax.jit(lambda params, *args: module.apply(params, *args, method="condition"))
+  cond, noise = cond(params, *models.conditions(inputs)), models.clip_noise(module, keys, frames)
   peer = {"mar": MARPeer, "far": FARPeer}[options.family](params, module, options.device, dtype)
-  loaded, found, calls = peer.load(told, noise), {}, {}
+  loaded, found, calls = peer.load(cond, noise), {}, {}
   scale = 1e6 / (frames * peer.steps_a_frame)
   for mode in torch_sampling.MODES[1:]:
     why = torch_sampling.unavailable(mode, options.device)
@@ -134,12 +134,12 @@ def training(module, params, options) -> dict:
   from benchmarks.torch_training import MARTrainer
 
   inputs = models.batch(module, options.frames, options.clips, dtype=ours_in(options.dtype))
-  told = jax.jit(lambda params, *args: module.apply(params, *args, method="condition"))
-  told = told(params, *models.conditions(inputs))
+  cond = jax.jit(lambda params, *args: module.apply(params, *args, method="condition"))
+  cond = cond(params, *models.conditions(inputs))
   state, update = models.decoder_training(module, params)
   update, ours = jax.jit(update), []
   for _ in range(3):
-    state, loss = update(state, inputs["codes"], told)
+    state, loss = update(state, inputs["codes"], cond)
     ours.append(float(loss))
   found, calls = {}, {}
   for mode in ("eager", "compile"):
@@ -148,7 +148,7 @@ def training(module, params, options) -> dict:
       found[mode] = {"skipped": why}
       continue
     trainer = MARTrainer(params, module, options.device, getattr(torch, options.dtype), mode == "compile")
-    batch = trainer.load(inputs["codes"], told)
+    batch = trainer.load(inputs["codes"], cond)
     start, theirs = time.perf_counter(), [float(trainer.update(*batch)) for _ in range(3)]
     found[mode] = {"first_calls_seconds": round(time.perf_counter() - start, 1), "loss": theirs, "loss_ours": ours}
     gaps = [abs(a / b - 1) for a, b in zip(theirs, ours, strict=True)]

@@ -13,12 +13,12 @@ that `nwt_jax.api` calls on a GPU: from a guess, with the conditioning before it
 - kernels_per_step: launches inside the program's loops, each as often as its loops run, over the Memcodes drawn (FAR:
   kernels_per_frame, over frames). Conditions of loops count, what is outside all loops (once a chunk) does not.
 - kernels_per_guess, kernels_per_block: where guesses are checked until they hold, what one check launches, and what a
-  block launches besides.
+  tile launches besides.
 - command_buffers, loops_outside: CUDA graphs that the program becomes, and loops that the host would have to drive
   because no graph holds them.
 - temp_bytes: the compiler's plan for everything but arguments and results: noise of a segment, activations, copies.
-- ring_copies: what is launched in a loop and writes an array of a history's shape anew instead of in place; of
-  histories longer than a block, since one of a block's length is what the block wrote.
+- ring_copies: what is launched in a loop and writes an array of a cache's shape anew instead of in place; of caches
+  longer than a tile, since one of a tile's length is what the tile wrote.
 
 Training, `mar_train.*`, `far_train.*` and `critic.*` (an update of the dVAE with its critics and their gradient
 penalty, whole): the widest convolution window, its dilation included; `train.layouts` are the layouts of inputs and
@@ -46,8 +46,9 @@ from benchmarks import compiled, cost
 from nwt_jax import build, cli
 from nwt_jax.api.model import CHUNK_FRAMES
 from nwt_jax.errors import InputError
-from nwt_jax.generate import chunks, far, mar
-from nwt_jax.generate import options as configure
+from nwt_jax.generate import mar
+from nwt_jax.generate.options import GRAPH, sampling_options
+from nwt_jax.generate.sampler import FAMILIES, make_chunk
 from nwt_jax.train.stages import abstract
 
 GATES = {
@@ -68,7 +69,6 @@ GATES = {
   "critic.max_conv_window": ("at most", 8),
   "train.layouts": ("exactly", "NHWC"),
 }
-SAMPLERS = {"far": far, "mar": mar}
 TYPES = {"bfloat16": "bf16", "float32": "f32"}  # as XLA writes them
 CLIPS = {"mar_train": ("mar", 8), "far_train": ("far", 8), "critic": ("dvae_lwt", 1)}  # config, and clips in its batch
 # Of CUDA 13.0, as the extra `cuda13` has it. Without them XLA takes the driver for one that cannot capture loops.
@@ -76,13 +76,13 @@ VERSIONS = 'driver_version: "13.0.0" runtime_version: "13.0.0" compile_time_tool
 
 
 @dataclasses.dataclass(frozen=True)
-class Programme:
-  """steps: how many `step`s, "step" (a Memcode) or "frame", a call takes. histories: shapes to be updated in place."""
+class Program:
+  """steps: how many `step`s, "step" (a Memcode) or "frame", a call takes. caches: shapes to be updated in place."""
 
   lowered: Any
   steps: int
   step: str
-  histories: frozenset[str]
+  caches: frozenset[str]
 
 
 def there() -> jax.sharding.Sharding:
@@ -95,18 +95,20 @@ def lower(function: Callable, *shapes: Any, donate: int | None = None) -> Any:
   return jax.jit(function, donate_argnums=donate, in_shardings=device, out_shardings=device).lower(*shapes)
 
 
-def sampling(family: str, dtype: jnp.dtype, places: int = 1, whole: bool = False) -> Programme:
+def sampling(family: str, dtype: jnp.dtype, positions: int = 1, whole: bool = False) -> Program:
   """A chunk of one clip's sampling.
 
-  Args: places: Memcodes that MAR draws together; 1: in turn. whole: with the conditioning, as our API calls it."""
-  sampler, array, frames = SAMPLERS[family], jax.ShapeDtypeStruct, CHUNK_FRAMES
+  Args: positions: how many Memcodes MAR draws together; 1: one after the other. whole: with the conditioning, as our
+    API calls it."""
+  sampler, array, frames = FAMILIES[family], jax.ShapeDtypeStruct, CHUNK_FRAMES
   model = build.prior(family, cost.read(family).model)
   params = jax.eval_shape(lambda: build.init_prior(model, jax.random.key(0)))
-  block, chunk = (), sampler.sample_chunk
+  most, chunk = (), sampler.sample_chunk
   if family == "mar":
-    block, chunk = (places if places > 1 else mar.BLOCK,), functools.partial(chunk, parallel=places > 1)
-  weights = jax.eval_shape(lambda p: sampler.fold(model, p, dtype, *block), params)
-  state = jax.eval_shape(lambda: sampler.init_state(model, 1, dtype, *block))
+    most = (positions if positions > 1 else mar.TILE,)
+    chunk = functools.partial(chunk, parallel=positions > 1)
+  weights = jax.eval_shape(lambda p: sampler.fold(model, p, dtype, *most), params)
+  state = jax.eval_shape(lambda: sampler.init_state(model, 1, dtype, *most))
   keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
   seen = frames + (model.look_back + model.look_ahead if whole else 0)
   mel = array((1, seen * model.mel_stride, build.MEL_BINS), jnp.float32)
@@ -114,15 +116,15 @@ def sampling(family: str, dtype: jnp.dtype, places: int = 1, whole: bool = False
   episode = array((1, seen), jnp.int32)
   rest = keys, array((), jnp.int32), array((), jnp.float32)  # first frame, temperature
   if whole:
-    lowered = lower(chunks.make_chunk(model, chunk, frames), params, weights, state, mel, valid, style, episode, *rest)
+    lowered = lower(make_chunk(model, chunk, frames), params, weights, state, mel, valid, style, episode, *rest)
   else:
     condition = lambda *args: model.apply(*args, method="condition")
-    told = jax.eval_shape(condition, params, mel, style, episode)
-    lowered = lower(lambda *args: chunk(model, *args), weights, state, told, *rest, donate=1)
+    cond = jax.eval_shape(condition, params, mel, style, episode)
+    lowered = lower(lambda *args: chunk(model, *args), weights, state, cond, *rest, donate=1)
   if family == "far":
-    return Programme(lowered, frames, "frame", frozenset())
-  rings = [ring for ring in state.history if ring.shape[1] > 1]
-  return Programme(lowered, frames * model.places, "step", as_printed(rings))
+    return Program(lowered, frames, "frame", frozenset())
+  rings = [ring for ring in state.caches if ring.shape[1] > 1]
+  return Program(lowered, frames * model.positions, "step", as_printed(rings))
 
 
 def as_printed(arrays: list[jax.ShapeDtypeStruct]) -> frozenset[str]:
@@ -131,7 +133,7 @@ def as_printed(arrays: list[jax.ShapeDtypeStruct]) -> frozenset[str]:
   return frozenset(compiled.plain_shape(text) for text in texts)
 
 
-def mar_programme(dtype: jnp.dtype) -> Programme:
+def mar_program(dtype: jnp.dtype) -> Program:
   """The program that `mar.*` is about: Memcodes in turn, taps on the past computed early."""
   return sampling("mar", dtype)
 
@@ -150,9 +152,9 @@ def compile_(lowered: Any, options: dict) -> tuple[Any, compiled.Module, list[co
     return made, compiled.Module(made.as_text()), compiled.read_thunks(Path(folder))
 
 
-def sampling_facts(part: str, programme: Programme, show: bool = False) -> dict[str, float]:
+def sampling_facts(part: str, program: Program, show: bool = False) -> dict[str, float]:
   """What is measured of a sampling program. Args: show: prints what its loops launch."""
-  made, module, thunks = compile_(programme.lowered, configure.GRAPH)
+  made, module, thunks = compile_(program.lowered, GRAPH)
   trips, inside = module.trips(), [thunk for thunk in thunks if thunk.launches and thunk.loops()]
   loops = [thunk for thunk in thunks if thunk.kind == "kWhile"]
   facts = {
@@ -167,27 +169,27 @@ def sampling_facts(part: str, programme: Programme, show: bool = False) -> dict[
     facts["kernels_per_guess"] = len(checks)
     facts["kernels_per_block"] = compiled.launched(besides, trips) / compiled.runs(guessing[0], trips)
   else:
-    facts[f"kernels_per_{programme.step}"] = compiled.launched(inside, trips) / programme.steps
-  if programme.histories:
+    facts[f"kernels_per_{program.step}"] = compiled.launched(inside, trips) / program.steps
+  if program.caches:
     written = [{compiled.plain_shape(shape) for shape in module.written(thunk.name)} for thunk in inside]
-    facts["ring_copies"] = sum(bool(shapes & programme.histories) for shapes in written)
+    facts["ring_copies"] = sum(bool(shapes & program.caches) for shapes in written)
   if show:
-    print("\n".join(listing(inside, module, programme)))
+    print("\n".join(listing(inside, module, program)))
   return {f"{part}.{name}": value for name, value in facts.items()}
 
 
-def listing(inside: list[compiled.Thunk], module: compiled.Module, programme: Programme) -> list[str]:
+def listing(inside: list[compiled.Thunk], module: compiled.Module, program: Program) -> list[str]:
   """Everything that a program's loops launch, in order: how often a step, what it is, what it reads and writes."""
   trips, rows = module.trips(), []
   for thunk in inside:
     made = module.instructions[thunk.name]
     read = ", ".join(module.instructions[name].shape for name in made.operands)
     origin = made.op_name.rpartition("closed_call/")[2]
-    often = compiled.runs(thunk, trips) / programme.steps
+    often = compiled.runs(thunk, trips) / program.steps
     rows.append(f"{often:9.4f} {thunk.kind} {thunk.name}: {made.shape} of {read}   # {origin}")
   often = Counter()
   for thunk in inside:
-    often[re.sub(r"[._]\d+$", "", thunk.name)] += compiled.runs(thunk, trips) / programme.steps
+    often[re.sub(r"[._]\d+$", "", thunk.name)] += compiled.runs(thunk, trips) / program.steps
   return rows + [f"{count:9.4f} {name}" for name, count in often.most_common()]
 
 
@@ -198,8 +200,8 @@ def training_facts(part: str, layouts: set[str]) -> dict[str, float]:
   return {f"{part}.max_conv_window": max(size for convolution in found for size in convolution.window)}
 
 
-def judge(facts: dict[str, float | str], gates: dict[str, tuple[str, float | str]]) -> list[str]:
-  """What does not hold, a phrase each."""
+def failed_gates(facts: dict[str, float | str], gates: dict[str, tuple[str, float | str]]) -> list[str]:
+  """The gates that do not hold, a phrase each."""
   failed = []
   for key, (how, limit) in gates.items():
     value = facts.get(key)
@@ -210,11 +212,11 @@ def judge(facts: dict[str, float | str], gates: dict[str, tuple[str, float | str
 
 def measure(only: list[str], dtype: jnp.dtype, show: bool) -> dict[str, float | str]:
   """All figures, or those of some parts."""
-  together = configure.configure("gpu").places
+  positions = sampling_options("gpu").positions
   samplers = {
-    "mar": lambda: mar_programme(dtype),
-    "mar_together": lambda: sampling("mar", dtype, together),
-    "mar_whole": lambda: sampling("mar", dtype, together, whole=True),
+    "mar": lambda: mar_program(dtype),
+    "mar_together": lambda: sampling("mar", dtype, positions),
+    "mar_whole": lambda: sampling("mar", dtype, positions, whole=True),
     "far": lambda: sampling("far", dtype),
   }
   parts = only or [*samplers, *CLIPS]
@@ -239,7 +241,7 @@ def main(_: list[str]) -> int:
     Path(options.json).parent.mkdir(parents=True, exist_ok=True)
     Path(options.json).write_text(json.dumps(facts, indent=1) + "\n")
   gates = {key: gate for key, gate in GATES.items() if not options.only or key in facts}
-  failed = judge(facts, gates)
+  failed = failed_gates(facts, gates)
   if failed:
     print(f"gates: {'; '.join(failed)}", file=sys.stderr)
   else:
@@ -250,6 +252,6 @@ def main(_: list[str]) -> int:
 if __name__ == "__main__":
   flags.DEFINE_string("json", None, "File to write the figures to.")
   flags.DEFINE_list("only", [], "Parts to compile instead of all: mar, far, mar_train, critic, ...")
-  flags.DEFINE_enum("dtype", "bfloat16", [*TYPES], "Of weights and histories in sampling.")
+  flags.DEFINE_enum("dtype", "bfloat16", [*TYPES], "Of weights and caches in sampling.")
   flags.DEFINE_bool("show", False, "List what the loops of sampling launch.")
   cli.run(main)

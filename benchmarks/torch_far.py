@@ -23,18 +23,18 @@ class FARPeer(Peer):
       if isinstance(module, Same2d):
         module.patches = self.device.type == "cpu"
     self.rows = [row for block in self.decoder.blocks for row in block.rows]
-    self.told = [self.zeros(1, *model.decoder_grid, model.linear_dim) for _ in model.blocks]
+    self.cond = [self.zeros(1, *model.decoder_grid, model.linear_dim) for _ in model.blocks]
     shape = (1, *model.grid, model.num_heads)
     self.noise = self.zeros(*shape, model.num_codes).to(self.exact)
     self.drawn = torch.full(shape, self.empty, device=self.device)
-    self.lists = [collections.deque(maxlen=row.reach) for row in self.rows]
-    # [reach, u, v, c] for graphs
-    self.fixed = [self.zeros(row.reach, *model.decoder_grid, row.width) for row in self.rows]
+    self.lists = [collections.deque(maxlen=row.look_back) for row in self.rows]
+    # [look_back, u, v, c] for graphs
+    self.fixed = [self.zeros(row.look_back, *model.decoder_grid, row.width) for row in self.rows]
 
   def begin(self) -> None:
     self.drawn.fill_(self.empty)
     for past, row, fixed in zip(self.lists, self.rows, self.fixed, strict=True):
-      past.extend(fixed.zero_()[:1].clone() for _ in range(row.reach))
+      past.extend(fixed.zero_()[:1].clone() for _ in range(row.look_back))
 
   def take_noise(self, noise: Tensor) -> None:
     self.noise.copy_(noise[None])
@@ -47,7 +47,7 @@ class FARPeer(Peer):
     before = [
       [past[n * row.dilation] for n in range(row.taps - 1)] for past, row in zip(self.lists, self.rows, strict=True)
     ]
-    drawn, inputs = step(self.drawn, self.told, self.noise, before)
+    drawn, inputs = step(self.drawn, self.cond, self.noise, before)
     self.drawn.copy_(drawn)
     for past, x in zip(self.lists, inputs, strict=True):
       past.append(x)
@@ -57,15 +57,15 @@ class FARPeer(Peer):
       [past[n * row.dilation][None] for n in range(row.taps - 1)]
       for past, row in zip(self.fixed, self.rows, strict=True)
     ]
-    drawn, inputs = step(self.drawn, self.told, self.noise, before)
+    drawn, inputs = step(self.drawn, self.cond, self.noise, before)
     self.drawn.copy_(drawn)
     for past, x in zip(self.fixed, inputs, strict=True):
       past.copy_(torch.cat([past[1:], x]))
 
-  def redraw(self, codes: np.ndarray, told, noise: Tensor, steps: range) -> np.ndarray:
+  def resample(self, codes: np.ndarray, cond, noise: Tensor, steps: range) -> np.ndarray:
     previous = F.pad(tensor(codes, self.device, torch.long)[0], (0, 0, 0, 0, 0, 0, 1, 0), value=self.empty)
     for step in steps:
       seen = slice(max(0, step + 1 - self.decoder.receptive_field), step + 1)
-      logits = self.decoder(previous[seen], tuple(share[seen] for share in told))
+      logits = self.decoder(previous[seen], tuple(share[seen] for share in cond))
       previous[step + 1] = (logits[-1] + noise[step]).argmax(-1)
     return previous[1:].to(torch.uint8).cpu().numpy()[None]

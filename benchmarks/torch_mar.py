@@ -15,29 +15,29 @@ UNROLL = 8  # most steps in one compiled program
 
 
 class Polyphase:
-  """Past inputs of a causal dilated convolution and room for a frame, so that the taps of any place lie side by side.
+  """The cache of a causal dilated convolution, with room for a frame: the taps of any position lie side by side.
 
-  Time is dealt out by its remainder: place p of a frame is at [p % dilation, taps - 1 + p // dilation]. No step copies
-  or gathers (5 % faster than slices of one buffer in order, measured on CPU), and every frame finds its places at the
-  same addresses, once `roll` has moved the frame into the past."""
+  Position p of a frame is at [p % dilation, taps - 1 + p // dilation]. No step copies or gathers (5 % faster than
+  slices of one cache in order, measured on CPU), and every frame finds its positions at the same addresses, once `roll`
+  has moved the frame into the past."""
 
-  def __init__(self, conv: nn.Conv1d, places: int):
+  def __init__(self, conv: nn.Conv1d, positions: int):
     (taps,), (self.dilation,) = conv.kernel_size, conv.dilation
-    self.past, self.places = taps - 1, places
-    self.data = conv.weight.new_zeros(self.dilation, self.past + -(-places // self.dilation), conv.in_channels)
+    self.past, self.positions = taps - 1, positions
+    self.data = conv.weight.new_zeros(self.dilation, self.past + -(-positions // self.dilation), conv.in_channels)
 
-  def row(self, place: int) -> Tensor:
-    """Where the input of a place goes, [c]."""
-    return self.data[place % self.dilation, self.past + place // self.dilation]
+  def row(self, position: int) -> Tensor:
+    """Where the input of a position goes, [c]."""
+    return self.data[position % self.dilation, self.past + position // self.dilation]
 
-  def taps(self, place: int) -> Tensor:
-    """What the output of a place reads, [taps*c], oldest first."""
-    start = place // self.dilation
-    return self.data[place % self.dilation, start : start + self.past + 1].view(-1)
+  def taps(self, position: int) -> Tensor:
+    """What the output of a position reads, [taps*c], oldest first."""
+    start = position // self.dilation
+    return self.data[position % self.dilation, start : start + self.past + 1].view(-1)
 
   def roll(self) -> None:
     in_order = self.data.transpose(0, 1).flatten(0, 1)
-    kept = in_order[self.places :][: self.past * self.dilation].clone()
+    kept = in_order[self.positions :][: self.past * self.dilation].clone()
     self.data[:, : self.past] = kept.unflatten(0, (self.past, self.dilation)).transpose(0, 1)
 
 
@@ -66,9 +66,9 @@ class MARSteps(nn.Module):
     return torch.mv(weight, x) if conv.bias is None else torch.addmv(conv.bias, weight, x)
 
   def forward(
-    self, previous: Tensor, told: list[Tensor], noise: Tensor, past: list[list[Tensor]]
+    self, previous: Tensor, cond: list[Tensor], noise: Tensor, past: list[list[Tensor]]
   ) -> tuple[Tensor, list[Tensor]]:
-    """Args: previous: [k]. told: [count f] a block. noise: [count k*n], with the logits' bias. past: for each row what
+    """Args: previous: [k]. cond: [count f] a block. noise: [count k*n], with the logits' bias. past: for each row what
       its taps see before these steps, oldest first, [count c] each; of what lies in these steps anything.
 
     Returns: codes [count k], and each row's inputs [count c]."""
@@ -76,7 +76,7 @@ class MARSteps(nn.Module):
     for step in range(self.count):
       x, first = self.table[previous].flatten(), 0
       for block, length in enumerate(self.lengths):
-        x = y = torch.addmv(told[block][step], self.linears[block], x)
+        x = y = torch.addmv(cond[block][step], self.linears[block], x)
         for row in range(first, first + length):
           back = [n * self.dilations[row] for n in range(self.taps[row] - 1, 0, -1)]
           seen = [inputs[row][step - b] if b <= step else p[step] for b, p in zip(back, past[row], strict=True)]
@@ -95,19 +95,19 @@ class MARPeer(Peer):
 
   def __init__(self, params, model, device: str = "cpu", dtype: torch.dtype = torch.float32):
     super().__init__(MARDecoder(params, model), model, device, dtype)
-    self.places = self.steps_a_frame = model.places
-    count = max(n for n in range(1, UNROLL + 1) if self.places % n == 0)
+    self.positions = self.steps_a_frame = model.positions
+    count = max(n for n in range(1, UNROLL + 1) if self.positions % n == 0)
     self.matrices = MARSteps(self.decoder, count).eval()
-    self.told = [self.zeros(self.places, model.linear_dim) for _ in model.blocks]
-    self.noise = self.zeros(self.places, len(self.matrices.logits)).to(self.exact)
-    self.codes = torch.full((self.places + 1, model.num_heads), self.empty, device=self.device)
+    self.cond = [self.zeros(self.positions, model.linear_dim) for _ in model.blocks]
+    self.noise = self.zeros(self.positions, len(self.matrices.logits)).to(self.exact)
+    self.codes = torch.full((self.positions + 1, model.num_heads), self.empty, device=self.device)
     self.drawn = self.codes[1:]
     self.caches: list[Polyphase] = []
-    self.lines: list[Tensor] = []  # the compiled steps' caches: [reach + places, c]
+    self.linear_caches: list[Tensor] = []  # the compiled steps' caches: [look_back + positions, c]
 
   def begin(self) -> None:
     self.codes[0] = self.empty
-    for data in (*(cache.data for cache in self.caches), *self.lines):
+    for data in (*(cache.data for cache in self.caches), *self.linear_caches):
       data.zero_()
 
   def take_noise(self, noise: Tensor) -> None:
@@ -121,32 +121,32 @@ class MARPeer(Peer):
     """Every step writes into views that were made once: nothing is sliced, allocated or copied in a frame."""
     m = self.matrices
     rows = [conv for block in self.decoder.blocks for conv in block.rows]
-    self.caches = caches = [Polyphase(conv, self.places) for conv in rows]
+    self.caches = caches = [Polyphase(conv, self.positions) for conv in rows]
     ends = [self.zeros(block.rows[-1].out_channels) for block in self.decoder.blocks]
     around = [torch.zeros_like(end) for end in ends]
     embedded = self.zeros(self.codes.shape[1], m.table.shape[1])
     scores = torch.zeros(m.num_heads, m.num_codes, device=self.device, dtype=self.exact)
     last = ends[-1].to(self.exact)  # ends[-1] itself, unless that is coarser
     steps = []
-    for place in range(self.places):
+    for position in range(self.positions):
       blocks, row = [], 0
       for n, length in enumerate(m.lengths):
         inside = range(row, row + length)
-        outs = [caches[r].row(place) for r in inside[1:]] + [ends[n]]
-        products = [(m.biases[r], m.rows[r], caches[r].taps(place), o) for r, o in zip(inside, outs, strict=True)]
+        outs = [caches[r].row(position) for r in inside[1:]] + [ends[n]]
+        products = [(m.biases[r], m.rows[r], caches[r].taps(position), o) for r, o in zip(inside, outs, strict=True)]
         conv = m.shortcuts[n]
         short = None if isinstance(conv, nn.Identity) else (conv.bias, conv.weight[..., 0], around[n])
-        blocks.append((self.told[n][place], m.linears[n], caches[row].row(place), products, short, ends[n]))
+        blocks.append((self.cond[n][position], m.linears[n], caches[row].row(position), products, short, ends[n]))
         row += length
-      steps.append((self.codes[place], blocks, self.noise[place], self.codes[place + 1]))
+      steps.append((self.codes[position], blocks, self.noise[position], self.codes[position + 1]))
 
     def frame(addmv=torch.addmv, mv=torch.mv, mish=F.mish):
       flat, flat_scores = embedded.view(-1), scores.view(-1)
       for previous, blocks, noise, code in steps:
         torch.index_select(m.table, 0, previous, out=embedded)
         x = flat
-        for told, linear, entry, products, short, end in blocks:
-          addmv(told, linear, x, out=entry)
+        for cond, linear, entry, products, short, end in blocks:
+          addmv(cond, linear, x, out=entry)
           for bias, weight, taps, out in products:
             addmv(bias, weight, taps, out=out)
             mish(out, inplace=True)
@@ -171,39 +171,41 @@ class MARPeer(Peer):
     program that writes a cache itself copies all of it."""
     m, count = self.matrices, self.matrices.count
     run = compiled(m, self.device)
-    reaches = [(taps - 1) * dilation for taps, dilation in zip(m.taps, m.dilations, strict=True)]
+    look_backs = [(taps - 1) * dilation for taps, dilation in zip(m.taps, m.dilations, strict=True)]
     widths = [len(w[0]) // taps for w, taps in zip(m.rows, m.taps, strict=True)]
-    self.lines = lines = [self.zeros(reach + self.places, c) for reach, c in zip(reaches, widths, strict=True)]
+    self.linear_caches = linear_caches = [
+      self.zeros(look_back + self.positions, c) for look_back, c in zip(look_backs, widths, strict=True)
+    ]
     calls = []
-    for start in range(0, self.places, count):
+    for start in range(0, self.positions, count):
       now = slice(start, start + count)
       past = [
-        [line[start + n * dilation :][:count] for n in range(taps - 1)]
-        for line, taps, dilation in zip(lines, m.taps, m.dilations, strict=True)
+        [cache[start + n * dilation :][:count] for n in range(taps - 1)]
+        for cache, taps, dilation in zip(linear_caches, m.taps, m.dilations, strict=True)
       ]
-      news = [line[reach + start :][:count] for line, reach in zip(lines, reaches, strict=True)]
-      calls.append(([told[now] for told in self.told], self.noise[now], past, news, self.codes[1:][now]))
+      news = [cache[look_back + start :][:count] for cache, look_back in zip(linear_caches, look_backs, strict=True)]
+      calls.append(([cond[now] for cond in self.cond], self.noise[now], past, news, self.codes[1:][now]))
 
     def frame():
       code = self.codes[0]
-      for told, noise, past, news, codes in calls:
-        drawn, inputs = run(code, told, noise, past)
+      for cond, noise, past, news, codes in calls:
+        drawn, inputs = run(code, cond, noise, past)
         codes.copy_(drawn)
         torch._foreach_copy_(news, inputs)
         code = drawn[-1]
       self.codes[0].copy_(code)
-      for line in lines:
-        line[: -self.places] = line[self.places :].clone()
+      for cache in linear_caches:
+        cache[: -self.positions] = cache[self.positions :].clone()
 
     return frame
 
-  def redraw(self, codes: np.ndarray, told, noise: Tensor, steps: range) -> np.ndarray:
+  def resample(self, codes: np.ndarray, cond, noise: Tensor, steps: range) -> np.ndarray:
     flat = rearrange(tensor(codes, self.device, torch.long), "1 t i j k -> 1 (t i j) k")
     previous = F.pad(flat, (0, 0, 1, 0), value=self.empty)
-    told = [share.flatten(0, 1).T[None] for share in told]
+    cond = [share.flatten(0, 1).T[None] for share in cond]
     noise = noise.flatten(0, 2)
     for step in steps:
       seen = slice(max(0, step + 1 - self.decoder.receptive_field), step + 1)
-      logits = self.decoder(previous[:, seen], tuple(share[..., seen] for share in told))
+      logits = self.decoder(previous[:, seen], tuple(share[..., seen] for share in cond))
       previous[0, step + 1] = (logits[0, ..., -1] + noise[step]).argmax(-1)
     return previous[0, 1:].to(torch.uint8).cpu().numpy().reshape(codes.shape)

@@ -84,7 +84,7 @@ class CausalBlock1d(nn.Module):
 
 
 class MARDecoder(nn.Module):
-  """`nwt_jax.models.mar.MAR.window` without history. Args: params: our variables. model: our module, for its sizes."""
+  """`nwt_jax.models.mar.MAR.window` without a cache. Args: params: our variables. model: our module, for its sizes."""
 
   def __init__(self, params, model):
     super().__init__()
@@ -98,12 +98,12 @@ class MARDecoder(nn.Module):
     self.blocks = nn.ModuleList(CausalBlock1d(weights[f"residual_{n}"], rows) for n, rows in enumerate(model.blocks))
     self.logits = pointwise(dense(weights["logits"]))
 
-  def forward(self, previous: Tensor, told: tuple[Tensor, ...]) -> Tensor:
-    """Args: previous: the Memcode before each, [b w k]. told: the conditioning's share a block, [b f w].
+  def forward(self, previous: Tensor, cond: tuple[Tensor, ...]) -> Tensor:
+    """Args: previous: the Memcode before each, [b w k]. cond: the conditioning's share a block, [b f w].
 
     Returns: logits [b k n w]."""
     x = self.embed(previous).flatten(2).transpose(1, 2)
-    for linear, share, block in zip(self.linears, told, self.blocks, strict=True):
+    for linear, share, block in zip(self.linears, cond, self.blocks, strict=True):
       x = block(linear(x) + share)
     return self.logits(x.to(self.logits.weight.dtype)).unflatten(1, (self.num_heads, self.num_codes))
 
@@ -147,13 +147,13 @@ class CausalConv3d(nn.Module):
     self.spatial = Same2d(folded, size)
 
   @property
-  def reach(self) -> int:
+  def look_back(self) -> int:
     """Frames before a frame that it sees."""
     return (self.taps - 1) * self.dilation
 
   def forward(self, x: Tensor) -> Tensor:
     """The frames of a clip from its start on, [t u v c] -> [t u v f]."""
-    seen = F.pad(x, (0, 0, 0, 0, 0, 0, self.reach, 0))
+    seen = F.pad(x, (0, 0, 0, 0, 0, 0, self.look_back, 0))
     return self.spatial(torch.cat([seen[n * self.dilation :][: len(x)] for n in range(self.taps)], dim=-1))
 
 
@@ -209,13 +209,13 @@ class FARDecoder(nn.Module):
     x = x[:, : self.grid[0], : self.grid[1]].to(self.logits.weight.dtype)
     return self.logits(x).unflatten(3, (self.num_heads, self.num_codes))
 
-  def forward(self, previous: Tensor, told: tuple[Tensor, ...]) -> Tensor:
-    """Args: previous: codes before each frame of a clip, from its start on [t i j k]. told: the conditioning's share a
+  def forward(self, previous: Tensor, cond: tuple[Tensor, ...]) -> Tensor:
+    """Args: previous: codes before each frame of a clip, from its start on [t i j k]. cond: the conditioning's share a
     block, [t u v f].
 
     Returns: logits [t i j k n]."""
     x = self.enter(previous)
-    for linear, share, block in zip(self.linears, told, self.blocks, strict=True):
+    for linear, share, block in zip(self.linears, cond, self.blocks, strict=True):
       x = y = linear(x) + share
       for conv in block.rows:
         y = F.mish(conv(y))
@@ -223,13 +223,13 @@ class FARDecoder(nn.Module):
     return self.leave(x)
 
   def step(
-    self, previous: Tensor, told: list[Tensor], noise: Tensor, past: list[list[Tensor]]
+    self, previous: Tensor, cond: list[Tensor], noise: Tensor, past: list[list[Tensor]]
   ) -> tuple[Tensor, list[Tensor]]:
     """Draws one frame. Args: past: for each row of each block, the inputs at its taps before this frame, [1 u v c].
 
     Returns: codes [1 i j k], and each row's input of this frame."""
     x, inputs = self.enter(previous), []
-    for linear, share, block in zip(self.linears, told, self.blocks, strict=True):
+    for linear, share, block in zip(self.linears, cond, self.blocks, strict=True):
       x = y = linear(x) + share
       for conv in block.rows:
         before = past[len(inputs)]

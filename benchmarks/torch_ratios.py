@@ -16,7 +16,7 @@ from benchmarks.torch_far import FARPeer
 from benchmarks.torch_mar import MARPeer
 from benchmarks.torch_training import MARTrainer
 from nwt_jax.generate import far, mar
-from nwt_jax.generate.options import configure
+from nwt_jax.generate.options import sampling_options
 
 FRAMES = {"tiny": 4, "demo": 8, "full": 1}
 CLIPS = 2  # in an update
@@ -35,17 +35,17 @@ def against_ours(family: str, size: str, seconds: float, precision: str = "float
 
 def sampling(family: str, module, params, frames: int, device: str, precision: str, seconds: float) -> dict:
   """Our way with random weights is the one in turn: guesses are worth something with trained ones only."""
-  keys, settings = jax.random.split(jax.random.key(0), 1), configure(precision=precision)
+  keys, options = jax.random.split(jax.random.key(0), 1), sampling_options(precision=precision)
   inputs = models.batch(module, frames, 1)
-  told = jax.jit(functools.partial(module.apply, method="condition"))(params, *models.conditions(inputs))
+  cond = jax.jit(functools.partial(module.apply, method="condition"))(params, *models.conditions(inputs))
   sampler = {"mar": mar, "far": far}[family]
   step = functools.partial(sampler.sample_chunk, module, **({"parallel": False} if family == "mar" else {}))
-  step = jax.jit(step, compiler_options=dict(settings.compiler_options))
-  weights = jax.jit(functools.partial(sampler.fold, module, dtype=settings.dtype))(params)
-  state = sampler.init_state(module, 1, settings.dtype)
-  ways = {"ours": lambda: step(weights, state, told, keys, jnp.int32(0), jnp.float32(1))[0]}
+  step = jax.jit(step, compiler_options=dict(options.compiler_options))
+  weights = jax.jit(functools.partial(sampler.fold, module, dtype=options.dtype))(params)
+  state = sampler.init_state(module, 1, options.dtype)
+  ways = {"ours": lambda: step(weights, state, cond, keys, jnp.int32(0), jnp.float32(1))[0]}
   peer = {"mar": MARPeer, "far": FARPeer}[family](params, module, device, getattr(torch, precision))
-  loaded = peer.load(told, models.clip_noise(module, keys, frames))
+  loaded = peer.load(cond, models.clip_noise(module, keys, frames))
   for mode in torch_sampling.MODES[1:]:
     if torch_sampling.unavailable(mode, device) is None:
       ways |= {
@@ -78,15 +78,15 @@ def training(module, params, frames: int, device: str, seconds: float) -> dict:
   """An update of MAR's decoder: teacher-forced, backward, Adam."""
   frames = max(frames, 2)
   inputs = models.batch(module, frames, CLIPS)
-  told = jax.jit(functools.partial(module.apply, method="condition"))(params, *models.conditions(inputs))
+  cond = jax.jit(functools.partial(module.apply, method="condition"))(params, *models.conditions(inputs))
   state, update = models.decoder_training(module, params)
   update = jax.jit(update)
-  ways, losses = {"ours": lambda: update(state, inputs["codes"], told)[1]}, {}
+  ways, losses = {"ours": lambda: update(state, inputs["codes"], cond)[1]}, {}
   losses["ours"] = float(ways["ours"]())
   for mode in ("eager", "compile"):
     if torch_sampling.unavailable(mode, device) is None:
       trainer = MARTrainer(params, module, device, torch.float32, mode == "compile")
-      batch = trainer.load(inputs["codes"], told)
+      batch = trainer.load(inputs["codes"], cond)
       losses[mode] = float(trainer.update(*batch))
       ways |= threaded(mode, lambda trainer=trainer, batch=batch: float(trainer.update(*batch)), device)
   rounds = timing.take_turns(ways, seconds, warm=1)

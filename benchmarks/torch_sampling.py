@@ -65,7 +65,7 @@ class Peer:
 
   codes: Tensor  # the codes before a frame where sampling starts a clip
   drawn: Tensor  # the codes of the frame that was drawn last
-  told: list[Tensor]  # the conditioning's share of a frame, a block
+  cond: list[Tensor]  # the conditioning's share of a frame, a block
   noise: Tensor  # of a frame; MAR adds the logits' bias to it
 
   def __init__(self, decoder: nn.Module, model, device: str, dtype: torch.dtype):
@@ -81,23 +81,23 @@ class Peer:
     """The inputs of a clip on the device, [t ...]; what is there already stays as it is."""
     if isinstance(noise, Tensor):
       return condition, noise
-    told = tuple(tensor(share, self.device, self.dtype)[0] for share in condition)
-    return told, tensor(noise, self.device, self.exact)[0]
+    cond = tuple(tensor(share, self.device, self.dtype)[0] for share in condition)
+    return cond, tensor(noise, self.device, self.exact)[0]
 
   def sample(self, condition, noise, frames: int, mode: str = "eager") -> np.ndarray:
     """The first frames of a clip, uint8 [1 t i j k]; see the head of this file."""
     with torch.inference_mode():
-      told, noise = self.load(condition, noise)
+      cond, noise = self.load(condition, noise)
       out = torch.empty(frames, *self.grid, noise.shape[-2], dtype=torch.uint8, device=self.device)
       if mode == "naive":
         steps = frames * self.steps_a_frame
-        return self.naive(out.cpu().numpy()[None], told, noise, 0, steps)
+        return self.naive(out.cpu().numpy()[None], cond, noise, 0, steps)
       if mode not in self.programs:
         self.programs[mode] = self.program(mode)
       frame = self.programs[mode]
       self.begin()
       for t in range(frames):
-        for share, whole in zip(self.told, told, strict=True):
+        for share, whole in zip(self.cond, cond, strict=True):
           share.copy_(whole[t].view_as(share))
         self.take_noise(noise[t])
         frame()
@@ -110,5 +110,5 @@ class Peer:
     Args: codes: a clip whose steps before `first` are given, [1 t i j k].
     Returns: a copy of `codes` with these steps drawn."""
     with torch.inference_mode():
-      told, noise = self.load(condition, noise)
-      return self.redraw(codes, told, noise, range(first, first + steps))
+      cond, noise = self.load(condition, noise)
+      return self.resample(codes, cond, noise, range(first, first + steps))

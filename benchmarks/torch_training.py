@@ -33,9 +33,9 @@ class MARTrainer:
     shares = (rearrange(tensor(share, self.device, self.dtype), "b t p f -> b f (t p)") for share in condition)
     return flat, tuple(share.contiguous() for share in shares)
 
-  def cross_entropy(self, codes: Tensor, told: tuple[Tensor, ...]) -> Tensor:
+  def cross_entropy(self, codes: Tensor, cond: tuple[Tensor, ...]) -> Tensor:
     previous = F.pad(codes[:, :-1], (0, 0, 1, 0), value=self.empty)
-    logits = self.decoder(previous, told)  # [b k n w]
+    logits = self.decoder(previous, cond)  # [b k n w]
     return F.cross_entropy(logits.transpose(1, 2), codes.transpose(1, 2))
 
   def update(self, codes, condition) -> Tensor:

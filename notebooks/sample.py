@@ -76,8 +76,7 @@ show(OUT / "episodes.mp4", OUT / "style.mp4")
 # The video is decoded from integers: for each frame a small grid of Memcodes, each of several heads.
 
 # %%
-chunks = list(model.generate(speech, seed=0))
-codes = np.concatenate([chunk.codes for chunk in chunks])
+codes = model.generate(speech, seed=0).collect().codes
 print("codes [t i j k]:", codes.shape, "of", codes.max() + 1, "symbols")
 for head in range(codes.shape[-1]):
   print(f"head {head}: times each symbol was used", np.bincount(codes[..., head].ravel()))

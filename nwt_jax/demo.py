@@ -77,6 +77,7 @@ def make(checkpoint: Path, clip: Path, folder: Path) -> dict:
   truth = json.loads((clip / "demo.json").read_text())
 
   from nwt_jax.api import NWT
+  from nwt_jax.generate.session import Chunk
   from nwt_jax.io.video import read_video
   from nwt_jax.talker.lips import best_lag, correlation, mouth_opening
 
@@ -89,7 +90,8 @@ def make(checkpoint: Path, clip: Path, folder: Path) -> dict:
     ends.append(time.perf_counter())
 
   written = generation.write(folder / "demo.mp4", keep)
-  frames, codes = (np.concatenate([getattr(chunk, part) for chunk in chunks]) for part in ("frames", "codes"))
+  video = Chunk.join(chunks)
+  frames, codes = video.frames, video.codes
   np.savez_compressed(folder / "codes.npz", codes=codes)
   later = written.frames - len(chunks[0].frames)  # the first chunk waits for the compiler
   true_frames = read_video(clip / "demo.mp4")

@@ -14,7 +14,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints,
 
 def main(_) -> None:
   """Runs the stage that the config names."""
-  config, workdir = _CONFIG.value, Path(_WORKDIR.value)
+  config, workdir = _CONFIG.value, Path(_WORKDIR.value)  # ty: ignore[invalid-argument-type]
   from nwt_jax.train.preflight import inputs
 
   inputs.check(config, workdir)  # before jax: a wrong name or size is answered at once

@@ -31,7 +31,9 @@ def define_flags() -> None:
   flags.DEFINE_string("style", None, 'Style variates set by hand, counted from 0: "3=+2.0, 5=-1".')
   words = ["float32", "bfloat16"]
   flags.DEFINE_enum("precision", words[0], words, "Of the decoders; the second is faster on GPUs, with other samples.")
-  flags.DEFINE_integer("places", None, "Memcodes that MAR draws together, 1: in turn; for speed alone.", lower_bound=1)
+  flags.DEFINE_integer(
+    "places", None, "Positions whose Memcodes MAR draws together; changes speed alone.", lower_bound=1
+  )
   flags.DEFINE_integer("chunk_frames", None, "Frames sampled at once; changes memory and speed alone.", lower_bound=1)
 
 
@@ -69,10 +71,10 @@ def main(_) -> None:
     checkpoint,
     family,
     precision=options.precision,
-    places=options.places,
+    positions=options.places,
   )
-  together = f", up to {model.settings.places} Memcodes at once" if family == "mar" else ""
-  print(f"{family} on {model.device}: {model.settings}{together}", flush=True)
+  tile = f", up to {model.options.positions} Memcodes at once" if family == "mar" else ""
+  print(f"{family} on {model.device}: {model.options}{tile}", flush=True)
   generation = model.generate(
     recording,
     seed=options.seed,

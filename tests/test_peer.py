@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from benchmarks import models
-from nwt_jax.generate import far, mar
+from nwt_jax.generate import sampler
 from tests import priors
 
 torch = pytest.importorskip("torch", reason="torch is not here: make venv-peer, then .venv-peer/bin/python -m pytest")
 from benchmarks import torch_far, torch_mar, torch_sampling, torch_training  # noqa: E402
 
-SAMPLERS, PEERS = {"far": far, "mar": mar}, {"far": torch_far.FARPeer, "mar": torch_mar.MARPeer}
+PEERS = {"far": torch_far.FARPeer, "mar": torch_mar.MARPeer}
 FRAMES = 6
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FAMILIES = pytest.mark.parametrize("family", ["far", "mar"])
@@ -34,13 +34,13 @@ def set_up(family, arg="tiny", seed=0):
     module = priors.model(family, arg, **({"learned_empty": True} if seed else {}))
     params, inputs = priors.parameters(module, seed, np.float64), priors.batch(module, FRAMES, 1, dtype=np.float64)
     keys = jax.random.split(jax.random.key(seed), 1)
-    told = priors.jit(functools.partial(module.apply, method="condition"))(params, *priors.conditions(inputs))
+    cond = priors.jit(functools.partial(module.apply, method="condition"))(params, *priors.conditions(inputs))
     noise = models.clip_noise(module, keys, FRAMES)
-    state = SAMPLERS[family].init_state(module, 1, np.float64)
-    sample = priors.jit(functools.partial(SAMPLERS[family].sample_chunk, module))
-    weights = priors.jit(functools.partial(SAMPLERS[family].fold, module))(params)
-    codes, _ = sample(weights, state, told, keys, 0, np.float64(1))
-  return module, params, inputs, keys, jax.device_get(told), np.asarray(noise), np.asarray(codes)
+    state = sampler.FAMILIES[family].init_state(module, 1, np.float64)
+    sample = priors.jit(functools.partial(sampler.FAMILIES[family].sample_chunk, module))
+    weights = priors.jit(functools.partial(sampler.FAMILIES[family].fold, module))(params)
+    codes, _ = sample(weights, state, cond, keys, 0, np.float64(1))
+  return module, params, inputs, keys, jax.device_get(cond), np.asarray(noise), np.asarray(codes)
 
 
 @FAMILIES
@@ -50,11 +50,11 @@ def test_codes_equal_ours_in_float64(family, mode, seed):
   """Twice, so that a clip does not go on from the one before it; seed 1 has other weights, and a learned empty code."""
   if torch_sampling.unavailable(mode, "cpu"):
     pytest.skip(torch_sampling.unavailable(mode, "cpu"))
-  module, params, _, _, told, noise, codes = set_up(family, seed=seed)
+  module, params, _, _, cond, noise, codes = set_up(family, seed=seed)
   peer = PEERS[family](params, module, "cpu", torch.float64)
   assert len(np.unique(codes)) > 1
   for _ in range(2):
-    drawn = peer.sample(told, noise, FRAMES, mode)
+    drawn = peer.sample(cond, noise, FRAMES, mode)
     assert drawn.dtype == np.uint8
     np.testing.assert_array_equal(drawn, codes)
 
@@ -63,29 +63,29 @@ def test_codes_equal_ours_in_float64(family, mode, seed):
 @pytest.mark.parametrize("mode", ["graph", "compile+graph"])
 def test_the_frame_that_a_graph_captures_equals_ours_run_as_it_is(monkeypatch, family, mode):
   """No graph without a GPU, but what is captured reads and writes fixed addresses, and runs here too."""
-  module, params, _, _, told, noise, codes = set_up(family)
+  module, params, _, _, cond, noise, codes = set_up(family)
   for file in (torch_far, torch_mar):
     monkeypatch.setattr(file, "capture", lambda frame: frame)
     monkeypatch.setattr(file, "compiled", lambda function, device: function)
   peer = PEERS[family](params, module, "cpu", torch.float64)
-  addresses = lambda: [x.data_ptr() for x in (peer.drawn, peer.noise, *peer.told)]
+  addresses = lambda: [x.data_ptr() for x in (peer.drawn, peer.noise, *peer.cond)]
   before = addresses()
-  np.testing.assert_array_equal(peer.sample(told, noise, FRAMES, mode), codes)
+  np.testing.assert_array_equal(peer.sample(cond, noise, FRAMES, mode), codes)
   assert addresses() == before
 
 
 @FAMILIES
 def test_naive_steps_go_on_from_given_codes_through_the_receptive_field_alone(family):
-  module, params, _, _, told, noise, codes = set_up(family)
+  module, params, _, _, cond, noise, codes = set_up(family)
   peer = PEERS[family](params, module, "cpu", torch.float64)
   last = FRAMES * peer.steps_a_frame - 1
   assert peer.decoder.receptive_field == module.receptive_field
   wrong = codes.copy()
   wrong[:, -1, -1, -1] = (codes[:, -1, -1, -1] + 1) % module.num_codes
-  np.testing.assert_array_equal(peer.naive(wrong, told, noise, last, 1), codes)
+  np.testing.assert_array_equal(peer.naive(wrong, cond, noise, last, 1), codes)
   seen = []
   peer.decoder.register_forward_hook(lambda module, args, out: seen.append(args[0].shape[-2 if family == "mar" else 0]))
-  peer.naive(codes, told, noise, last, 1)
+  peer.naive(codes, cond, noise, last, 1)
   assert seen == [min(module.receptive_field, last + 1)]
 
 
@@ -102,11 +102,11 @@ def test_the_check_of_equality_sees_what_is_not_ours(family):
 
 @FAMILIES
 def test_float32_differs_at_near_ties_alone(family):
-  module, params, inputs, keys, told, _, _ = set_up(family)
+  module, params, inputs, keys, cond, _, _ = set_up(family)
   noise = models.clip_noise(module, keys, FRAMES)  # of other draws than in float64
   single = lambda tree: jax.tree.map(lambda x: x.astype(np.float32) if x.dtype == np.float64 else x, tree)
   params, inputs = single(jax.device_get((params, inputs)))
-  drawn = PEERS[family](params, module).sample(single(told), noise, FRAMES)
+  drawn = PEERS[family](params, module).sample(single(cond), noise, FRAMES)
   found = models.equality(module, params, inputs, drawn, keys)
   assert found["equal"] > 0.99 and (found["largest_gap"] or 0) < 1e-4
 
@@ -119,14 +119,14 @@ def test_updates_equal_ours(compile):
   module, params, _, _, _, _, _ = set_up("mar")
   with jax.enable_x64(True):
     inputs = priors.batch(module, FRAMES, 2, dtype=np.float64)
-    told = priors.jit(functools.partial(module.apply, method="condition"))(params, *priors.conditions(inputs))
+    cond = priors.jit(functools.partial(module.apply, method="condition"))(params, *priors.conditions(inputs))
     state, update = models.decoder_training(module, params)
     update, ours = priors.jit(update), []
     for _ in range(3):
-      state, loss = update(state, jnp.asarray(inputs["codes"]), told)
+      state, loss = update(state, jnp.asarray(inputs["codes"]), cond)
       ours.append(float(loss))
   trainer = torch_training.MARTrainer(params, module, "cpu", torch.float64, compile)
-  theirs = [float(trainer.update(inputs["codes"], told)) for _ in range(3)]
+  theirs = [float(trainer.update(inputs["codes"], cond)) for _ in range(3)]
   assert ours[0] - ours[2] > 1e-3
   np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-9)
 

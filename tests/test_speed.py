@@ -25,7 +25,7 @@ def test_pages_and_plot_hold_the_recorded_figures():
 
 
 def test_recorded_gates_hold_and_recorded_samples_part_at_near_ties_alone():
-  assert static_gpu.judge(page.read("gates"), static_gpu.GATES) == []
+  assert static_gpu.failed_gates(page.read("gates"), static_gpu.GATES) == []
   found = page.read("equality")
   assert found["clips"] == 10 and found["seconds"] == 10 and len(found["differences"]) >= 6
   assert found["all near-ties"] and all(e["gap"] < equality.TIE for es in found["differences"].values() for e in es)
@@ -51,16 +51,16 @@ def test_what_a_memcode_reads_is_what_the_paper_size_has():
 def test_a_baseline_draws_what_we_draw(name):
   model = models.model("mar", "tiny")
   params, inputs = models.parameters(model), models.batch(model, 3, 1)
-  told = model.apply(params, *models.conditions(inputs), method="condition")
+  cond = model.apply(params, *models.conditions(inputs), method="condition")
   start, step = baselines.BASELINES[name]
   keys = jax.random.split(jax.random.key(0), 1)
-  theirs, _ = jit(lambda *args: step(model, *args))(params, start(model, 1), told, keys, 0, np.float32(1))
+  theirs, _ = jit(lambda *args: step(model, *args))(params, start(model, 1), cond, keys, 0, np.float32(1))
   weights = jit(lambda p: mar.fold(model, p))(params)
   ours, _ = jit(lambda *args: mar.sample_chunk(model, *args))(
-    weights, mar.init_state(model, 1), told, keys, 0, np.float32(1)
+    weights, mar.init_state(model, 1), cond, keys, 0, np.float32(1)
   )
   np.testing.assert_array_equal(ours, theirs)
-  alone = baselines.naive(model, params, ours, told, keys, 1, 5, np.float32(1))
+  alone = baselines.naive(model, params, ours, cond, keys, 1, 5, np.float32(1))
   np.testing.assert_array_equal(alone[0], np.asarray(ours)[0, 1].reshape(-1, model.num_heads)[5])
 
 

@@ -157,15 +157,15 @@ def test_windows_and_layouts():
   ]
 
 
-def test_gates_are_judged():
+def test_gates_that_fail_are_named():
   gates = {"a": ("at most", 26), "b": ("exactly", 1), "c": ("exactly", "NHWC")}
-  assert static_gpu.judge({"a": 26, "b": 1, "c": "NHWC", "d": 9}, gates) == []
-  assert static_gpu.judge({"a": 26.5, "b": 0, "c": "NCHW, NHWC"}, gates) == [
+  assert static_gpu.failed_gates({"a": 26, "b": 1, "c": "NHWC", "d": 9}, gates) == []
+  assert static_gpu.failed_gates({"a": 26.5, "b": 0, "c": "NCHW, NHWC"}, gates) == [
     "a is 26.5, wanted at most 26",
     "b is 0, wanted exactly 1",
     "c is NCHW, NHWC, wanted exactly NHWC",
   ]
-  assert static_gpu.judge({"a": 1, "b": 1}, gates) == ["c is not measured, wanted exactly NHWC"]
+  assert static_gpu.failed_gates({"a": 1, "b": 1}, gates) == ["c is not measured, wanted exactly NHWC"]
 
 
 def test_without_the_compiler_it_says_so():
@@ -178,19 +178,20 @@ def test_without_the_compiler_it_says_so():
 
 PLAIN = """
 import json, jax, jax.numpy as jnp
-from benchmarks import baselines, cost, static_gpu
+from benchmarks import cost, static_gpu
 from nwt_jax import build
+from nwt_jax.generate import mar_reference
 
 jax.config.update("jax_enable_compilation_cache", False)
 array, model = jax.ShapeDtypeStruct, build.prior("mar", cost.read("mar").model)
 params = jax.eval_shape(lambda: build.init_prior(model, jax.random.key(0)))
-state = jax.eval_shape(lambda: baselines.plain_state(model, 1))
-told = tuple(array((1, 2, model.places, model.linear_dim), jnp.float32) for _ in model.blocks)
+state = jax.eval_shape(lambda: mar_reference.init_state(model, 1))
+cond = tuple(array((1, 2, model.positions, model.linear_dim), jnp.float32) for _ in model.blocks)
 keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
-plain = lambda *args: baselines.plain(model, *args)
-lowered = static_gpu.lower(plain, params, state, told, keys, array((), jnp.int32), array((), jnp.float32), donate=1)
+plain = lambda *args: mar_reference.sample_chunk(model, *args)
+lowered = static_gpu.lower(plain, params, state, cond, keys, array((), jnp.int32), array((), jnp.float32), donate=1)
 rings = static_gpu.as_printed(jax.tree.leaves(state.cache))
-print(json.dumps(static_gpu.sampling_facts("plain", static_gpu.Programme(lowered, 2 * model.places, "step", rings))))
+print(json.dumps(static_gpu.sampling_facts("plain", static_gpu.Program(lowered, 2 * model.positions, "step", rings))))
 """
 
 

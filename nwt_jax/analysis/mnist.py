@@ -235,7 +235,7 @@ def gradient_noise(config: Any, state: Any) -> tuple[float, float]:
   from nwt_jax.train.stages.dvae_step import prepare
 
   model = build.dvae(config.model)
-  losses = make_losses(model.apply, None, build.dvae_loss_weights(config.objective))
+  losses = make_losses(model.apply, None, build.dvae_loss_weights(config.objective))  # ty: ignore[invalid-argument-type]
   _, test = mnist.split(config)
   batch = next(mnist.digit_batches(test, min(config.data.batch_size, len(test.labels)), seed=0))
   inputs = prepare({name: jnp.asarray(value) for name, value in batch.items()})

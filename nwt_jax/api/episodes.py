@@ -1,4 +1,4 @@
-"""What is asked of a model for a video, held against its card before the model is loaded: no jax."""
+"""Checks what is asked of a model for a video against its card, before the model and jax are loaded."""
 
 import dataclasses
 import math
@@ -12,7 +12,7 @@ from nwt_jax.names import MEAN, plain
 
 @dataclasses.dataclass(frozen=True)
 class Episodes:
-  """Which episode holds from which frame on: `starts`, rising from 0, and `numbers`; -1 asks for the mean embedding."""
+  """The episodes of a video: part p has number `numbers[p]` from frame `starts[p]` on; -1 is the mean embedding."""
 
   starts: np.ndarray
   numbers: np.ndarray
@@ -28,7 +28,7 @@ class Episodes:
     names, text = tuple(map(plain, names)), text and plain(text)
     starts, numbers, before = [], [], 0.0
     end = math.inf if frames is None else frames / fps
-    for place, part in enumerate((text or names[0]).split(",")):
+    for index, part in enumerate((text or names[0]).split(",")):
       name, at, when = part.strip().rpartition("@") if "@" in part else (part.strip(), "", "0")
       if name not in names and name != MEAN:
         raise InputError(f"unknown episode {name!r}; choose from {', '.join(names)}, or {MEAN}")
@@ -36,10 +36,10 @@ class Episodes:
         seconds = float(when)
       except ValueError:
         seconds = math.nan
-      if place and not (at and before < seconds < end):
+      if index and not (at and before < seconds < end):
         until = "" if frames is None else f" and before the end at {end:.2f} s"
         raise InputError(f"episode change {part.strip()!r} needs a time after {before:g} s{until}, as in A,B@2.5")
-      if not place and seconds != 0:
+      if not index and seconds != 0:
         raise InputError(f"the first episode {part.strip()!r} starts the video; give it without a time, as in A,B@2.5")
       starts.append(math.ceil(seconds * fps - 1e-6))
       numbers.append(-1 if name == MEAN else names.index(name))
@@ -47,7 +47,7 @@ class Episodes:
     return cls(np.array(starts), np.array(numbers, np.int32))
 
   def part(self, frames: np.ndarray) -> np.ndarray:
-    """The place in `numbers` of each frame's episode; the later one where two start at once."""
+    """The index in `numbers` of each frame's episode; the later one where two start at once."""
     return np.searchsorted(self.starts, frames, side="right") - 1
 
   def at(self, frames: np.ndarray) -> np.ndarray:
@@ -65,7 +65,7 @@ def check(
   episode: str | None = None,
   style: str | None = None,
 ) -> Episodes:
-  """Holds a request against a prior's card.
+  """Checks a request against a prior's card.
 
   Args: card: of the prior. frames: of the video; None where its end is not known yet. The others are as those of
     `api.NWT.generate`.

@@ -4,17 +4,18 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from nwt_jax.generate.session import Chunk, Clip
+from nwt_jax.generate.sampler import Sampler
+from nwt_jax.generate.session import Chunk, ClipRequest, Session
 from nwt_jax.io.audio import SAMPLE_RATE
 from nwt_jax.io.video import VideoWriter
+from nwt_jax.types import StyleTrack
 
 
 @dataclasses.dataclass(frozen=True)
-class Written:
+class WrittenVideo:
   """What `Generation.write` wrote: path, frames, and the seconds that it took."""
 
   path: Path
@@ -24,10 +25,11 @@ class Written:
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
-  """Milliseconds of sound after the end of a frame that come before it does, at most, by what waits for them.
+  """How many milliseconds of sound must follow a frame before it comes out of a stream, at most, by cause.
 
-  chunk: frames of its chunk after it. audio: what its conditioning hears ahead. decoder: frames after it that the dVAE
-  draws it with. mel: the last spectrogram's window. resampling: the filter to 24 kHz. Computing comes on top."""
+  chunk: frames of its chunk after it. audio: frames after it that its conditioning depends on. decoder: frames after it
+  that the dVAE draws it with. mel: the last spectrogram's window. resampling: the filter to 24 kHz. Computing comes on
+  top."""
 
   chunk: float
   audio: float
@@ -37,15 +39,29 @@ class Latency:
 
   @property
   def total(self) -> float:
+    """All of it together."""
     return self.chunk + self.audio + self.decoder + self.mel + self.resampling
 
 
+@dataclasses.dataclass(frozen=True)
+class VideoFormat:
+  """Frames a second, and the size of a frame in pixels."""
+
+  fps: int
+  height: int
+  width: int
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class Generation(Clip):
-  """A video that is sampled while it is read: iterate over its chunks once, or `write` it. Memory stays constant."""
+class Generation(ClipRequest):
+  """A video that is sampled while it is read: iterate over its chunks once, `write` it, or `collect` all of it.
+
+  Iterating and writing keep memory constant. chunk_frames: frames sampled at once. sampler: of the model.
+  """
 
   chunk_frames: int
-  model: Any  # api.NWT
+  sampler: Sampler
+  format: VideoFormat
 
   @property
   def numbers(self) -> np.ndarray:
@@ -53,31 +69,39 @@ class Generation(Clip):
     return self.episodes.at(np.arange(self.frames))
 
   @property
-  def style(self):
+  def style(self) -> StyleTrack:
     """The style [1 z], or that of each frame [1 t z] where episodes change on the way."""
     return self.styles if self.styles.ndim == 2 else self.style_at(np.arange(self.frames), True)[None]
 
   def __iter__(self) -> Iterator[Chunk]:
-    return (chunk for _, chunk in self.model.run([self]).chunks())
+    return (chunk for _, chunk in self.session().chunks())
 
-  def write(self, path: str | Path, on_chunk: Callable[[Chunk], None] | None = None) -> Written:
+  def session(self) -> Session:
+    """A new session with this clip alone."""
+    return Session(self.sampler, [self], self.chunk_frames)
+
+  def collect(self) -> Chunk:
+    """Samples the whole video into memory. Returns: all its frames and all its codes."""
+    return Chunk.join(self)
+
+  def write(self, path: str | Path, on_chunk: Callable[[Chunk], None] | None = None) -> WrittenVideo:
     """Writes the video with its sound; the file appears under its name only when it is whole.
 
     Args: path: an .mp4; its folder is made. on_chunk: called after each chunk, for progress or to keep codes.
     Raises: InputError: the file cannot be written, or does not end in .mp4: before anything is sampled.
     """
     began = time.perf_counter()
-    model = self.model
-    with VideoWriter(path, model.fps, model.height, model.width, self.sound.samples, SAMPLE_RATE) as writer:
+    size = self.format
+    with VideoWriter(path, size.fps, size.height, size.width, self.sound.samples, SAMPLE_RATE) as writer:  # ty: ignore[missing-attribute]
       for chunk in self:
         writer.write(chunk.frames)
         if on_chunk is not None:
           on_chunk(chunk)
-    return Written(Path(path), self.frames, time.perf_counter() - began)
+    return WrittenVideo(Path(path), self.frames, time.perf_counter() - began)
 
 
 class Stream:
-  """A video of sound that is still arriving; its frames come as soon as they can. Memory stays constant.
+  """A video of sound that is still arriving; each frame comes as soon as it can be computed. Memory stays constant.
 
   `for chunk in stream.follow(pieces)`, or `stream.feed(piece)` for each piece and `stream.finish()` after the last. One
   thread at a time: what records puts its pieces in a queue, which another reads: `stream.follow(queue.get)`.
@@ -85,7 +109,7 @@ class Stream:
 
   def __init__(self, generation: Generation):
     self._generation = generation
-    self._run = generation.model.run([generation])
+    self._session = generation.session()
 
   def feed(self, samples: np.ndarray) -> Iterator[Chunk]:
     """Takes a piece of sound, of any length, and returns the frames that it allows, made as they are asked for.
@@ -93,12 +117,12 @@ class Stream:
     Args: samples: [samples] or [samples channels], floats in about [-1, 1] or 16-bit integers. Channels are mixed as
       they come; a warning says once where they cancel.
     Raises: InputError: something else, or sound after the end."""
-    self._generation.sound.feed(samples)
+    self._generation.sound.feed(samples)  # ty: ignore[missing-attribute]
     return self._chunks()
 
   def finish(self) -> Iterator[Chunk]:
-    """Says that the sound has ended, and returns the frames that are left."""
-    self._generation.sound.finish()
+    """Ends the sound, and returns the frames that are left."""
+    self._generation.sound.finish()  # ty: ignore[missing-attribute]
     return self._chunks()
 
   def follow(self, pieces: Iterable[np.ndarray] | Callable[[], np.ndarray | None]) -> Iterator[Chunk]:
@@ -110,7 +134,7 @@ class Stream:
     yield from self.finish()
 
   def _chunks(self) -> Iterator[Chunk]:
-    return (chunk for _, chunk in self._run.chunks())
+    return (chunk for _, chunk in self._session.chunks())
 
 
 def _until_none(get: Callable[[], np.ndarray | None]) -> Iterator[np.ndarray]:

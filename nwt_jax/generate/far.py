@@ -1,6 +1,6 @@
 """FAR decoding: one step a frame, all its Memcodes at once, with cached causal convolutions (paper 2.2.2, B.2.3)."""
 
-from typing import Any
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -9,15 +9,18 @@ from flax import struct
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from nwt_jax.generate.noise import draw, frame_noise
-from nwt_jax.models.far import FAR, Folded
+from nwt_jax.models.far import FAR, Cache, Folded
 
 
+@no_type_check  # in a tree of shapes or specs the leaves are no arrays
 @struct.dataclass
 class FARState:
-  """Where sampling stands between two chunks."""
+  """Where sampling stands between two chunks.
 
-  previous: Any  # codes of the last frame, int32 [b i j k]; `num_codes` before the first
-  cache: Any  # far.Cache
+  previous: codes of the last frame; `num_codes` before the first. cache: of the decoder's convolutions."""
+
+  previous: Int[Array, "b i j k"]
+  cache: Cache
 
 
 def init_state(model: FAR, batch: int, dtype=jnp.float32) -> FARState:
@@ -27,7 +30,7 @@ def init_state(model: FAR, batch: int, dtype=jnp.float32) -> FARState:
 
 
 def fold(model: FAR, params, dtype=None) -> tuple[dict, Folded]:
-  """What decoding reads of a model, in the form in which it reads it: made once for a loaded model.
+  """Computes the weights that decoding reads, in the form in which it reads them, once for a loaded model.
 
   Args: params: the model's variables. dtype: what to decode in, with `init_state` of the same; None keeps the
     parameters'. Logits, noise and argmax are float32 at least."""

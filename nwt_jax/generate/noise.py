@@ -1,4 +1,4 @@
-"""Sampling noise as a pure function of (key, frame, place, head), so that no chunking or window can change a sample."""
+"""Sampling noise as a pure function of (key, frame, position, head), so that no chunking can change a sample."""
 
 import jax
 import jax.numpy as jnp

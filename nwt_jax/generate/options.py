@@ -1,4 +1,4 @@
-"""How sampling runs on a machine: what XLA is told there, and how many places MAR draws together.
+"""How sampling runs on a machine: what XLA is told there, and how many positions MAR draws together.
 
 An option of XLA's is given to the program that needs it, not to the process: nothing depends on the order of imports.
 """
@@ -24,33 +24,39 @@ GRAPH = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class SamplingOptions:
   """How sampling runs; but for rounding, no choice except the precision changes a sample.
 
-  compiler_options: of XLA, for `jax.jit`. dtype: of decoder weights and caches. places: Memcodes that MAR draws
-  together, at most; 1 draws them in turn.
+  compiler_options: of XLA, for `jax.jit`. dtype: of decoder weights and caches. positions: Memcodes that MAR draws
+  together, at most; 1 draws them one after the other.
   """
 
   compiler_options: Mapping[str, str | int]
   dtype: jnp.dtype
-  places: int
+  positions: int
 
   def __str__(self) -> str:
     options = " ".join(f"{name}={value}" for name, value in self.compiler_options.items())
     return f"{self.dtype.name}, XLA with {options or 'its defaults'}"
 
 
-def configure(backend: str | None = None, precision: str = "float32", places: int | None = None) -> Settings:
-  """The settings for a backend.
+def sampling_options(
+  backend: str | None = None, precision: str = "float32", positions: int | None = None
+) -> SamplingOptions:
+  """The options for a backend.
 
-  Args: backend: "cpu", "gpu" or "tpu"; None: the one in use. precision: "float32" or "bfloat16". places: None: 14 on
+  Args: backend: "cpu", "gpu" or "tpu"; None: the one in use. precision: "float32" or "bfloat16". positions: None: 14 on
     a CPU, where more cost more than they save (docs/speed.md), else 56: there reading the weights should take the time.
-  Raises: InputError: an unknown precision, or no place.
+  Raises: InputError: an unknown precision, or no position.
   """
   if precision not in ("float32", "bfloat16"):
     raise InputError(f"precision {precision!r} is unknown; choose float32 or bfloat16")
-  if places is not None and places < 1:
-    raise InputError(f"places {places} is less than one; 1 draws Memcodes in turn, 14 or 56 together are usual")
+  if positions is not None and positions < 1:
+    raise InputError(
+      f"{positions} positions together is less than one; 1 draws Memcodes one after the other, 14 or 56 are usual"
+    )
   backend = jax.default_backend() if backend is None else backend
   usual = 14 if backend == "cpu" else 56
-  return Settings(GRAPH if backend == "gpu" else {}, jnp.dtype(precision), usual if places is None else places)
+  return SamplingOptions(
+    GRAPH if backend == "gpu" else {}, jnp.dtype(precision), usual if positions is None else positions
+  )

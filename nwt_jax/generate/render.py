@@ -1,5 +1,6 @@
-"""Clips of any length through the dVAE: windows of one shape that overlap by the temporal blocks' reach (B.1.1)."""
+"""Clips of any length through the dVAE: windows of one shape that overlap by the temporal blocks' margins (B.1.1)."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, UInt8
 
+from nwt_jax.models.dvae import DVAE
 from nwt_jax.types import Video
 
 
@@ -95,3 +97,41 @@ def make_encoder(encode: Callable, margins: tuple[int, int]) -> Callable[..., np
     return np.concatenate(parts, axis=1)
 
   return run
+
+
+class Codec:
+  """A loaded dVAE: frames to Memcodes and back, for clips of any length; programs are compiled at first use.
+
+  Args: params: the dVAE's variables. dtype: what the decoder computes in; the encoder takes the variables' own."""
+
+  def __init__(self, dvae: DVAE, params, dtype=jnp.float32):
+    self._dvae, self._params, self._dtype = dvae, params, jnp.dtype(dtype)
+    self.decoder_margins: tuple[int, int] = dvae.decoder_margins
+
+  def encode(self, video: np.ndarray, frames: int, key: Array | None = None) -> np.ndarray:
+    """As `make_encoder` has it, without its params."""
+    return self._encoder(self._params, video, frames, key)
+
+  def decode(self, codes: np.ndarray, episode: np.ndarray, frames: int) -> np.ndarray:
+    """As `make_decoder` has it, without its params."""
+    return make_decoder(self._draw, self.decoder_margins)(self._decoder_params, codes, episode, frames)
+
+  def draw(self, codes: Array, episode: np.ndarray, valid: np.ndarray) -> Array:
+    """As `make_draw` has it, without its params."""
+    return self._draw(self._decoder_params, codes, episode, valid)
+
+  @functools.cached_property
+  def _encoder(self) -> Callable:
+    return make_encoder(functools.partial(self._dvae.apply, method="encode"), self._dvae.encoder_margins)
+
+  @functools.cached_property
+  def _draw(self) -> Callable:
+    decode = lambda params, codes, episode, valid: self._dvae.apply(
+      params, codes, episode, valid.astype(self._dtype), method="decode"
+    )
+    return make_draw(decode, self.decoder_margins)
+
+  @functools.cached_property
+  def _decoder_params(self):
+    cast = lambda tree: jax.tree.map(lambda x: x.astype(self._dtype), tree)
+    return self._params if self._dtype == jnp.float32 else jax.jit(cast)(self._params)

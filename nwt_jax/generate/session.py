@@ -1,42 +1,85 @@
-"""Clips sampled and drawn as far as their sound has come, chunk by chunk: of one shape, however the sound arrives.
+"""A session samples clips and decodes their frames, chunk by chunk, as far as their sound has come.
 
-A clip that is all there is a stream that has ended: there is no second way to sample one.
+A recording that is complete is a stream that has ended: there is no second way to sample one. Chunks have one shape
+however the sound arrives, so that a stream gives the frames of the recording, bit for bit.
 """
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Key, UInt8
+
+from nwt_jax.generate.sampler import Sampler
+from nwt_jax.types import StyleTrack
 
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
   """Consecutive frames of a generated video.
 
-  frames: uint8 RGB [t h w 3]. codes: uint8 [t i j k], the Memcodes that they were decoded from.
+  frames: RGB. codes: the Memcodes that they were decoded from.
   """
 
-  frames: np.ndarray
-  codes: np.ndarray
+  frames: UInt8[np.ndarray, "t h w 3"]
+  codes: UInt8[np.ndarray, "t i j k"]
+
+  @classmethod
+  def join(cls, chunks: Iterable["Chunk"]) -> "Chunk":
+    """Consecutive chunks as one. Raises: ValueError: there are none."""
+    chunks = list(chunks)
+    return cls(np.concatenate([c.frames for c in chunks]), np.concatenate([c.codes for c in chunks]))
+
+
+@runtime_checkable
+class AudioTrack(Protocol):
+  """What a session asks of sound; `io.audio_stream` has two kinds: whole recordings, and those that still arrive."""
+
+  @property
+  def frames(self) -> int:
+    """Video frames that cover the sound so far."""
+
+  @property
+  def ended(self) -> bool:
+    """Whether no more sound will come."""
+
+  @property
+  def ready(self) -> int:
+    """Frames whose mel will not change by what is still to come."""
+
+  def mel(self, start: int, stop: int) -> np.ndarray:
+    """Log-mel of frames, float32 [4 (stop - start), 80]."""
+
+  def forget(self, frame: int) -> None:
+    """Lets go of what no mel from `frame` on needs."""
+
+
+@runtime_checkable
+class EpisodeTrack(Protocol):
+  """The episode of each frame: `api.episodes.Episodes`."""
+
+  def at(self, frames: np.ndarray) -> np.ndarray:
+    """The number of each frame's episode."""
+
+  def part(self, frames: np.ndarray) -> np.ndarray:
+    """The index of each frame's episode in the list of changes."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Clip:
-  """What is asked for: all that a clip's Memcodes depend on, beside the model.
+class ClipRequest:
+  """A clip to be sampled: all that its Memcodes depend on, beside the model.
 
-  sound: as io.sound.Sound: `frames`, `ended`, `ready`, `mel(start, stop)`, `forget(frame)`. episodes: `at(frames)` and
-  `part(frames)`, the number and the place in the list of changes of each frame's episode. styles: float32 [1 z], or
-  [1 c z] with one for each part. key: of the noise. temperature: 0 takes the likeliest codes.
+  styles: [1 z], or [1 c z] with one for each part of `episodes`. key: of the noise. temperature: 0 takes the likeliest
+  codes.
   """
 
-  sound: Any
-  episodes: Any
-  styles: jax.Array
-  key: jax.Array
+  sound: AudioTrack
+  episodes: EpisodeTrack
+  styles: StyleTrack
+  key: Key[Array, ""]
   temperature: float
 
   @property
@@ -44,48 +87,37 @@ class Clip:
     """Frames that cover the sound; of one that still arrives, those so far."""
     return self.sound.frames
 
-  def style_at(self, frames: np.ndarray, tracked: bool) -> jax.Array:
+  def style_at(self, frames: np.ndarray, tracked: bool) -> Float[Array, " z"] | Float[Array, "t z"]:
     """The style [z], or, where one clip of a batch is `tracked`, that of each frame [t z]."""
     if self.styles.ndim == 3:
       return self.styles[0, self.episodes.part(frames)]
     return jnp.broadcast_to(self.styles, (len(frames), self.styles.shape[1])) if tracked else self.styles[0]
 
 
-class Run:
+class Session:
   """Clips side by side, all at the same frame, from their first chunk to the end of the longest.
 
-  A turn samples a chunk and draws the frames whose Memcodes, with the decoder's margin, are there. The device is asked
-  for the next turn before the pixels of one are fetched, so that it works while their receiver does; two turns at most
-  are in memory.
+  A turn samples a chunk and draws the frames whose Memcodes, with the decoder's margin, are there. The next
+  turn is dispatched to the device before the pixels of the last are fetched, so that the device works while the caller
+  does; two turns at most are in memory.
 
-  Args: clips: of one temperature. size: frames in a chunk. reach: frames (before, after) that conditioning hears.
-    margins: frames (before, after) that the decoder sees. sample: chunk(state, mel, valid, style, episode, keys,
-    first_frame, temperature) -> (codes, state), as generate.chunks makes it. draw: (codes, episode, valid) -> uint8
-    pixels without the margins. state: of sampling, before the first chunk. places: (i, j, k) of a frame of Memcodes.
+  Args: sampler: of the model. clips: of one temperature. size: frames in a chunk.
   """
 
-  def __init__(
-    self,
-    clips: Sequence[Clip],
-    size: int,
-    reach: tuple[int, int],
-    margins: tuple[int, int],
-    sample: Callable,
-    draw: Callable,
-    state: Any,
-    places: tuple[int, int, int],
-  ):
-    self.clips, self.size, self.reach, self.margins = tuple(clips), size, reach, margins
-    self._sample, self._draw, self._state = sample, draw, state
+  def __init__(self, sampler: Sampler, clips: Sequence[ClipRequest], size: int):
+    self.clips, self.size = tuple(clips), size
+    self.cond_margins, self.margins = sampler.prior.cond_margins, sampler.codec.decoder_margins
+    self._sample, self._draw, self._state = sampler.sample(size), sampler.codec.draw, sampler.init_state(len(clips))
     self._keys = jnp.stack([clip.key for clip in clips])
     self._tracked = any(clip.styles.ndim == 3 for clip in clips)
-    self._blank = jnp.zeros((len(clips), size, *places), jnp.uint8)
-    self._tail = jnp.zeros((len(clips), sum(margins), *places), jnp.uint8)  # codes that the next drawing still sees
+    self._blank = jnp.zeros((len(clips), size, *sampler.codes_shape), jnp.uint8)
+    # Codes that the next drawing still sees
+    self._tail = jnp.zeros((len(clips), sum(self.margins), *sampler.codes_shape), jnp.uint8)
     self._first = 0  # frame that the next chunk begins with
-    self._waiting: deque = deque()  # pixels and codes on their way
+    self._waiting: deque = deque()  # pixels and codes that the device computes
 
   def chunks(self) -> Iterator[tuple[int, Chunk]]:
-    """Goes on as far as the sound allows. Returns: (clip, its next frames) as they come."""
+    """Samples as far as the sound allows. Returns: (index of a clip, its next frames) as they come."""
     while self._can_turn():
       self._turn()
       if len(self._waiting) > 1:
@@ -101,7 +133,7 @@ class Run:
   def _can_turn(self) -> bool:
     total = self._total
     if total is None:
-      return self._first + self.size + self.reach[1] <= min(clip.sound.ready for clip in self.clips)
+      return self._first + self.size + self.cond_margins[1] <= min(clip.sound.ready for clip in self.clips)
     return self._first - self.margins[1] < total  # frames that are drawn
 
   def _turn(self) -> None:
@@ -118,17 +150,17 @@ class Run:
     self._waiting.append((pixels, seen[:, before : before + self.size], spans))
     self._first += self.size
     for clip in self.clips:
-      clip.sound.forget(self._first - self.reach[0])
+      clip.sound.forget(self._first - self.cond_margins[0])
 
-  def _sample_chunk(self, first: int):
-    """The one call of the chunk programme. Each clip hears as much sound around as its conditioning looks at."""
-    start, stop = first - self.reach[0], first + self.size + self.reach[1]
+  def _sample_chunk(self, first: int) -> tuple[Array, object]:
+    """Calls the chunk program; each clip brings as much sound around the chunk as its conditioning depends on."""
+    start, stop = first - self.cond_margins[0], first + self.size + self.cond_margins[1]
     around = np.arange(start, stop)
     return self._sample(
       self._state,
       np.stack([clip.sound.mel(start, stop) for clip in self.clips]),
       self._inside(around),
-      jnp.stack([clip.style_at(self._held(clip, around), self._tracked) for clip in self.clips]),
+      jnp.stack([clip.style_at(self._clipped(clip, around), self._tracked) for clip in self.clips]),
       self._episodes(around),
       self._keys,
       jnp.int32(first),
@@ -146,9 +178,9 @@ class Run:
     return np.stack([(around >= 0) & (around < clip.frames) for clip in self.clips]).astype(np.float32)
 
   def _episodes(self, around: np.ndarray) -> np.ndarray:
-    return np.stack([clip.episodes.at(self._held(clip, around)) for clip in self.clips])
+    return np.stack([clip.episodes.at(self._clipped(clip, around)) for clip in self.clips])
 
   @staticmethod
-  def _held(clip: Clip, around: np.ndarray) -> np.ndarray:
+  def _clipped(clip: ClipRequest, around: np.ndarray) -> np.ndarray:
     """Frames outside the clip stand for its first and last."""
     return np.clip(around, 0, max(clip.frames - 1, 0))

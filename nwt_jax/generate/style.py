@@ -16,11 +16,11 @@ def sample(model: Prior, keys: Key[Array, " b"]) -> Style:
 
 
 def draw(model: Prior, variables: dict, key: Key[Array, ""], episode: int) -> Style:
-  """Style sampling from what training met: the posterior of a random training clip of the episode.
+  """Style sampling from the training clips: a draw from the posterior of a random one of the episode.
 
   DEPARTS: B.2.2 draws from N(0, I) (`sample`), and so does this for a release without a collection "styles" (`bank`).
-  A small prior's posteriors fill little of N(0, I), and what lies between them draws nobody. Fitting the density of
-  latents after training is known from Ghosh et al., "From variational to deterministic autoencoders" (2020).
+  A small prior's posteriors fill little of N(0, I), and a style between them gives no recognisable person. Fitting the
+  density of latents after training is known from Ghosh et al., "From variational to deterministic autoencoders" (2020).
 
   Args: episode: its number; one that no clip of the bank has takes any clip. Returns: [1 z]."""
   if "styles" not in variables:
@@ -34,15 +34,15 @@ def draw(model: Prior, variables: dict, key: Key[Array, ""], episode: int) -> St
 
 
 def draw_track(model: Prior, variables: dict, key: Key[Array, ""], numbers: np.ndarray) -> StyleTrack:
-  """The style of each frame where the episode changes on the way: with a bank every episode has its own draw.
+  """The style of each part of a video whose episode changes: with a bank every episode has its own draw.
 
-  Held from one episode to the next, a style of the first one's clips draws the second one's person less sharply.
+  A style of one episode's clips gives a less sharp picture of another episode's person.
 
-  Args: numbers: the episode of each frame [t]. Returns: [1 z] for one episode, else [1 t z].
+  Args: numbers: the episode of each part [c]. Returns: [1 z] for one episode, else [1 c z].
   """
-  found, places = np.unique(numbers, return_inverse=True)
+  found, which = np.unique(numbers, return_inverse=True)
   drawn = jnp.concatenate([draw(model, variables, key, int(number)) for number in found])
-  return drawn if len(found) == 1 else drawn[places][None]
+  return drawn if len(found) == 1 else drawn[which][None]
 
 
 def bank(model: Prior, variables: dict, codes: Codes, episode: Int[Array, " b"]) -> dict:
@@ -52,7 +52,7 @@ def bank(model: Prior, variables: dict, codes: Codes, episode: Int[Array, " b"])
 
 
 def reading_key(sampler: str | None) -> Key[Array, ""] | None:
-  """What the Memcodes of a style clip are drawn with.
+  """The key that the Memcodes of a style clip are drawn with.
 
   Args: sampler: of the tokens that the prior learned from, as its card has it; None, as in the shipped ones: "argmax".
   Returns: for "gumbel" one key for every clip, so that a clip has one style (GAP); None: the likeliest are taken."""
@@ -71,6 +71,6 @@ def copy(model: Prior, params, codes: Codes, keys: Key[Array, " b"] | None = Non
 def edit(style: StyleTrack, text: str) -> StyleTrack:
   """Sets variates by hand.
 
-  Args: text: see variates.parse, and what it raises. Returns: the style with every clip's variates set."""
+  Args: text: as `style_text.parse` has it, and what that raises. Returns: the style with every clip's variates set."""
   variates, values = parse(text, style.shape[-1])
   return style.at[..., jnp.array(variates)].set(jnp.array(values, style.dtype))

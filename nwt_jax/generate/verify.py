@@ -9,7 +9,7 @@ from nwt_jax.models.prior import Prior
 from nwt_jax.types import Codes, Episode, Mel, StyleTrack
 
 
-def redraw(
+def resample(
   model: Prior,
   params,
   codes: Codes,
@@ -19,15 +19,15 @@ def redraw(
   keys: Key[Array, " b"],
   temperature,
 ) -> tuple[UInt8[Array, "b t i j k"], Float[Array, "b t i j k"]]:
-  """Draws every code of a sample again, each from the codes before it, with the same noise but no cache.
+  """Resamples every code of a sample from the codes before it, with the same noise but no cache.
 
   Where all of them come out as they were, sampling without a cache gives the sample itself. Where one does not, its
-  prefix is still the sample's: every difference is a first difference, and rounding explains it if the gap is small.
+  prefix is still the sample's: every mismatch is a first mismatch, and rounding explains it if the gap is small.
 
   Args: codes: a sample from frame 0 on. keys: as for sampling, one a clip.
-  Returns: the codes drawn again, and how much the best score leads the second (both with noise, in nats)."""
+  Returns: the new codes, and how much the best score leads the second (both with noise, in nats)."""
   logits = model.apply(params, codes, mel, style, episode)
   frames = jnp.arange(codes.shape[1])
   noise = jax.vmap(lambda t: frame_noise(keys, t, logits.shape[2:]), out_axes=1)(frames)
-  best, place = jax.lax.top_k(logits + temperature * noise.astype(logits.dtype), 2)
-  return place[..., 0].astype(jnp.uint8), best[..., 0] - best[..., 1]
+  best, index = jax.lax.top_k(logits + temperature * noise.astype(logits.dtype), 2)
+  return index[..., 0].astype(jnp.uint8), best[..., 0] - best[..., 1]

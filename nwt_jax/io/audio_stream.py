@@ -17,12 +17,12 @@ from nwt_jax.io.mel import HOP, MEL_BINS, MEL_FLOOR, MEL_FRAMES, WINDOW, log_mel
 
 FRAME_SAMPLES = HOP * MEL_FRAMES  # samples per video frame
 LONG = 60.0  # seconds; anything longer is resampled block by block into a temporary file
-TELLING = 1.0  # seconds after which a stream's channels may be said to cancel
-MEL_AHEAD = WINDOW // 2 - HOP  # samples after a frame that its last mel row hears
+CANCEL_SECONDS = 1.0  # of a stream, after which a warning may say that its channels cancel
+MEL_AHEAD = WINDOW // 2 - HOP  # samples after a frame that its last mel row depends on
 
 
-class Sound:
-  """A recording, seen as video frames.
+class AudioSource:
+  """A recording as video frames see it.
 
   Args: samples: float32 [samples] at 24 kHz, in memory or mapped from a file.
   """
@@ -68,18 +68,18 @@ class Sound:
     mel = np.full((MEL_FRAMES * (stop - start), MEL_BINS), np.log(MEL_FLOOR), np.float32)
     first, last = max(start, 0), min(stop, self.frames)
     if first < last:
-      lead = min(1, first)  # a row hears up to 512 samples around it: one frame more on either side is enough
+      lead = min(1, first)  # a row depends on up to 512 samples around it: one frame more on either side is enough
       strip = self.part((first - lead) * FRAME_SAMPLES, (last + 1) * FRAME_SAMPLES)
       rows = log_mel(strip, frames=last - first + lead)[MEL_FRAMES * lead :]
       mel[MEL_FRAMES * (first - start) :][: len(rows)] = rows
     return mel
 
 
-class Live(Sound):
-  """A recording that is still arriving, in pieces of any size; holds what has not been forgotten.
+class LiveAudio(AudioSource):
+  """A recording that is still arriving, in pieces of any size; it holds what has not been forgotten.
 
-  Channels are mixed as they come. Where they cancel, which only the whole can tell, a word is said and no more:
-  `from_array` would take one of them from the start on.
+  Channels are mixed as they come. Where they cancel, which only the whole recording shows, a
+  warning is logged; `from_array` would take one of them from the start on.
 
   Args: rate: samples per second of the pieces.
   Raises: InputError: a rate that is not positive.
@@ -89,26 +89,26 @@ class Live(Sound):
     check_rate(rate)
     assert rate is not None
     self._resample, self._rate = _resampler(rate), rate
-    self._mix, self._told = None, False
-    self._held, self._first = bytearray(), 0  # float32 samples, and the number of the first of them
+    self._mix, self._warned = None, False
+    self._buffer, self._first = bytearray(), 0  # float32 samples, and the number of the first of them
     self.ended = False
 
   @property
   def length(self) -> int:
-    return self._first + len(self._held) // 4
+    return self._first + len(self._buffer) // 4
 
   @property
   def samples(self) -> np.ndarray:
-    """What is held: the newest samples."""
-    return np.frombuffer(bytes(self._held), np.float32)
+    """The newest samples: those that have not been forgotten."""
+    return np.frombuffer(bytes(self._buffer), np.float32)
 
   def part(self, start: int, stop: int) -> np.ndarray:
     assert start >= self._first, (start, self._first)
-    return np.frombuffer(bytes(self._held[4 * (start - self._first) : 4 * (stop - self._first)]), np.float32)
+    return np.frombuffer(bytes(self._buffer[4 * (start - self._first) : 4 * (stop - self._first)]), np.float32)
 
   def forget(self, frame: int) -> None:
     first = min(max((frame - 1) * FRAME_SAMPLES, self._first), self.length)  # `mel` reads one frame before
-    del self._held[: 4 * (first - self._first)]
+    del self._buffer[: 4 * (first - self._first)]
     self._first = first
 
   def feed(self, samples: np.ndarray) -> None:
@@ -120,7 +120,7 @@ class Live(Sound):
     self._take(self._mixed(check_samples(samples)), last=False)
 
   def finish(self) -> None:
-    """Says that no piece is to come. Twice is once."""
+    """Ends the sound: no piece is to come. A second call changes nothing."""
     if not self.ended:
       self._take(np.zeros(0, np.float32), last=True)
       self.ended = True
@@ -131,16 +131,16 @@ class Live(Sound):
     if self._mix is None or self._mix.channels != samples.shape[1]:
       self._mix = Downmix(samples.shape[1])
     mixed, channel = self._mix(samples), self._mix.cancelled
-    if not self._told and self._mix.samples >= TELLING * self._rate and channel is not None:
-      self._told = True
+    if not self._warned and self._mix.samples >= CANCEL_SECONDS * self._rate and channel is not None:
+      self._warned = True
       logging.warning("%s; feed samples[:, %d] alone", cancel_message("the stream", channel), channel)
     return mixed
 
   def _take(self, samples: np.ndarray, last: bool) -> None:
-    self._held += self._resample(samples, last).tobytes()
+    self._buffer += self._resample(samples, last).tobytes()
 
 
-def open_sound(path: str | Path) -> Sound:
+def open_sound(path: str | Path) -> AudioSource:
   """Opens a sound file, or the sound of a video; a long one is resampled block by block into an unnamed file.
 
   Raises: InputError: as read_audio. MachineError: the temporary file has no room.
@@ -168,12 +168,12 @@ def open_sound(path: str | Path) -> Sound:
       logging.warning("%s; that channel alone is taken", cancel_message(str(path), channel))
     if spool.tell() <= LONG * SAMPLE_RATE * 4:
       spool.seek(0)
-      return Sound(np.frombuffer(spool.read(), np.float32))
+      return AudioSource(np.frombuffer(spool.read(), np.float32))
     spool.flush()
-    return Sound(np.memmap(spool, np.float32, mode="r"))  # a map outlives its file's name
+    return AudioSource(np.memmap(spool, np.float32, mode="r"))  # a map outlives its file's name
 
 
-def from_array(samples: np.ndarray, rate: int) -> Sound:
+def from_array(samples: np.ndarray, rate: int) -> AudioSource:
   """Sound from memory.
 
   Args: samples: [samples] or [samples channels], floats in about [-1, 1] or 16-bit integers. rate: samples per second.
@@ -188,7 +188,7 @@ def from_array(samples: np.ndarray, rate: int) -> Sound:
   if mix.cancelled is not None:
     logging.warning("%s; that channel alone is taken", cancel_message("the sound", mix.cancelled))
     mixed = samples[:, mix.cancelled]
-  return Sound(resample(mixed, rate, SAMPLE_RATE))
+  return AudioSource(resample(mixed, rate, SAMPLE_RATE))
 
 
 def check_samples(samples: np.ndarray) -> np.ndarray:
@@ -199,22 +199,22 @@ def check_samples(samples: np.ndarray) -> np.ndarray:
   if samples.ndim not in (1, 2) or samples.ndim == 2 and not samples.shape[1]:
     raise InputError(f"sound has shape {samples.shape}; give [samples] or [samples, channels]")
   if samples.ndim == 2 and samples.shape[1] > MOST:
-    remedy = "samples.T" if samples.shape[0] <= MOST else "one of them"
+    hint = "samples.T" if samples.shape[0] <= MOST else "one of them"
     count = f"sound of shape {samples.shape} would have {samples.shape[1]} channels"
-    raise InputError(f"{count}; give {remedy}, as [samples, channels]")
+    raise InputError(f"{count}; give {hint}, as [samples, channels]")
   if samples.dtype == np.int16:
     samples = samples / np.float32(32768)
   elif not np.issubdtype(samples.dtype, np.floating):
     scale = f"samples / 2**{8 * samples.itemsize - 1}" + (" - 1" if samples.dtype.kind == "u" else "")
-    remedy = f" ({scale})" if samples.dtype.kind in "iu" else ""
-    raise InputError(f"sound has type {samples.dtype}; give floats in [-1, 1]{remedy} or int16")
+    hint = f" ({scale})" if samples.dtype.kind in "iu" else ""
+    raise InputError(f"sound has type {samples.dtype}; give floats in [-1, 1]{hint} or int16")
   check_values("sound", *look(samples))
   return samples if samples.ndim == 2 else samples[:, None]
 
 
-def check_rate(rate) -> None:
+def check_rate(rate: object) -> None:
   """Raises: InputError: not a number of samples per second that sound has."""
-  if not isinstance(rate, numbers.Real) or not 1_000 <= rate <= 768_000:
+  if not isinstance(rate, numbers.Real) or not 1_000 <= rate <= 768_000:  # ty: ignore[unsupported-operator]
     raise InputError(f"the sample rate {rate!r} is not one of sound; give its samples per second, 1,000 to 768,000")
 
 

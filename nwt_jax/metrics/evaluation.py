@@ -41,9 +41,9 @@ def measure(models: dict, clips: list[dict], baseline: dict[str, np.ndarray]) ->
     samples = []
     for index, clip in enumerate(clips):
       job = model.generate(clip["audio"], 24_000, seed=index, episode=clip["episode"])
-      chunks = list(job)
-      samples.append(np.concatenate([chunk.frames for chunk in chunks])[: len(clip["video"])])
-      gaps = model.differences(job, np.concatenate([chunk.codes for chunk in chunks]))
+      sampled = job.collect()
+      samples.append(sampled.frames[: len(clip["video"])])
+      gaps = model.mismatches(job, sampled.codes)
       note(f"{family}.uncached_differences", len(gaps))  # symbols; each must be a near-tie
       note(f"{family}.uncached_largest_gap", gaps.max(initial=0.0))
     pictures[family] = samples
@@ -115,7 +115,7 @@ def judge_looks(family, model, clips, samples, note) -> None:
     # The style and the episode of this clip, the speech of the one before (its own where it is the only one).
     wanted, other = clip["truth"]["style"], clips[index - 1]
     copy = model.generate(other["audio"], 24_000, seed=index, episode=clip["episode"], style_from=clip["video"])
-    got = classify_style(np.concatenate([chunk.frames for chunk in copy]), clip["episode"])
+    got = classify_style(copy.collect().frames, clip["episode"])
     note(f"{family}.style_copy_accuracy", got == wanted)
     for name in wanted:
       note(f"{family}.style_copy_accuracy.{name}", got[name] == wanted[name])

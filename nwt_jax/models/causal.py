@@ -1,4 +1,4 @@
-"""Causal dilated convolutions whose past is an argument: over frames for FAR, over Memcodes for MAR (paper B.2.3).
+"""Causal dilated convolutions whose cache is an argument: over frames for FAR, over Memcodes for MAR (paper B.2.3).
 
 A convolution over time is one contraction: its taps are shifted slices of one array, side by side in the channel axis.
 `rhs_dilation` is for CPU alone, and there for whole clips: XLA:GPU turns its gradients into convolutions as wide as the
@@ -118,25 +118,25 @@ class CausalConv3D(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: Float[Array, "b t i j c"], past: Float[Array, "b r i j c"] | None
+    self, x: Float[Array, "b t i j c"], cache: Float[Array, "b r i j c"] | None
   ) -> tuple[Float[Array, "b t i j f"], Float[Array, "b r i j c"]]:
-    """Args: past: the (kernel - 1) * dilation frames before x; None starts a clip with zeros.
+    """Args: cache: the (kernel - 1) * dilation frames before x; None starts a clip with zeros.
 
-    Returns: the output, and the past of the frame after x."""
+    Returns: the output, and the cache of the frame after x."""
     kernel = self.param("kernel", for_mish, (*self.kernel, x.shape[-1], self.features))
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
-    reach = (self.kernel[0] - 1) * self.dilation
-    if past is None:
-      past = jnp.zeros((x.shape[0], reach, *x.shape[2:]), x.dtype)
-    seen = jnp.concatenate([past, x], axis=1)
-    return add_bias(conv_frames(seen, kernel, self.dilation, 1), bias), seen[:, seen.shape[1] - reach :]
+    look_back = (self.kernel[0] - 1) * self.dilation
+    if cache is None:
+      cache = jnp.zeros((x.shape[0], look_back, *x.shape[2:]), x.dtype)
+    seen = jnp.concatenate([cache, x], axis=1)
+    return add_bias(conv_frames(seen, kernel, self.dilation, 1), bias), seen[:, seen.shape[1] - look_back :]
 
 
 class CausalConv1D(nn.Module):
   """Causal dilated convolution over the raster of Memcodes (paper B.2.3, Table 6), cached as Paine et al. [42] do.
 
-  Its buffer is linear: (kernel - 1) * dilation past inputs, then room for the current frame, written in place and
-  rolled once a frame (`roll`). So the taps of any window are contiguous slices, and no step moves the buffer."""
+  The cache is linear: (kernel - 1) * dilation past inputs, then room for the current frame, written in place and
+  rolled once a frame (`roll`). So the taps of any window are contiguous slices, and no step moves the cache."""
 
   kernel: int
   dilation: int
@@ -144,24 +144,24 @@ class CausalConv1D(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: Float[Array, "b t c"], buffer: Float[Array, "b r c"] | None, place: int | Array
+    self, x: Float[Array, "b t c"], cache: Float[Array, "b r c"] | None, position: int | Array
   ) -> tuple[Float[Array, "b t f"], Float[Array, "b r c"]]:
-    """Args: buffer: past inputs and room; None starts a clip, with exactly x as room. place: where x goes in the room.
+    """Args: cache: past inputs and room; None starts a clip, with exactly x as room. position: of x in the room.
 
-    Returns: the output, and the buffer with x written."""
+    Returns: the output, and the cache with x written."""
     kernel = self.param("kernel", for_mish, (self.kernel, x.shape[-1], self.features))
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
-    reach = (self.kernel - 1) * self.dilation
-    if buffer is None:
-      buffer = jnp.pad(x, ((0, 0), (reach, 0), (0, 0)))
+    look_back = (self.kernel - 1) * self.dilation
+    if cache is None:
+      cache = jnp.pad(x, ((0, 0), (look_back, 0), (0, 0)))
     else:
-      buffer = lax.dynamic_update_slice_in_dim(buffer, x, reach + place, axis=1)
-    return add_bias(conv_memcodes(buffer, kernel, self.dilation, x.shape[1], place), bias), buffer
+      cache = lax.dynamic_update_slice_in_dim(cache, x, look_back + position, axis=1)
+    return add_bias(conv_memcodes(cache, kernel, self.dilation, x.shape[1], position), bias), cache
 
 
-def roll(buffer: Float[Array, "b r c"], room: int) -> Float[Array, "b r c"]:
-  """Moves the current frame of a linear buffer into its past, leaving `room` free."""
-  return jnp.pad(buffer[:, room:], ((0, 0), (0, room), (0, 0)))
+def roll(cache: Float[Array, "b r c"], room: int) -> Float[Array, "b r c"]:
+  """Moves the current frame of a linear cache into its past, and leaves `room` free."""
+  return jnp.pad(cache[:, room:], ((0, 0), (0, room), (0, 0)))
 
 
 class ResidualBlock(nn.Module):
@@ -175,18 +175,18 @@ class ResidualBlock(nn.Module):
   shortcut_bias: bool
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b t ... c"], past: tuple | None, *place) -> tuple[Array, tuple]:
-    """Args: past: one cache a row; None starts a clip. place: passed on to the convolutions.
+  def __call__(self, x: Float[Array, "b t ... c"], caches: tuple | None, *position) -> tuple[Array, tuple]:
+    """Args: caches: one a row; None starts a clip. position: passed on to the convolutions.
 
     Returns: the output, and the caches after x."""
-    y, kept = x, []
+    y, updated = x, []
     for n, row in enumerate(self.rows):
-      y, cache = self.conv(*row, name=f"row_{n}")(y, None if past is None else past[n], *place)
+      y, cache = self.conv(*row, name=f"row_{n}")(y, None if caches is None else caches[n], *position)
       y = mish(y)
-      kept.append(cache)
+      updated.append(cache)
     if x.shape[-1] != y.shape[-1]:
       x = nn.Dense(y.shape[-1], use_bias=self.shortcut_bias, name="shortcut")(x)
-    return x + y, tuple(kept)
+    return x + y, tuple(updated)
 
 
 def row_widths(width: int, rows: tuple[tuple, ...]) -> tuple[int, ...]:

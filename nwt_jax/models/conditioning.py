@@ -1,4 +1,4 @@
-"""What a prior hears and is told: audio, style and episode, and how they meet the decoder (paper B.2, B.3)."""
+"""Conditioning of a prior: audio, style and episode, and how they meet the decoder (paper B.2, B.3)."""
 
 import flax.linen as nn
 import jax
@@ -47,13 +47,13 @@ class AudioEncoder(nn.Module):
 
   PAPER: Tables 5-6 print kernel 3, stride 3 for the first row. DEPARTS: its stride is the mel frames in a video frame
   (sample rate / (hop * fps) = 4), as 40 vectors a second do not meet 30 frames, and its kernel skips no mel frame.
-  GAP: padding: a vector hears as far to both sides of its frame."""
+  GAP: padding: a vector depends on as many frames before its own as after."""
 
   rows: tuple[tuple[int, int, int], ...]  # (kernel, dilation, features); the first row strides by `stride`
   stride: int
   mel_shift: float  # GAP: input scaling, (mel + shift) * scale
   mel_scale: float
-  causal: bool = False  # hears no later frame
+  causal: bool = False  # no vector depends on a later frame
 
   @nn.compact
   def __call__(self, mel: Float[Array, "b s m"], valid=None) -> Float[Array, "b t d"]:
@@ -73,7 +73,7 @@ class AudioEncoder(nn.Module):
     return x
 
 
-def reach(
+def audio_margins(
   audio_rows: tuple[tuple[int, int, int], ...], stride: int, tower_layers: int, tower_kernel: int, causal: bool
 ) -> tuple[int, int]:
   """Frames before and after a frame that its audio features depend on: what a chunk's window must overlap by."""
@@ -120,7 +120,7 @@ class ConcatLinear(nn.Module):
   widths: tuple[int, int, int, int]  # activations, audio, style, episode
   features: int
 
-  def setup(self):
+  def setup(self) -> None:
     def start(key, shape, dtype=jnp.float32):
       x, audio, _, _ = self.widths
       return nn.initializers.lecun_uniform()(key, shape, dtype).at[x : x + audio].set(0)

@@ -12,8 +12,8 @@ from nwt_jax.types import Video
 Layer = tuple[tuple[int, int, int], int, int, int]  # kernel (frames, rows, columns), stride in space, groups, features
 
 
-class Judgement(NamedTuple):
-  """What critics say of clips, one entry a critic.
+class CriticOutput(NamedTuple):
+  """What critics return for clips, one entry a critic.
 
   scores: [b]. features: every hidden feature map; the last one is the penultimate layer. classes: logits [b n] of the
     second output layer (A.2), on the same penultimate layer; None where the critics have no such layer.
@@ -56,9 +56,9 @@ class Critics(nn.Module):
   num_classes: int  # of the second output layer of dVAE-Class (A.2); 0: none
 
   @nn.compact
-  def __call__(self, video: Video) -> Judgement:
+  def __call__(self, video: Video) -> CriticOutput:
     results = [Critic(layers, self.num_classes, name=f"critic{i}")(video) for i, layers in enumerate(self.critics)]
-    return Judgement(*(tuple(part) for part in zip(*results, strict=True)))
+    return CriticOutput(*(tuple(part) for part in zip(*results, strict=True)))
 
 
 def receptive_field(layers: tuple[Layer, ...]) -> tuple[int, int]:

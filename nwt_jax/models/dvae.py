@@ -70,7 +70,7 @@ class DVAE(nn.Module):
   channels: int = 3
   remat: bool = False  # residual blocks are computed again in the backward pass
 
-  def setup(self):
+  def setup(self) -> None:
     self.encoder = Encoder(self.stem, self.stages, self.temporal, self.kernel, self.patch, self.remat)
     self.memcodes = HardAttention(self.num_heads, self.num_codes, self.code_dim, self.attention_dim, self.query_init)
     self.episodes = self.param("episodes", nn.initializers.normal(1.0), (self.num_episodes, self.episode_dim))

@@ -59,14 +59,14 @@ class FAR(Prior):
     """Frames that a prediction sees, counting itself: 29 at full size. DEPARTS: C.2.2 says "do not exceed 27"."""
     return 1 + sum((kernel[0] - 1) * dilation for block in self.blocks for kernel, dilation, _ in block)
 
-  def setup(self):
+  def setup(self) -> None:
     super().setup()
     self.downs = self.convolutions(self.num_heads * self.embed_dim, self.down)
     self.residual = [self.block(CausalConv3D, rows, True) for rows in self.blocks]
     self.ups = self.convolutions(self.blocks[-1][-1][-1], self.up)
 
   def convolutions(self, width: int, rows: tuple[tuple[int, int, int], ...]) -> list[Convolution]:
-    """Those of `down` or `up`. Args: width: of the input of the first."""
+    """The convolutions of `down` or `up`. Args: width: of the input of the first."""
     inputs = (width, *(features for _, _, features in rows[:-1]))
     return [Convolution((k, k, c, features)) for c, (k, _, features) in zip(inputs, rows, strict=True)]
 
@@ -81,7 +81,7 @@ class FAR(Prior):
     )
 
   def fold(self) -> Folded:
-    """What any number of frames is predicted with and needs computing only once.
+    """Computes once the weights with which any number of frames is predicted.
 
     The embedding is linear in one-hot codes, and the first convolution linear in the embedding: together they are one
     convolution of num_heads * num_codes instead of num_heads * embed_dim features. Upsampling follows its convolution
@@ -100,7 +100,7 @@ class FAR(Prior):
   def frame(
     self, folded: Folded, previous: Codes, condition: tuple[Float[Array, "b t u v f"], ...], cache: Cache | None
   ) -> tuple[Logits, Cache]:
-    """Predicts any number of frames, each from the frame before it and the past in `cache`.
+    """Predicts any number of frames, each from the frame before it and those before in `cache`.
 
     Args: folded: of `fold`. previous: codes of the frames before, [b t i j k]; code `num_codes` where there is none.
       condition: their part of `condition`. cache: None starts a clip.
@@ -121,14 +121,14 @@ class FAR(Prior):
     """`frame` on one-hot, padded previous frames."""
     for (kernel, bias), (_, stride, _) in zip(folded.down, self.down, strict=True):
       x = mish(add_bias(conv_frames(x, kernel[None], 1, stride), bias))
-    kept = []
+    updated = []
     for n, (linear, block) in enumerate(zip(self.linears, self.residual, strict=True)):
-      x, past = block(linear(x, condition[n]), None if cache is None else cache[n])
-      kept.append(past)
+      x, caches = block(linear(x, condition[n]), None if cache is None else cache[n])
+      updated.append(caches)
     for (phases, bias), (size, _, _) in zip(folded.up, self.up, strict=True):
       x = mish(add_bias(upsampled_conv(x, phases, size), bias))
     logits = self.logits(x[:, :, : self.grid[0], : self.grid[1]])
-    return rearrange(logits, "b t i j (k n) -> b t i j k n", k=self.num_heads), tuple(kept)
+    return rearrange(logits, "b t i j (k n) -> b t i j k n", k=self.num_heads), tuple(updated)
 
   def __call__(self, codes: Codes, mel: Mel, style: StyleTrack, episode: Int[Array, "b w"], valid=None) -> Logits:
     """Teacher-forced logits of whole clips; frame t sees the codes of frames before t.

@@ -9,11 +9,11 @@ from nwt_jax.models.causal import CausalConv1D, roll, row_widths
 from nwt_jax.models.prior import Prior
 from nwt_jax.types import Codes, Logits, Mel, StyleTrack
 
-History = tuple[tuple[Float[Array, "b _ _"], ...], ...]  # a linear buffer for every row of every block
+Cache = tuple[tuple[Float[Array, "b _ _"], ...], ...]  # a linear cache for every row of every block
 
 
 class MAR(Prior):
-  """The Memcode before -> causal 1-D residual blocks over the raster of places, conditioned -> logits of all heads."""
+  """The Memcode before -> conditioned causal 1-D residual blocks over the raster -> logits of all heads."""
 
   shortcut_bias: bool
 
@@ -26,7 +26,7 @@ class MAR(Prior):
     return self.num_heads * self.embed_dim
 
   @property
-  def places(self) -> int:
+  def positions(self) -> int:
     """Memcodes in a frame."""
     return self.grid[0] * self.grid[1]
 
@@ -35,52 +35,53 @@ class MAR(Prior):
     """Memcodes that a prediction sees, counting itself: 3,070 = 13.7 frames at full size."""
     return 1 + sum((kernel - 1) * dilation for block in self.blocks for kernel, dilation, _ in block)
 
-  def setup(self):
+  def setup(self) -> None:
     super().setup()
     self.residual = [self.block(CausalConv1D, rows, self.shortcut_bias, static=(3,)) for rows in self.blocks]
 
   def arrange(self, condition: Float[Array, "b t i j f"]) -> Float[Array, "b t p f"]:
     return rearrange(condition, "b t i j f -> b t (i j) f")
 
-  def empty_history(self, batch: int, dtype=jnp.float32) -> History:
-    """The history of a clip that has not begun, with room for one frame."""
+  def empty_cache(self, batch: int, dtype=jnp.float32) -> Cache:
+    """The cache of a clip that has not begun, with room for one frame."""
     return tuple(
       tuple(
-        jnp.zeros((batch, (kernel - 1) * dilation + self.places, width), dtype)
+        jnp.zeros((batch, (kernel - 1) * dilation + self.positions, width), dtype)
         for (kernel, dilation, _), width in zip(rows, row_widths(self.linear_dim, rows), strict=True)
       )
       for rows in self.blocks
     )
 
-  def next_frame(self, history: History) -> History:
-    """Rolls the history once every place of a frame is written."""
-    return jax.tree.map(lambda buffer: roll(buffer, self.places), history)
+  def next_frame(self, cache: Cache) -> Cache:
+    """Rolls the cache once every position of a frame is written."""
+    return jax.tree.map(lambda row: roll(row, self.positions), cache)
 
   def window(
     self,
-    history: History | None,
+    cache: Cache | None,
     previous: Int[Array, "b w k"],
     condition: tuple[Float[Array, "b w f"], ...],
-    place: int | Int[Array, ""],
-  ) -> tuple[Float[Array, "b w k n"], History]:
-    """Predicts w Memcodes in a row: one in sequential decoding, a guess of several, a frame, whole clips in training.
-    `generate.mar` samples with the same weights folded; this is what that is checked against.
+    position: int | Int[Array, ""],
+  ) -> tuple[Float[Array, "b w k n"], Cache]:
+    """Predicts w Memcodes in a row: one in sequential decoding, whole clips in training.
 
-    Args: history: past of the frame; None starts a clip, whose whole raster is then this window. previous: the Memcode
-      before each of the w; code `num_codes` where there is none. condition: `condition` at their places. place: where
-      the window begins, counted from the frame's first place; 0 without history.
-    Returns: logits [b w k n], and the history with the window written. Writing a window again overwrites it."""
-    return self.decode(history, self.embed(previous), condition, place)
+    `generate.mar_reference` samples with it; `generate.mar` with the same weights folded is checked against that.
+
+    Args: cache: past inputs; None starts a clip, whose whole raster is then this window. previous: the Memcode before
+      each of the w; code `num_codes` where there is none. condition: `condition` at their positions. position: where
+      the window begins, counted from the frame's first position; 0 without a cache.
+    Returns: logits [b w k n], and the cache with the window written. Writing a window again overwrites it."""
+    return self.decode(cache, self.embed(previous), condition, position)
 
   def decode(
-    self, history: History | None, x: Float[Array, "b w d"], condition: tuple[Float[Array, "b w f"], ...], place
-  ) -> tuple[Float[Array, "b w k n"], History]:
+    self, cache: Cache | None, x: Float[Array, "b w d"], condition: tuple[Float[Array, "b w f"], ...], position
+  ) -> tuple[Float[Array, "b w k n"], Cache]:
     """`window` on embedded Memcodes."""
-    kept = []
+    updated = []
     for n, (linear, block) in enumerate(zip(self.linears, self.residual, strict=True)):
-      x, past = block(linear(x, condition[n]), None if history is None else history[n], place)
-      kept.append(past)
-    return rearrange(self.logits(x), "b w (k n) -> b w k n", k=self.num_heads), tuple(kept)
+      x, caches = block(linear(x, condition[n]), None if cache is None else cache[n], position)
+      updated.append(caches)
+    return rearrange(self.logits(x), "b w (k n) -> b w k n", k=self.num_heads), tuple(updated)
 
   def __call__(self, codes: Codes, mel: Mel, style: StyleTrack, episode: Int[Array, "b w"], valid=None) -> Logits:
     """Teacher-forced logits of whole clips; a Memcode sees those before it in the raster of its clip.

@@ -97,7 +97,7 @@ class HardAttention(nn.Module):
   features: int
   query_init: float  # standard deviation of the queries at initialisation
 
-  def setup(self):
+  def setup(self) -> None:
     if self.num_heads < 1 or self.features % self.num_heads:
       raise ValueError(f"attention width {self.features} is no multiple of {self.num_heads} heads; change one of them")
     if self.num_codes > 256:

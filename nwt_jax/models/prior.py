@@ -49,26 +49,26 @@ class Prior(nn.Module):
   min_log_std: float
   blocks: tuple[tuple[tuple, ...], ...]  # residual blocks of rows (kernel, dilation, features)
   linear_dim: int  # width of the linear projection before each block
-  causal_audio: bool = dataclasses.field(default=False, kw_only=True)  # no frame hears the sound of a later one
+  causal_audio: bool = dataclasses.field(default=False, kw_only=True)  # no frame depends on the sound of a later one
   remat: bool = dataclasses.field(default=False, kw_only=True)  # blocks are computed again in the backward pass
 
   @property
-  def reach(self) -> tuple[int, int]:
+  def cond_margins(self) -> tuple[int, int]:
     """Frames (before, after) a frame that its conditioning depends on; at full size FAR: 23, 23, MAR: 29, 29.
 
     With `causal_audio` FAR: 46, 0, MAR: 58, 0."""
     layers = sum(layers for layers, _ in self.audio_tower)
-    return conditioning.reach(self.audio_rows, self.mel_stride, layers, self.tower_kernel[0], self.causal_audio)
+    return conditioning.audio_margins(self.audio_rows, self.mel_stride, layers, self.tower_kernel[0], self.causal_audio)
 
   @property
   def look_back(self) -> int:
-    return self.reach[0]
+    return self.cond_margins[0]
 
   @property
   def look_ahead(self) -> int:
-    return self.reach[1]
+    return self.cond_margins[1]
 
-  def setup(self):
+  def setup(self) -> None:
     self.embed = conditioning.CodeEmbedding(self.num_codes, self.embed_dim, self.learned_empty)
     if not self.share_embedding:
       self.style_embed = conditioning.CodeEmbedding(self.num_codes, self.embed_dim, False)
@@ -94,7 +94,7 @@ class Prior(nn.Module):
     embed = self.embed if self.share_embedding else self.style_embed
     return self.style_encoder(embed(codes), valid)
 
-  def block(self, *fields, static: tuple[int, ...] = ()):
+  def block(self, *fields, static: tuple[int, ...] = ()) -> nn.Module:
     """A residual block of the decoder. Args: static: which arguments of its calls are plain numbers in training."""
     return (nn.remat(ResidualBlock, static_argnums=static) if self.remat else ResidualBlock)(*fields)
 
@@ -106,18 +106,18 @@ class Prior(nn.Module):
     Args: mel: [b s m], s = mel_stride * t. episode: [b t]. valid: optional [b t], frames inside the clip. frames: how
       many to condition; None: t. Less than t, they lie in a window of look_back + frames + look_ahead, all that they
       depend on, and come out as in the whole clip.
-    Returns: one array a block, FAR: [b t u v f] at the decoder's grid, MAR: [b t p f] with places in raster order."""
+    Returns: one array a block, FAR: [b t u v f] at the decoder's grid, MAR: [b t p f], positions in raster order."""
     audio = self.audio_upsampler(self.audio_encoder(mel, valid), valid)
     # GAP: how the tower's kernels over 3 frames meet a style that has none. It holds for a clip without end: one frame
     # that goes on to both sides. One style is broadcast over time.
     track = style[:, None] if style.ndim == 2 else style
     styled = self.style_upsampler(rearrange(track, "b t z -> (b t) 1 z"), endless=True)
     styled = rearrange(styled, "(b t) 1 i j s -> b t i j s", b=len(track))
-    told = self.episode_embedding(episode)
-    shares = tuple(self.arrange(linear.condition(audio, styled, told)) for linear in self.linears)
+    embedded = self.episode_embedding(episode)
+    shares = tuple(self.arrange(linear.condition(audio, styled, embedded)) for linear in self.linears)
     if frames is None or frames == audio.shape[1]:
       return shares
-    assert audio.shape[1] == frames + sum(self.reach), (audio.shape, frames, self.reach)
+    assert audio.shape[1] == frames + sum(self.cond_margins), (audio.shape, frames, self.cond_margins)
     return tuple(share[:, self.look_back : self.look_back + frames] for share in shares)
 
   def arrange(self, condition: Float[Array, "b t i j f"]) -> Float[Array, "b t ..."]:

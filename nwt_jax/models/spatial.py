@@ -1,4 +1,4 @@
-"""Spatially connected layers: weights of their own at every place, shared over time (paper B.2.1)."""
+"""Spatially connected layers: weights of their own at every position, shared over time (paper B.2.1)."""
 
 import functools
 
@@ -10,9 +10,9 @@ from jaxtyping import Array, Bool, Float
 
 from nwt_jax.models.causal import add_bias, mish, time_taps
 
-# Fan-in is one place's patch: the axes of places do not count. 3.3 and not 2.5 (see for_mish), because on these small
-# grids a quarter of the taps reads padding.
-for_mish_in_places = nn.initializers.variance_scaling(3.3, "fan_in", "uniform", batch_axis=(0, 1))
+# Fan-in is one position's patch: the axes of positions do not count. 3.3 and not 2.5 (see for_mish), because on these
+# small grids a quarter of the taps reads padding.
+for_mish_on_grid = nn.initializers.variance_scaling(3.3, "fan_in", "uniform", batch_axis=(0, 1))
 
 
 def same_margins(kernel: int, dilation: int = 1) -> tuple[int, int]:
@@ -22,7 +22,7 @@ def same_margins(kernel: int, dilation: int = 1) -> tuple[int, int]:
 
 
 def time_margins(kernel: int, dilation: int = 1, causal: bool = False) -> tuple[int, int]:
-  """Frames before and after that keep the length: all of them before, where nothing later may be heard."""
+  """Frames before and after that keep the length. Args: causal: puts all of them before."""
   return ((kernel - 1) * dilation, 0) if causal else same_margins(kernel, dilation)
 
 
@@ -37,7 +37,7 @@ def keep_valid(x: Float[Array, "b t ..."], valid: Float[Array, "b t"] | Bool[Arr
 def spatially_connected(
   x: Float[Array, "b s i j c"], kernel: Float[Array, "i j d f"], shape: tuple[int, int, int]
 ) -> Float[Array, "b t i j f"]:
-  """Patches, then one matrix for each place; VALID in time, SAME in space. Patches are (time, row, column, c)."""
+  """Patches, then one matrix for each position; VALID in time, SAME in space. Patches are (time, row, column, c)."""
   count, rows, columns = shape
   x = jnp.pad(x, ((0, 0), (0, 0), same_margins(rows), same_margins(columns), (0, 0)))
   i, j = kernel.shape[:2]
@@ -57,7 +57,7 @@ class SpatiallyConnected(nn.Module):
   def __call__(self, x: Float[Array, "b t i j c"], endless: bool = False) -> Float[Array, "b t i j f"]:
     """Args: endless: x goes on as its first and last frame outside the clip, instead of as zeros."""
     depth = self.kernel[0] * self.kernel[1] * self.kernel[2] * x.shape[-1]
-    kernel = self.param("kernel", for_mish_in_places, (*x.shape[2:4], depth, self.features))
+    kernel = self.param("kernel", for_mish_on_grid, (*x.shape[2:4], depth, self.features))
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
     margins = ((0, 0), time_margins(self.kernel[0], 1, self.causal), (0, 0), (0, 0), (0, 0))
     x = jnp.pad(x, margins, mode="edge" if endless else "constant")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from nwt_jax.models.critics import Judgement
+from nwt_jax.models.critics import CriticOutput
 from nwt_jax.objectives import schedules, terms
 from nwt_jax.types import Episode, Logits, Video
 
@@ -54,7 +54,7 @@ def code_use(logits: Logits) -> dict[str, Array]:
 
 def generator_loss(
   generate: Callable[[Array], tuple[Video, Logits]],
-  critics: Callable[[Video], Judgement],
+  critics: Callable[[Video], CriticOutput],
   video: Video,
   key: Array,
   step: Array | int,
@@ -90,8 +90,8 @@ def generator_loss(
 
 
 def critic_loss(
-  critics: Callable[[Video], Judgement],
-  frozen: Callable[[Video], Judgement],
+  critics: Callable[[Video], CriticOutput],
+  frozen: Callable[[Video], CriticOutput],
   video: Video,
   recon: Video,
   label: Int[Array, "b"] | None,
@@ -114,8 +114,8 @@ def critic_loss(
   metrics = {"loss/wasserstein": distance, "loss/gradient_penalty": penalty}
   others = distance
   if weights.class_weight:
-    entropy = terms.class_cross_entropy(real.classes, label, weights.class_smoothing)
-    metrics |= {"loss/class": entropy, "class/error": terms.class_error(real.classes, label)}
+    entropy = terms.class_cross_entropy(real.classes, label, weights.class_smoothing)  # ty: ignore[invalid-argument-type]
+    metrics |= {"loss/class": entropy, "class/error": terms.class_error(real.classes, label)}  # ty: ignore[invalid-argument-type]
     others += weights.class_weight * entropy
   metrics["loss/critic"] = others + weights.gp_weight * penalty
   return others + weights.gp_weight * surrogate, metrics
@@ -124,7 +124,7 @@ def critic_loss(
 def make_losses(generate: Callable, critics: Callable, weights: LossWeights) -> Callable:
   """Binds the two networks.
 
-  Args: generate: (params, video, episode, key, sampler) -> (recon, logits). critics: (params, video) -> Judgement.
+  Args: generate: (params, video, episode, key, sampler) -> (recon, logits). critics: (params, video) -> CriticOutput.
   Returns: losses(gen, critic, video, episode, label, key, step) -> (L_gen, L_critic, metrics), such that the gradient
     of L_gen by `gen` and of L_critic by `critic` are Algorithm 2's and the other two are zero. label: classes [b] for
     critics with a class head, else None.

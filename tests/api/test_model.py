@@ -11,6 +11,8 @@ import pytest
 
 from nwt_jax.api import model as api
 from nwt_jax.errors import InputError
+from nwt_jax.generate.sampler import FAMILIES
+from nwt_jax.generate.session import Chunk, Session
 from nwt_jax.generate.style import reading_key
 from nwt_jax.io import audio as audio_files
 from nwt_jax.io import ffmpeg, video
@@ -32,79 +34,76 @@ def speech():
   return noise.astype(np.float32)
 
 
-def collect(generation):
-  chunks = list(generation)
-  return np.concatenate([c.frames for c in chunks]), np.concatenate([c.codes for c in chunks])
-
-
 def test_chunks_of_any_size_give_the_same_video(model, speech):
-  frames, codes = collect(model.generate(speech, RATE, seed=3, episode="ann,bob@0.5", chunk_frames=31))
+  request = {"seed": 3, "episode": "ann,bob@0.5"}
+  whole = model.generate(speech, RATE, **request, chunk_frames=31).collect()
+  frames, codes = whole.frames, whole.codes
   assert frames.shape == (31, 32, 24, 3) and frames.dtype == np.uint8
   assert codes.shape == (31, 4, 3, 2) and codes.dtype == np.uint8
   for size in (8, 40):
-    other_frames, other_codes = collect(model.generate(speech, RATE, seed=3, episode="ann,bob@0.5", chunk_frames=size))
-    np.testing.assert_array_equal(other_codes, codes)
+    other = model.generate(speech, RATE, **request, chunk_frames=size).collect()
+    np.testing.assert_array_equal(other.codes, codes)
     # One grey level: float32 sums of windows of different shapes may round to either side of a half.
-    assert np.abs(other_frames.astype(int) - frames).max() <= 1
+    assert np.abs(other.frames.astype(int) - frames).max() <= 1
 
 
 def test_chunks_are_the_clip_sampled_whole(model, speech):
   """No windows, no masks: the conditioning of all 31 frames in one call, SAME padding at the clip's true ends."""
   job = model.generate(speech, RATE, seed=3, chunk_frames=8)
-  sampler, params, weights, start = api.SAMPLERS[model.family], model.prior_params, model._weights, model._start(1)
+  family, params = FAMILIES[model.family], model.prior_params
+  weights, start = model._sampler.weights, model._sampler.init_state(1)
 
   @jax.jit
   def whole(mel, style, episode, key):
     condition = model.prior.apply(params, mel, style, episode, method="condition")
-    return sampler.sample_chunk(model.prior, weights, start, condition, key, 0, 1.0)[0]
+    return family.sample_chunk(model.prior, weights, start, condition, key, 0, 1.0)[0]
 
   codes = whole(log_mel(speech, 31)[None], job.style, job.numbers[None], job.key[None])
-  np.testing.assert_array_equal(collect(job)[1], codes[0])
+  np.testing.assert_array_equal(job.collect().codes, codes[0])
 
 
-def test_places_change_no_memcode_and_bfloat16_decodes_to_nearly_the_same_pixels(tiny_release, model, speech):
-  frames, codes = collect(model.generate(speech, RATE, seed=3))
-  for places in (1, 12):
-    other = api.NWT.from_checkpoint(tiny_release, model.family, places=places)
-    np.testing.assert_array_equal(collect(other.generate(speech, RATE, seed=3))[1], codes)
+def test_positions_change_no_memcode_and_bfloat16_decodes_to_nearly_the_same_pixels(tiny_release, model, speech):
+  codes = model.generate(speech, RATE, seed=3).collect().codes
+  for positions in ({"positions": 1}, {"positions": 12}, {"places": 12}):
+    other = api.NWT.from_checkpoint(tiny_release, model.family, **positions)
+    np.testing.assert_array_equal(other.generate(speech, RATE, seed=3).collect().codes, codes)
   rough = api.NWT.from_checkpoint(tiny_release, model.family, precision="bfloat16")
-  assert {leaf.dtype for leaf in jax.tree.leaves(rough._weights)} == {jnp.dtype(jnp.bfloat16)}
-  assert np.mean(collect(rough.generate(speech, RATE, seed=3))[1][0] == codes[0]) > 0.8
+  assert {leaf.dtype for leaf in jax.tree.leaves(rough._sampler.weights)} == {jnp.dtype(jnp.bfloat16)}
+  assert np.mean(rough.generate(speech, RATE, seed=3).collect().codes[0] == codes[0]) > 0.8
   assert np.abs(rough.decode(codes).astype(int) - model.decode(codes)).mean() < 3
-  for wrong, text in (({"precision": "half"}, "choose float32 or bfloat16"), ({"places": 0}, "less than one")):
+  for wrong, text in (({"precision": "half"}, "choose float32 or bfloat16"), ({"positions": 0}, "less than one")):
     with pytest.raises(InputError, match=text):
       api.NWT.from_checkpoint(tiny_release, model.family, **wrong)
 
 
 def test_a_sample_is_what_the_model_draws_without_caches(model, speech):
   job = model.generate(speech, RATE, seed=3, episode="ann,bob@0.5", chunk_frames=8)
-  codes = collect(job)[1]
-  assert (model.differences(job, codes) < 1e-4).all()
+  codes = job.collect().codes
+  assert (model.mismatches(job, codes) < 1e-4).all()
   codes[20, 1, 1] = 3 - codes[20, 1, 1]
-  gaps = model.differences(job, codes)
+  gaps = model.mismatches(job, codes)
   assert len(gaps) and gaps.max() > 1e-2  # what was not sampled shows, by a gap that rounding does not explain
 
 
 def test_frames_are_the_decoded_codes(model, speech):
-  frames, codes = collect(model.generate(speech, RATE, episode="cy", chunk_frames=8))
-  decoded = model.decode(codes, "cy")
-  assert np.abs(decoded.astype(int) - frames).max() <= 1
+  video = model.generate(speech, RATE, episode="cy", chunk_frames=8).collect()
+  assert np.abs(model.decode(video.codes, "cy").astype(int) - video.frames).max() <= 1
 
 
 def test_seed_style_and_episode_each_matter(model, speech):
   def codes(**options):
-    return collect(model.generate(speech, RATE, chunk_frames=8, **options))[1]
+    return model.generate(speech, RATE, chunk_frames=8, **options).collect().codes
 
   base = codes()
   np.testing.assert_array_equal(codes(), base)
   np.testing.assert_array_equal(codes(style_seed=0), base)
   for options in ({"seed": 1}, {"style_seed": 1}, {"style": "2=+50.0"}, {"episode": "bob"}, {"temperature": 0.0}):
     assert (codes(**options) != base).any(), options
-  assert (collect(model.generate(speech[::-1], RATE, chunk_frames=8))[1] != base).any()
+  assert (model.generate(speech[::-1], RATE, chunk_frames=8).collect().codes != base).any()
 
 
 def test_temperature_zero_needs_no_seed(model, speech):
-  one, two = (collect(model.generate(speech, RATE, seed=s, style_seed=0, temperature=0))[1] for s in (0, 1))
+  one, two = (model.generate(speech, RATE, seed=s, style_seed=0, temperature=0).collect().codes for s in (0, 1))
   np.testing.assert_array_equal(one, two)
 
 
@@ -124,9 +123,9 @@ def test_each_episode_has_a_style_from_the_bank(model, speech, monkeypatch):
   np.testing.assert_allclose(one.style, mean[bob][None], atol=1e-6)
   job = model.generate(speech, RATE, seed=1, episode="bob,ann@0.5", chunk_frames=8)
   np.testing.assert_allclose(job.style[0], mean[np.array([bob] * 15 + [ann] * 16)], atol=1e-6)
-  codes = collect(job)[1]  # a collection that the model does not know does not disturb it
-  np.testing.assert_array_equal(codes[:15], collect(one)[1][:15])
-  assert (model.differences(job, codes) < 1e-4).all()
+  codes = job.collect().codes  # a collection that the model does not know does not disturb it
+  np.testing.assert_array_equal(codes[:15], one.collect().codes[:15])
+  assert (model.mismatches(job, codes) < 1e-4).all()
   edited = model.generate(speech, RATE, seed=1, episode="bob,ann@0.5", style="2=-4").style
   assert edited.shape == job.style.shape and (edited[..., 2] == -4).all()
 
@@ -192,7 +191,7 @@ def test_frames_that_are_none_are_refused(model, shape, kind):
 def test_written_video_has_the_frames_and_the_sound(model, speech, tmp_path):
   kept = []
   written = model.generate(speech, RATE, chunk_frames=8).write(tmp_path / "new" / "out.mp4", on_chunk=kept.append)
-  frames = np.concatenate([chunk.frames for chunk in kept])
+  frames = Chunk.join(kept).frames
   assert written.frames == len(frames) == 31
   assert written.path == tmp_path / "new" / "out.mp4"
   again = video.read_video(written.path)
@@ -205,7 +204,7 @@ def test_written_video_has_the_frames_and_the_sound(model, speech, tmp_path):
 @pytest.mark.parametrize("name", ["a.gif", "a.webm", "a", "a.mp4.avi", "a.m4v", "a.mov", ".mp4", "folder.mp4"])
 def test_another_name_than_an_mp4s_is_refused_before_anything_is_sampled(tiny_release, tmp_path, monkeypatch, name):
   model = api.NWT.from_checkpoint(tiny_release, "mar")
-  monkeypatch.setattr(model, "run", lambda clips: pytest.fail("it was sampled"))
+  monkeypatch.setattr(Session, "chunks", lambda session: pytest.fail("it was sampled"))
   (tmp_path / "folder.mp4").mkdir()
   with pytest.raises(InputError, match=f"{name}: .* give the name of an .mp4 file") as error:
     model.generate(np.zeros(RATE), RATE).write(tmp_path / name)
@@ -224,7 +223,7 @@ def test_no_file_is_left_when_sampling_fails(model, speech, tmp_path):
   assert list(tmp_path.iterdir()) == []
 
 
-def test_stereo_of_another_rate_is_heard_alike(model, speech):
+def test_stereo_of_another_rate_is_as_long(model, speech):
   doubled = np.repeat(np.stack([speech, speech], axis=1), 2, axis=0)
   assert model.generate(doubled, 2 * RATE).frames == 31
   assert model.generate((speech * 32767).astype(np.int16), RATE).frames == 31

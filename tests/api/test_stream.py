@@ -10,7 +10,7 @@ import pytest
 
 from nwt_jax.api import model as api
 from nwt_jax.errors import InputError
-from nwt_jax.generate.session import Run
+from nwt_jax.generate.session import Chunk, Session
 
 RATE = 24_000
 OPTIONS = {"seed": 3, "episode": "ann,bob@0.5", "chunk_frames": 8}
@@ -45,8 +45,8 @@ def noise(samples, seed=0):
 
 
 def collect(chunks):
-  chunks = list(chunks)
-  return np.concatenate([c.frames for c in chunks]), np.concatenate([c.codes for c in chunks])
+  video = Chunk.join(chunks)
+  return video.frames, video.codes
 
 
 def assert_same(one, other):
@@ -133,7 +133,7 @@ def test_a_change_of_episode_may_come_after_the_sound_has_ended(mar):
 def test_frames_come_no_later_than_latency_says(mar, rate, chunk_frames, causal):
   if causal:
     prior = mar.prior.clone(causal_audio=True)
-    mar = api.NWT("mar", prior, mar.prior_params, mar.card, mar.dvae, mar.dvae_params, mar.dvae_card, mar.settings)
+    mar = api.NWT("mar", prior, mar.prior_params, mar.card, mar.dvae, mar.dvae_params, mar.dvae_card, mar.options)
   latency = mar.latency(chunk_frames, rate)
   stream, step, fed, frames, worst = mar.stream(rate, chunk_frames=chunk_frames), rate // 1000, 0, 0, 0.0
   for piece in np.split(noise(rate), range(step, rate, step)):  # a millisecond each
@@ -151,11 +151,11 @@ def test_frames_come_no_later_than_latency_says(mar, rate, chunk_frames, causal)
   assert latency.mel == pytest.approx(200 / 24) and (latency.resampling == 0) == (rate == RATE)
 
 
-def held_bytes(stream):
-  """Of the stream: samples, arrays; and how many arrays there are in the process."""
-  run = stream._run
-  leaves = jax.tree.leaves((run._state, run._tail, run._blank, list(run._waiting)))
-  return len(stream._generation.sound._held), sum(np.asarray(leaf).nbytes for leaf in leaves), len(jax.live_arrays())
+def memory_of(stream):
+  """Bytes of the samples and arrays that a stream keeps, and how many arrays there are in the process."""
+  session = stream._session
+  leaves = jax.tree.leaves((session._state, session._tail, session._blank, list(session._waiting)))
+  return len(stream._generation.sound._buffer), sum(np.asarray(leaf).nbytes for leaf in leaves), len(jax.live_arrays())
 
 
 def test_ten_minutes_take_no_more_memory_than_ten_seconds(far):
@@ -165,25 +165,27 @@ def test_ten_minutes_take_no_more_memory_than_ten_seconds(far):
   held, frames = [], 0
   for _ in range(600):
     frames += sum(len(chunk.frames) for chunk in stream.feed(second))
-    held.append(held_bytes(stream))
+    held.append(memory_of(stream))
   assert frames > 599 * 30 - 60
   early, late = np.max(held[5:10], axis=0), np.max(held[10:], axis=0)
   assert (late <= early).all(), (early, late)
-  assert late[0] <= 4 * 800 * (30 + sum(far.prior.reach) + 32)  # a chunk, what it hears around, a piece
+  assert late[0] <= 4 * 800 * (
+    30 + sum(far.prior.cond_margins) + 32
+  )  # a chunk, what its conditioning sees around it, a piece
 
 
 def test_the_next_chunk_is_under_way_before_the_last_one_is_fetched(mar, monkeypatch):
   """So that the device samples while a file is written; and not more than one ahead, so that memory stays flat."""
-  told, turn = [], Run._turn
+  events, turn = [], Session._turn
 
-  def tell(run):
-    told.append(f"ask {run._first // 8}")
-    turn(run)
+  def log_turn(session):
+    events.append(f"ask {session._first // 8}")
+    turn(session)
 
-  monkeypatch.setattr(Run, "_turn", tell)
+  monkeypatch.setattr(Session, "_turn", log_turn)
   for number, _ in enumerate(mar.generate(noise(800 * 24), RATE, chunk_frames=8)):
-    told.append(f"take {number}")
-  assert told == ["ask 0", "ask 1", "take 0", "ask 2", "take 1", "ask 3", "take 2", "take 3"]
+    events.append(f"take {number}")
+  assert events == ["ask 0", "ask 1", "take 0", "ask 2", "take 1", "ask 3", "take 2", "take 3"]
 
 
 def many(model, jobs, **options):
@@ -202,9 +204,9 @@ def test_a_clip_comes_out_of_a_batch_as_it_does_alone(model, at_once):
     for seed, (frames, episode) in enumerate(requests)
   ]
   assert len(np.unique(jobs[2].styles[0], axis=0)) == 2
-  together = many(model, jobs, at_once=at_once)
-  assert [len(frames) for frames, _ in together] == [9, 31, 20, 1]
-  for job, (frames, codes) in zip(jobs, together, strict=True):
+  videos = many(model, jobs, at_once=at_once)
+  assert [len(frames) for frames, _ in videos] == [9, 31, 20, 1]
+  for job, (frames, codes) in zip(jobs, videos, strict=True):
     alone_frames, alone = collect(job)
     np.testing.assert_array_equal(codes, alone)
     assert np.abs(frames.astype(int) - alone_frames).max() <= 1

@@ -1,4 +1,4 @@
-"""MAR's ways to sample: folded weights, blocks of any size, in turn or together: all give the plain scan's Memcodes."""
+"""MAR's ways to sample: folded weights, tiles of any size, sequential or by fixed point, against the plain scan."""
 
 import functools
 
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from einops import rearrange
 
-from nwt_jax.generate import mar
-from nwt_jax.generate.noise import draw, frame_noise
+from nwt_jax.generate import mar, mar_reference
+from nwt_jax.generate.mar_tiles import segment_length, tile_size
 from tests import priors
 
 FRAMES = 5
@@ -23,38 +23,25 @@ VARIANTS = {
 
 @functools.cache
 def set_up(dtype, variant="tiny"):
-  """A tiny MAR: variables, what folds them for blocks of a size, conditions and keys of two clips."""
+  """A tiny MAR: variables, what folds them for tiles of a size, conditions and keys of two clips."""
   module = priors.model("mar", **VARIANTS[variant])
   params, inputs = priors.parameters(module, dtype=dtype), priors.batch(module, FRAMES, dtype=dtype)
   cond = priors.jit(functools.partial(module.apply, method="condition"))(params, *priors.conditions(inputs))
-  weights = functools.cache(lambda most=mar.BLOCK: priors.jit(functools.partial(mar.fold, module, most=most))(params))
+  weights = functools.cache(lambda most=mar.TILE: priors.jit(functools.partial(mar.fold, module, most=most))(params))
   return module, params, weights, cond, jax.random.split(jax.random.key(5), 2)
-
-
-def plain(module, params, cond, keys, temperature, dtype):
-  """The oracle: the model's own `window`, a Memcode at a time, nothing folded or computed early."""
-  history, previous = module.empty_history(2, dtype), jnp.full((2, module.num_heads), module.num_codes, jnp.int32)
-  shape = (*module.grid, module.num_heads, module.num_codes)
-  step = priors.jit(functools.partial(module.apply, method="window"))
-  frames = []
-  for frame in range(FRAMES):
-    noise = rearrange(frame_noise(keys, jnp.int32(frame), shape), "b i j k n -> b (i j) k n")
-    for place in range(module.places):
-      now = tuple(c[:, frame, place][:, None] for c in cond)
-      logits, history = step(params, history, previous[:, None], now, np.int32(place))
-      previous = draw(logits[:, 0], noise[:, place], temperature).astype(jnp.int32)
-      frames.append(previous)
-    history = module.next_frame(history)
-  return rearrange(np.stack(frames), "(t i j) b k -> b t i j k", t=FRAMES, i=module.grid[0])
 
 
 @functools.cache
 def truth(variant, temperature):
+  """What the plain cached scan draws, in float64."""
   with jax.enable_x64(True):
     module, params, _, cond, keys = set_up(np.float64, variant)
-    codes = plain(module, params, cond, keys, temperature, np.float64)
+    sample = priors.jit(functools.partial(mar_reference.sample_chunk, module))
+    state = mar_reference.init_state(module, 2, np.float64)
+    codes, after = sample(params, state, cond, keys, 0, np.float64(temperature))
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
     assert len(np.unique(codes)) > 1
-    return codes
+    return np.asarray(codes)
 
 
 @pytest.mark.parametrize(("parallel", "most"), [(False, 4), (True, 1), (True, 12)])
@@ -67,8 +54,9 @@ def test_every_way_gives_the_plain_scans_memcodes(variant, parallel, most):
     codes, after = sample(weights(most), state, cond, keys, 0, np.float64(1))
     np.testing.assert_array_equal(codes, truth(variant, 1.0))
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
-    places = FRAMES * module.places
-    assert after.windows == places if most == 1 or not parallel else places / most <= after.windows < places
+    positions = FRAMES * module.positions
+    wanted = (positions, positions + 1) if most == 1 or not parallel else (positions / most, positions)
+    assert wanted[0] <= after.num_evals < wanted[1]
 
 
 @pytest.mark.parametrize("parallel", [False, True])
@@ -85,32 +73,32 @@ def test_chunks_that_split_anywhere_equal_the_whole(parallel):
 
 
 def test_a_right_guess_is_confirmed_at_once_and_a_wrong_one_costs_no_memcode():
-  """The guess is the frame before: put the sample itself there, and every block takes one evaluation."""
+  """The guess is the frame before: put the sample itself there, and every tile takes one evaluation."""
   module, _, weights, cond, keys = set_up(np.float32)
   sample = priors.jit(functools.partial(mar.sample_chunk, module))
   first = tuple(c[:, :1] for c in cond)
   state = mar.init_state(module, 2)
   codes, after = sample(weights(), state, first, keys, 0, np.float32(1))
-  size = mar.block_size(module)
-  assert after.windows > module.places // size
+  size = tile_size(module)
+  assert after.num_evals > module.positions // size
   guess = rearrange(codes, "b 1 i j k -> b 1 (i j) k").astype(np.int32)
   for right, frame in ((True, guess), (False, (guess + 1) % module.num_codes)):
     state = mar.init_state(module, 2).replace(frame=frame.reshape(mar.init_state(module, 2).frame.shape))
     again, after = sample(weights(), state, first, keys, 0, np.float32(1))
     np.testing.assert_array_equal(again, codes)
-    assert (after.windows == module.places // size) == right
+    assert (after.num_evals == module.positions // size) == right
 
 
-def test_weights_for_other_blocks_are_refused():
+def test_weights_for_other_tiles_are_refused():
   module, _, weights, cond, keys = set_up(np.float32)
-  with pytest.raises(ValueError, match="blocks of 12 places, the weights for others"):
+  with pytest.raises(ValueError, match="tiles of 12 positions, the weights for others"):
     mar.sample_chunk(module, weights(4), mar.init_state(module, 2, most=12), cond, keys, 0, 1.0)
 
 
-def test_block_sizes_divide_a_frame():
+def test_tile_sizes_divide_a_frame():
   full = priors.model("mar", "")
-  assert [mar.block_size(full, most) for most in (1, 8, 15, 64, 224)] == [1, 8, 14, 56, 224]
-  assert [mar.segment_length(full, size) for size in (1, 8, 56, 224)] == [56, 56, 56, 224]
+  assert [tile_size(full, most) for most in (1, 8, 15, 64, 224)] == [1, 8, 14, 56, 224]
+  assert [segment_length(full, size) for size in (1, 8, 56, 224)] == [56, 56, 56, 224]
 
 
 def test_bfloat16_weights_give_float32_scores_close_to_float32_ones():
@@ -122,5 +110,5 @@ def test_bfloat16_weights_give_float32_scores_close_to_float32_ones():
   first = tuple(c[:, :1] for c in cond)
   exact, _ = sample(weights(), mar.init_state(module, 2), first, keys, 0, np.float32(1))
   codes, after = sample(rough, mar.init_state(module, 2, jnp.bfloat16), first, keys, 0, np.float32(1))
-  assert all(ring.dtype == jnp.bfloat16 for ring in after.history)
+  assert all(ring.dtype == jnp.bfloat16 for ring in after.caches)
   assert np.mean(np.asarray(codes) == exact) > 0.9

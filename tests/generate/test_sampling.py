@@ -7,13 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nwt_jax.generate import far, mar
-from nwt_jax.generate.chunks import make_chunk
 from nwt_jax.generate.noise import draw, frame_noise
-from nwt_jax.generate.verify import redraw
+from nwt_jax.generate.sampler import FAMILIES, make_chunk
+from nwt_jax.generate.verify import resample
 from tests import priors
 
-SAMPLERS = {"far": far, "mar": mar}
 FRAMES = 6
 
 
@@ -24,11 +22,11 @@ def set_up(family, dtype=np.float32):
   params, inputs = priors.parameters(module, dtype=dtype), priors.batch(module, FRAMES, dtype=dtype)
   keys = jax.random.split(jax.random.key(0), 2)
   condition = priors.jit(functools.partial(module.apply, method="condition"))
-  sample = priors.jit(functools.partial(SAMPLERS[family].sample_chunk, module))
-  weights = priors.jit(functools.partial(SAMPLERS[family].fold, module))(params)
+  sample = priors.jit(functools.partial(FAMILIES[family].sample_chunk, module))
+  weights = priors.jit(functools.partial(FAMILIES[family].fold, module))(params)
 
   def again(params, codes, keys, temperature):
-    return redraw(module, params, codes, *priors.conditions(inputs), keys, temperature)
+    return resample(module, params, codes, *priors.conditions(inputs), keys, temperature)
 
   cond = condition(params, *priors.conditions(inputs))
   return module, params, weights, inputs, keys, cond, sample, priors.jit(again)
@@ -43,7 +41,7 @@ def test_cached_sampling_equals_rerunning_the_whole_model(family, dtype, tempera
   Exactly in float64. In float32 a difference must be a near-tie: see the gap."""
   with jax.enable_x64(dtype == np.float64):
     module, params, weights, _, keys, cond, sample, again = set_up(family, dtype)
-    state = SAMPLERS[family].init_state(module, 2, dtype)
+    state = FAMILIES[family].init_state(module, 2, dtype)
     codes, _ = sample(weights, state, cond, keys, 0, dtype(temperature))
     drawn, gap = again(params, np.asarray(codes, np.int32), keys, dtype(temperature))
     assert gap.dtype == dtype and np.median(gap) > 1e-2  # so that a near-tie is rare
@@ -55,10 +53,10 @@ def test_cached_sampling_equals_rerunning_the_whole_model(family, dtype, tempera
 @pytest.mark.parametrize("family", ["far", "mar"])
 def test_a_clip_does_not_depend_on_its_batch(family):
   module, _, weights, _, keys, cond, sample, _ = set_up(family)
-  both, _ = sample(weights, SAMPLERS[family].init_state(module, 2), cond, keys, 0, np.float32(1))
+  both, _ = sample(weights, FAMILIES[family].init_state(module, 2), cond, keys, 0, np.float32(1))
   alone, _ = sample(
     weights,
-    SAMPLERS[family].init_state(module, 1),
+    FAMILIES[family].init_state(module, 1),
     jax.tree.map(lambda c: np.asarray(c)[1:], cond),
     keys[1:],
     0,
@@ -74,9 +72,9 @@ def test_chunks_equal_the_whole_clip_and_carry_a_state_of_one_size(family):
   """4 frames a chunk over 6: the second window of speech reaches past the clip's end."""
   module, params, weights, inputs, keys, cond, sample, _ = set_up(family)
   mel, style, episode = map(np.asarray, priors.conditions(inputs))
-  state, pieces = SAMPLERS[family].init_state(module, 2), []
+  state, pieces = FAMILIES[family].init_state(module, 2), []
   whole, _ = sample(weights, state, cond, keys, 0, np.float32(1))
-  chunk = priors.jit(make_chunk(module, SAMPLERS[family].sample_chunk, 4))
+  chunk = priors.jit(make_chunk(module, FAMILIES[family].sample_chunk, 4))
   for start in (0, 4):
     around = np.arange(start - module.look_back, start + 4 + module.look_ahead)
     at = np.clip(around, 0, FRAMES - 1)

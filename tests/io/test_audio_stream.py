@@ -26,7 +26,7 @@ def cuts(kind, total):
 
 
 def fed(samples, rate, kind):
-  live = audio_stream.Live(rate)
+  live = audio_stream.LiveAudio(rate)
   for piece in np.split(samples, np.cumsum(cuts(kind, len(samples)))[:-1]):
     live.feed(piece)
   live.finish()
@@ -53,7 +53,7 @@ def test_sound_of_a_long_file_is_the_sound_at_once(tmp_path, monkeypatch):
 
 def test_stereo_and_integers_in_pieces_are_as_at_once():
   stereo = (voice(9000).reshape(-1, 2) * 32767).astype(np.int16)
-  live = audio_stream.Live(24_000)
+  live = audio_stream.LiveAudio(24_000)
   for piece in np.array_split(stereo, 7):
     live.feed(piece)
   np.testing.assert_array_equal(live.samples, audio_stream.from_array(stereo, 24_000).samples)
@@ -61,7 +61,7 @@ def test_stereo_and_integers_in_pieces_are_as_at_once():
 
 def test_the_mel_of_a_part_is_that_part_of_the_mel():
   """Bit for bit, wherever the part begins, however long it is: what a stream hears must be what a file gives."""
-  recording = audio_stream.Sound(voice(24_000 + 123))
+  recording = audio_stream.AudioSource(voice(24_000 + 123))
   whole = log_mel(recording.samples)
   assert len(whole) == 4 * recording.frames == 4 * 31
   for size in range(1, 32):
@@ -74,15 +74,15 @@ def test_the_mel_of_a_part_is_that_part_of_the_mel():
 
 def test_a_frame_is_ready_when_nothing_to_come_changes_its_mel():
   samples = voice(5 * 800)
-  wanted = audio_stream.Sound(samples).mel(0, 5)
-  live, seen = audio_stream.Live(24_000), 0
+  wanted = audio_stream.AudioSource(samples).mel(0, 5)
+  live, seen = audio_stream.LiveAudio(24_000), 0
   for number, sample in enumerate(samples, 1):
     live.feed(sample[None])
     if live.ready > seen:
       seen = live.ready
       assert number == 800 * seen + audio_stream.MEL_AHEAD  # 8.3 ms after the frame; one sample less would not do:
       np.testing.assert_array_equal(live.mel(0, seen), wanted[: 4 * seen])
-      early = audio_stream.Sound(samples[: number - 2]).mel(0, seen)
+      early = audio_stream.AudioSource(samples[: number - 2]).mel(0, seen)
       assert (early[-1] != wanted[4 * seen - 1]).any()
   assert seen == 4
   live.finish()
@@ -92,7 +92,7 @@ def test_a_frame_is_ready_when_nothing_to_come_changes_its_mel():
 
 def test_what_is_forgotten_is_freed_and_changes_no_mel():
   samples = voice(40 * 800)
-  live, whole = audio_stream.Live(24_000), audio_stream.Sound(samples)
+  live, whole = audio_stream.LiveAudio(24_000), audio_stream.AudioSource(samples)
   for frame in range(1, 40):
     live.feed(samples[(frame - 1) * 800 : frame * 800])
     live.forget(frame - 8)
@@ -108,7 +108,7 @@ def test_what_is_forgotten_is_freed_and_changes_no_mel():
 def test_the_resampler_lags_by_no_more_than_is_said(rate):
   lag = audio_stream.resampling_lag(rate)
   assert (lag == 0) == (rate == 24_000) and lag < 0.1
-  live, seen, latest = audio_stream.Live(rate), 0, 0.0
+  live, seen, latest = audio_stream.LiveAudio(rate), 0, 0.0
   for number in range(1, rate + 1):
     live.feed(np.zeros(1, np.float32))
     if live.length > seen:
@@ -117,7 +117,7 @@ def test_the_resampler_lags_by_no_more_than_is_said(rate):
 
 
 def test_bad_pieces_are_refused_in_one_line_and_do_no_harm():
-  live = audio_stream.Live(24_000)
+  live = audio_stream.LiveAudio(24_000)
   live.feed(voice(10))
   for bad in (np.full(5, np.nan, np.float32), np.zeros(5, np.int64), np.zeros((2, 2, 2), np.float32)):
     with pytest.raises(InputError) as error:
@@ -130,4 +130,4 @@ def test_bad_pieces_are_refused_in_one_line_and_do_no_harm():
     live.feed(voice(10))
   for rate in (0, -1, float("nan"), None):
     with pytest.raises(InputError, match="rate"):
-      audio_stream.Live(rate)
+      audio_stream.LiveAudio(rate)

@@ -133,7 +133,7 @@ def test_arrays_that_cancel_are_taken_by_one_channel_and_streams_say_so_once(cap
   np.testing.assert_array_equal(audio_stream.from_array(samples, RATE).samples, samples[:, 0])
   assert len(caplog.records) == 1 and "channel 1 " in caplog.text
   caplog.clear()
-  live = audio_stream.Live(RATE)
+  live = audio_stream.LiveAudio(RATE)
   for piece in np.split(samples, 100):
     live.feed(piece)
   live.finish()

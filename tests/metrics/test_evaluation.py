@@ -1,7 +1,6 @@
 """What models score on clips: the numbers' bookkeeping, a model that is perfect, mouths that nobody finds."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -36,6 +35,16 @@ def test_chance_levels_stand_beside_the_classifiers():
   assert evaluation.chances(talker=False) == {}
 
 
+class Sampled:
+  """A generation that has these frames."""
+
+  def __init__(self, frames):
+    self.frames, self.codes = frames, frames[:, :1, :1]
+
+  def collect(self):
+    return self
+
+
 class Perfect:
   """A model that answers with the clip itself: of the speech, or, for a style to copy, of the style's video."""
 
@@ -50,9 +59,9 @@ class Perfect:
 
   def generate(self, audio, rate, seed, episode, style_from=None):
     video = self.clips[int(audio[0])]["video"] if style_from is None else style_from
-    return [SimpleNamespace(frames=video, codes=video[:, :1, :1])]
+    return Sampled(video)
 
-  def differences(self, job, codes):
+  def mismatches(self, job, codes):
     return np.zeros(0)
 
 
@@ -159,8 +168,8 @@ class Faceless(Perfect):
     self.lost = lost
 
   def generate(self, audio, rate, seed, episode, style_from=None):
-    (chunk,) = super().generate(audio, rate, seed, episode, style_from)
-    return [SimpleNamespace(frames=0 * chunk.frames if int(audio[0]) in self.lost else chunk.frames, codes=chunk.codes)]
+    sampled = super().generate(audio, rate, seed, episode, style_from)
+    return Sampled(0 * sampled.frames) if int(audio[0]) in self.lost else sampled
 
 
 def test_a_sampled_clip_without_a_face_is_unknown_and_no_zero_in_the_mean(real):

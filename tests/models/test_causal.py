@@ -45,20 +45,20 @@ def test_conv_memcodes_equals_the_sum_over_its_taps():
   x = jnp.asarray(draw.standard_normal((2, 20, 3)), jnp.float32)
   module = CausalConv1D(4, 3, 5)
   params = {"kernel": jnp.asarray(draw.standard_normal((4, 3, 5)), jnp.float32), "bias": jnp.arange(5.0)}
-  y, buffer = module.apply({"params": params}, x, None, 0)
+  y, cache = module.apply({"params": params}, x, None, 0)
   wanted = np.zeros((2, 20, 5)) + np.asarray(params["bias"])
   for t in range(20):
     for tap in range(4):  # the last tap is the present
-      past = t - (3 - tap) * 3
-      if past >= 0:
-        wanted[:, t] += np.asarray(x[:, past] @ params["kernel"][tap])
+      seen = t - (3 - tap) * 3
+      if seen >= 0:
+        wanted[:, t] += np.asarray(x[:, seen] @ params["kernel"][tap])
   np.testing.assert_allclose(y, wanted, rtol=1e-5, atol=1e-5)
-  assert buffer.shape == (2, 9 + 20, 3)
+  assert cache.shape == (2, 9 + 20, 3)
 
 
 @pytest.mark.parametrize("widths", [[1] * 12, [12], [5, 7], [2, 3, 1, 6]])
-def test_a_linear_buffer_gives_any_split_the_same_outputs(widths):
-  """Two frames of 12 places through a buffer with room for one."""
+def test_a_linear_cache_gives_any_split_the_same_outputs(widths):
+  """Two frames of 12 positions through a cache with room for one."""
   draw = np.random.default_rng(0)
   rows = ((4, 1, 3), (4, 7, 6))
   block = ResidualBlock(CausalConv1D, rows, True)
@@ -71,24 +71,24 @@ def test_a_linear_buffer_gives_any_split_the_same_outputs(widths):
   params = jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), params)
   apply = priors.jit(block.apply)
   whole, _ = priors.jit(lambda x: block.apply({"params": params}, x, None, 0))(x)
-  past = tuple(
+  caches = tuple(
     jnp.zeros((2, (kernel - 1) * dilation + 12, width))
     for (kernel, dilation, _), width in zip(rows, row_widths(3, rows), strict=True)
   )
   pieces = []
   for frame in range(2):
-    place = 0
+    position = 0
     for width in widths:
-      start = 12 * frame + place
-      y, past = apply({"params": params}, x[:, start : start + width], past, jnp.int32(place))
+      start = 12 * frame + position
+      y, caches = apply({"params": params}, x[:, start : start + width], caches, jnp.int32(position))
       pieces.append(y)
-      place += width
-    past = tuple(roll(buffer, 12) for buffer in past)
+      position += width
+    caches = tuple(roll(cache, 12) for cache in caches)
   np.testing.assert_allclose(jnp.concatenate(pieces, 1), whole, rtol=2e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize("split", [[1] * 7, [7], [3, 4]])
-def test_the_past_of_a_3d_convolution_gives_any_split_the_same_outputs(split):
+def test_the_cache_of_a_3d_convolution_gives_any_split_the_same_outputs(split):
   draw = np.random.default_rng(0)
   module = CausalConv3D((3, 2, 2), 2, 4)
   x = jnp.asarray(draw.standard_normal((2, 7, 3, 2, 3)), jnp.float32)
@@ -96,13 +96,13 @@ def test_the_past_of_a_3d_convolution_gives_any_split_the_same_outputs(split):
   variables = {"params": {"kernel": kernel, "bias": jnp.ones(4)}}
   apply = priors.jit(module.apply)
   whole, last = apply(variables, x, None)
-  past, pieces, start = jnp.zeros((2, 4, 3, 2, 3)), [], 0
+  cache, pieces, start = jnp.zeros((2, 4, 3, 2, 3)), [], 0
   for width in split:
-    y, past = apply(variables, x[:, start : start + width], past)
+    y, cache = apply(variables, x[:, start : start + width], cache)
     pieces.append(y)
     start += width
   np.testing.assert_allclose(jnp.concatenate(pieces, 1), whole, rtol=2e-5, atol=2e-5)
-  np.testing.assert_array_equal(past, last)
+  np.testing.assert_array_equal(cache, last)
 
 
 @pytest.mark.parametrize("dilation", [1, 4])

@@ -1,4 +1,4 @@
-"""What a prior is told: reach in frames, chunks against whole clips, style and episode."""
+"""Conditioning of a prior: margins in frames, chunks against whole clips, style and episode."""
 
 import functools
 
@@ -14,11 +14,11 @@ from tests import priors
 
 
 @pytest.mark.parametrize(
-  ("family", "arg", "reach"),
+  ("family", "arg", "margins"),
   [("far", "", (23, 23)), ("mar", "", (29, 29)), ("far", "causal", (46, 0)), ("mar", "causal", (58, 0))],
 )
-def test_full_size_looks_so_many_frames_back_and_ahead(family, arg, reach):
-  assert priors.model(family, arg).reach == reach
+def test_full_size_looks_so_many_frames_back_and_ahead(family, arg, margins):
+  assert priors.model(family, arg).cond_margins == margins
 
 
 @pytest.mark.parametrize("family", ["far", "mar"])
@@ -53,16 +53,16 @@ def test_condition_depends_on_exactly_the_stated_frames(family, arg, kernel):
 
 
 @pytest.mark.parametrize("family", ["far", "mar"])
-def test_with_causal_audio_no_frame_hears_a_later_one(family):
-  """Whole clips, as in training: what later frames sound like has no say in any frame's conditioning."""
+def test_with_causal_audio_no_frame_depends_on_a_later_one(family):
+  """Whole clips, as in training: the sound of later frames has no influence on any frame's conditioning."""
   module = priors.model(family, "tiny,causal")
   params, inputs = priors.parameters(module), priors.batch(module, 9, 1)
 
-  def heard(mel):
+  def conditioning(mel):
     cond = module.apply(params, mel[None], inputs["style"], inputs["episode"], method="condition")
     return jnp.stack([jnp.sum(jnp.sin(c[0].reshape(9, -1)), axis=1) for c in cond], axis=1)
 
-  by_row = priors.influence(heard, np.asarray(inputs["mel"][0]))  # [t s]
+  by_row = priors.influence(conditioning, np.asarray(inputs["mel"][0]))  # [t s]
   later = np.arange(by_row.shape[1])[None] // module.mel_stride > np.arange(9)[:, None]
   assert not by_row[later].any()
   assert (by_row[np.arange(9), np.arange(9) * module.mel_stride + module.mel_stride - 1] > 0).all()
@@ -83,9 +83,9 @@ def test_padded_windows_with_their_margins_equal_the_whole_clip(family, arg):
     at = np.clip(around, 0, frames - 1)
     mel = inputs["mel"].reshape(1, frames, step, 80)[:, at].reshape(1, -1, 80)  # what stands outside must not matter
     window = apply(params, mel, inputs["style"], inputs["episode"][:, at], valid)
-    kept = min(chunk, frames - start)
+    count = min(chunk, frames - start)
     for part, all_ in zip(window, whole, strict=True):
-      np.testing.assert_allclose(part[:, back : back + kept], all_[:, start : start + kept], rtol=2e-5, atol=2e-5)
+      np.testing.assert_allclose(part[:, back : back + count], all_[:, start : start + count], rtol=2e-5, atol=2e-5)
 
 
 def test_concat_linear_projects_the_concatenation():
@@ -125,8 +125,8 @@ def test_audio_starts_silent_and_can_be_learned():
 
 def test_episode_minus_one_is_the_mean_of_the_table():
   table = jnp.asarray(np.random.default_rng(0).standard_normal((5, 3)), jnp.float32)
-  told = EpisodeEmbedding(5, 3).apply({"params": {"table": table}}, jnp.array([[2, -1, 0]]))
-  np.testing.assert_allclose(told[0], [table[2], table.mean(0), table[0]], rtol=1e-6)
+  embedded = EpisodeEmbedding(5, 3).apply({"params": {"table": table}}, jnp.array([[2, -1, 0]]))
+  np.testing.assert_allclose(embedded[0], [table[2], table.mean(0), table[0]], rtol=1e-6)
 
 
 def test_empty_codes_embed_as_zeros_or_as_a_row_of_their_own():

@@ -71,7 +71,7 @@ def test_no_memcode_sees_itself_or_later_ones():
   params, inputs = priors.parameters(module), priors.batch(module, 3, 1)
   apply = priors.jit(lambda codes: module.apply(params, codes, *priors.conditions(inputs)))
   other = np.array(inputs["codes"])
-  other[:, 1, 2, 1] = (other[:, 1, 2, 1] + 1) % module.num_codes  # place 7 of frame 1
+  other[:, 1, 2, 1] = (other[:, 1, 2, 1] + 1) % module.num_codes  # position 7 of frame 1
   before, after = (
     rearrange(apply(codes)[0], "t i j k n -> (t i j) (k n)") for codes in (inputs["codes"], jnp.asarray(other))
   )
@@ -84,11 +84,11 @@ def test_no_memcode_sees_itself_or_later_ones():
 def test_receptive_field_at_full_dilations(arg, memcodes, frames):
   full = priors.model("mar", arg)
   assert full.receptive_field == memcodes
-  assert round(full.receptive_field / full.places, 1) == frames
+  assert round(full.receptive_field / full.positions, 1) == frames
   narrow = tuple(tuple((kernel, dilation, 3) for kernel, dilation, _ in rows) for rows in full.blocks)
   decode, x = decoder(priors.model("mar", blocks=narrow), memcodes + 5)
-  by_place = np.abs(priors.jit(jax.grad(lambda x: decode(x)[-1].sum()))(x)).sum(1)
-  assert not by_place[:5].any() and (by_place[5:] > 0).all()
+  by_position = np.abs(priors.jit(jax.grad(lambda x: decode(x)[-1].sum()))(x)).sum(1)
+  assert not by_position[:5].any() and (by_position[5:] > 0).all()
 
 
 @functools.cache
@@ -112,25 +112,25 @@ def test_windows_of_any_width_equal_the_whole_clip(width, dtype, tolerance):
   with jax.enable_x64(dtype == np.float64):
     module, params, previous, cond, whole, window = teacher_forced(dtype)
     assert whole.dtype == dtype
-    history = module.empty_history(2, dtype)
+    cache = module.empty_cache(2, dtype)
     for frame in range(4):
-      for place in range(0, 12, width):
-        stop = min(place + width, 12)
-        now = slice(12 * frame + place, 12 * frame + stop)
-        told = tuple(c[:, frame, place:stop] for c in cond)
-        logits, history = window(params, history, previous[:, now], told, np.int32(place))
+      for position in range(0, 12, width):
+        stop = min(position + width, 12)
+        now = slice(12 * frame + position, 12 * frame + stop)
+        here = tuple(c[:, frame, position:stop] for c in cond)
+        logits, cache = window(params, cache, previous[:, now], here, np.int32(position))
         np.testing.assert_allclose(logits, whole[:, now], rtol=0, atol=tolerance)
-      history = module.next_frame(history)
+      cache = module.next_frame(cache)
 
 
 def test_writing_a_window_again_corrects_a_wrong_guess():
   """What decoding several Memcodes at once rests on: a wrong guess leaves no trace once it is overwritten."""
   module, params, previous, cond, _, window = teacher_forced(np.float32)
-  empty, told = module.empty_history(2), tuple(c[:, 0] for c in cond)
-  right, clean = window(params, empty, previous[:, :12], told, np.int32(0))
+  empty, first = module.empty_cache(2), tuple(c[:, 0] for c in cond)
+  right, clean = window(params, empty, previous[:, :12], first, np.int32(0))
   guess = previous[:, :12].copy()
   guess[:, 5:] = 0
-  _, history = window(params, empty, guess, told, np.int32(0))
-  again, history = window(params, history, previous[:, :12], told, np.int32(0))
+  _, cache = window(params, empty, guess, first, np.int32(0))
+  again, cache = window(params, cache, previous[:, :12], first, np.int32(0))
   np.testing.assert_array_equal(again, right)
-  jax.tree.map(np.testing.assert_array_equal, history, clean)
+  jax.tree.map(np.testing.assert_array_equal, cache, clean)

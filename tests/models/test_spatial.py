@@ -1,4 +1,4 @@
-"""Spatially connected layers against a loop over places."""
+"""Spatially connected layers against a loop over positions."""
 
 import jax.numpy as jnp
 import numpy as np

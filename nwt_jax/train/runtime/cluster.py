@@ -40,7 +40,7 @@ def connect(heartbeat: int) -> None:
     if count is not None and count != "1":
       address, index = os.environ[ADDRESS], int(os.environ[INDEX])
       _wait_for_coordinator(address, index)
-      jax.distributed.initialize(address, int(count), index, **options)
+      jax.distributed.initialize(address, int(count), index, **options)  # ty: ignore[invalid-argument-type]
     elif count == "1" or not _connect_detected(options):
       _connect_alone(options)
   except KeyError as error:
@@ -124,7 +124,7 @@ def should_stop(step: int) -> bool:
   """Returns whether to save and stop after this step. All processes must call it after every step.
 
   It is False where `connect` was not called, as in notebooks, or the preemption service is off."""
-  if not (jax.distributed.is_initialized() and jax.config.jax_enable_preemption_service):
+  if not (jax.distributed.is_initialized() and jax.config.jax_enable_preemption_service):  # ty: ignore[missing-attribute]
     return False
   return multihost_utils.reached_preemption_sync_point(step)
 

@@ -37,7 +37,7 @@ def split(config: Any) -> tuple[Digits, Digits]:
     raise InputError(f"held_out is {held_out} of {count} pictures; keep some on both sides")
   is_held_out = np.zeros(count, bool)
   is_held_out[np.arange(held_out) * count // held_out] = True
-  return tuple(Digits(train.pictures[rows], train.labels[rows]) for rows in (~is_held_out, is_held_out))
+  return tuple(Digits(train.pictures[rows], train.labels[rows]) for rows in (~is_held_out, is_held_out))  # ty: ignore[invalid-explicit-return]
 
 
 def make_encoder(config: Any) -> Callable[[dict, np.ndarray], np.ndarray]:

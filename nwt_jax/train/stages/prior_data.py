@@ -17,7 +17,7 @@ CLIPS_FOR_RATES = 200  # training clips in which rates of change are measured
 def batch_layout(config: Any, prior: Prior) -> tuple[tuple[int, int], tuple[str, ...]]:
   """Returns the margins of mel around a window, in frames before and after it, and the fields that a batch has."""
   if config.data.mel_margins:
-    return prior.reach, ("codes", "mel", "valid", "episode")
+    return prior.cond_margins, ("codes", "mel", "valid", "episode")
   return (0, 0), ("codes", "mel", "episode")  # without margins every mel frame is inside its clip
 
 

@@ -64,8 +64,8 @@ def write_pictures(config: Any, clips: Clips, folder: Path) -> None:
   pairs, audios = [], []
   for index, clip in enumerate(clips.excerpts(min(config.eval.clips, CLIPS_FOR_PICTURES), config.eval.frames)):
     real, episode = clip["video"], clips.episode_name(clip["episode"])
-    chunks = model.generate(clip["audio"], rate=rate, seed=index, episode=episode)
-    pairs.append((real, np.concatenate([chunk.frames for chunk in chunks])[: len(real)]))
+    sampled = model.generate(clip["audio"], rate=rate, seed=index, episode=episode).collect()
+    pairs.append((real, sampled.frames[: len(real)]))
     audios.append(clip["audio"])
   write_grid(folder / "real_above_sampled.png", [clip for pair in pairs for clip in pair])
   write_pairs(folder / "real_beside_sampled.mp4", pairs, audios, fps)

@@ -33,7 +33,7 @@ class PriorState:
 
   def for_release(self) -> "PriorState":
     """Returns what is evaluated and exported: no optimiser, and the moving average as the prior where there is one."""
-    return self.replace(prior=self.prior if self.ema is None else self.ema, ema=None, opt=None)
+    return self.replace(prior=self.prior if self.ema is None else self.ema, ema=None, opt=None)  # ty: ignore[missing-attribute]
 
 
 def init_state(params: Any, tx: optax.GradientTransformation, ema: bool = False) -> PriorState:

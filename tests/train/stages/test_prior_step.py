@@ -112,8 +112,8 @@ def test_a_training_window_with_margins_hears_what_sampling_hears(family, arg, t
     return np.abs(got["logits"] - wanted[:, start : start + length])[:, own:].max()
 
   # Frames after which a window's history is all that a prediction sees
-  own = module.receptive_field if family == "far" else -(-module.receptive_field // module.places)
+  own = module.receptive_field if family == "far" else -(-module.receptive_field // module.positions)
   for start in (0, 1, 7, frames - length):
-    assert gap(start, module.reach, own if start else 0) < 1e-4
+    assert gap(start, module.cond_margins, own if start else 0) < 1e-4
   if arg == "tiny":  # what a window alone has says less about its end
     assert gap(0, (0, 0), 0) > 1e-2
