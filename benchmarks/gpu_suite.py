@@ -26,7 +26,7 @@ from benchmarks import models, timing
 from nwt_jax import build, cli
 from nwt_jax.api import NWT
 from nwt_jax.errors import InputError
-from nwt_jax.generate import far, mar
+from nwt_jax.generate import far, mar, mar_reference
 from nwt_jax.generate.options import sampling_options
 from nwt_jax.io import audio_stream
 from nwt_jax.train.stages import abstract

@@ -147,8 +147,8 @@ class NWT:
       jax.random.key(seed),
       float(temperature),
       chunk_frames,
-      self._sampler,
-      self._format,  # ty: ignore[invalid-argument-type]
+      self._sampler,  # ty: ignore[invalid-argument-type]
+      self._format,
     )
 
   def stream(self, rate: int | None, **options) -> Stream:
