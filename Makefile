@@ -38,11 +38,11 @@ venv-system: venv  ## makes the environment of these: .venv-system
 
 # What XLA makes of sampling and training at full size for an H100 that is not there, against limits: some three minutes.
 gates: venv-gates  ## holds what XLA makes of our programs for an H100 against limits, on a CPU
-	@JAX_PLATFORMS=cpu $(VENV)-gates/bin/python -m benchmarks.static_gpu --json=out/gates.json
+	@JAX_PLATFORMS=cpu $(VENV)-gates/bin/python -m benchmarks.xla.gates --json=out/gates.json
 
 # Compiles full-size updates for an H100 on this CPU: some half an hour, less where results/cost.json knows the program.
 cost: venv-gates  ## counts FLOPs and memory of the paper's configurations, on a CPU
-	@JAX_PLATFORMS=cpu $(VENV)-gates/bin/python -m benchmarks.cost
+	@JAX_PLATFORMS=cpu $(VENV)-gates/bin/python -m benchmarks.xla.cost
 
 # XLA's compiler for CUDA, which must never be in $(VENV): an environment of its own, above ours. No CUDA, no driver.
 venv-gates: venv  ## makes the environment of these: .venv-gates
@@ -53,7 +53,7 @@ venv-gates: venv  ## makes the environment of these: .venv-gates
 	  version=$$($(RUN) -c "import jaxlib; print(jaxlib.__version__)") && \
 	  $(VENV)-gates/bin/python scripts/packages.py --no-deps jax-cuda13-pjrt==$$version jax-cuda13-plugin==$$version; fi
 
-# PyTorch for benchmarks/peer_torch.py alone, which must never be in $(VENV): an environment of its own, above ours. The
+# PyTorch for benchmarks/torch_peer/compare.py alone, which must never be in $(VENV): an environment of its own, above ours. The
 # package index decides whether it is the build with CUDA.
 venv-peer: venv  ## makes the environment that has PyTorch to compare with: .venv-peer
 	@if ! $(VENV)-peer/bin/python -c "import torch" 2>/dev/null; then \

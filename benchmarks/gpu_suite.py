@@ -254,11 +254,11 @@ def forms() -> dict:
 def torch() -> dict:
   """PyTorch on the same device: eager, compiled, CUDA graphs."""
   try:
-    from benchmarks import torch_ratios
+    from benchmarks.torch_peer import ratios
   except ImportError as error:
     return {"not run": str(error)}
   size = "" if flags.FLAGS.size == "full" else "tiny"
-  return {family: torch_ratios.against_ours(family, size or "full", 3.0) for family in ("mar", "far")}
+  return {family: ratios.against_ours(family, size or "full", 3.0) for family in ("mar", "far")}
 
 
 PARTS = (memcodes, shipped, frames, pixels, training, aggregate, torch, forms)

@@ -134,7 +134,7 @@ def equality(module, params, inputs: dict, codes: np.ndarray, keys, temperature:
 
 
 def decoder_training(module, params):
-  """One update of MAR's decoder alone, as benchmarks/torch_training.py has it: teacher-forced cross-entropy and Adam.
+  """One update of MAR's decoder alone, as torch_peer/training.py has it: teacher-forced cross-entropy and Adam.
 
   Returns: the state at the start, and, to be jitted, update(state, codes [b t i j k], condition) -> (state, loss)."""
   tx = optax.adam(**ADAM)

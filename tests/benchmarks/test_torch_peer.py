@@ -3,7 +3,6 @@
 import functools
 import json
 import os
-import pathlib
 import subprocess
 import sys
 
@@ -15,13 +14,14 @@ import pytest
 from benchmarks import models
 from nwt_jax.generate import sampler
 from tests import priors
+from tests.conftest import ROOT
 
 torch = pytest.importorskip("torch", reason="torch is not here: make venv-peer, then .venv-peer/bin/python -m pytest")
-from benchmarks import torch_far, torch_mar, torch_sampling, torch_training  # noqa: E402
+from benchmarks.torch_peer import far, mar, sampling, training  # noqa: E402
 
-PEERS = {"far": torch_far.FARPeer, "mar": torch_mar.MARPeer}
+PEERS = {"far": far.FARPeer, "mar": mar.MARPeer}
 FRAMES = 6
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+
 FAMILIES = pytest.mark.parametrize("family", ["far", "mar"])
 # Of torch.compile's own modules, when they are first imported
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore::FutureWarning:torch")
@@ -48,8 +48,8 @@ def set_up(family, arg="tiny", seed=0):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_codes_equal_ours_in_float64(family, mode, seed):
   """Twice, so that a clip does not go on from the one before it; seed 1 has other weights, and a learned empty code."""
-  if torch_sampling.unavailable(mode, "cpu"):
-    pytest.skip(torch_sampling.unavailable(mode, "cpu"))
+  if sampling.unavailable(mode, "cpu"):
+    pytest.skip(sampling.unavailable(mode, "cpu"))
   module, params, _, _, cond, noise, codes = set_up(family, seed=seed)
   peer = PEERS[family](params, module, "cpu", torch.float64)
   assert len(np.unique(codes)) > 1
@@ -64,7 +64,7 @@ def test_codes_equal_ours_in_float64(family, mode, seed):
 def test_the_frame_that_a_graph_captures_equals_ours_run_as_it_is(monkeypatch, family, mode):
   """No graph without a GPU, but what is captured reads and writes fixed addresses, and runs here too."""
   module, params, _, _, cond, noise, codes = set_up(family)
-  for file in (torch_far, torch_mar):
+  for file in (far, mar):
     monkeypatch.setattr(file, "capture", lambda frame: frame)
     monkeypatch.setattr(file, "compiled", lambda function, device: function)
   peer = PEERS[family](params, module, "cpu", torch.float64)
@@ -114,8 +114,8 @@ def test_float32_differs_at_near_ties_alone(family):
 @pytest.mark.parametrize("compile", [False, True])
 def test_updates_equal_ours(compile):
   """Losses of three updates in a row: so do gradients and Adam."""
-  if compile and torch_sampling.unavailable("compile", "cpu"):
-    pytest.skip(torch_sampling.unavailable("compile", "cpu"))
+  if compile and sampling.unavailable("compile", "cpu"):
+    pytest.skip(sampling.unavailable("compile", "cpu"))
   module, params, _, _, _, _, _ = set_up("mar")
   with jax.enable_x64(True):
     inputs = priors.batch(module, FRAMES, 2, dtype=np.float64)
@@ -125,18 +125,18 @@ def test_updates_equal_ours(compile):
     for _ in range(3):
       state, loss = update(state, jnp.asarray(inputs["codes"]), cond)
       ours.append(float(loss))
-  trainer = torch_training.MARTrainer(params, module, "cpu", torch.float64, compile)
+  trainer = training.MARTrainer(params, module, "cpu", torch.float64, compile)
   theirs = [float(trainer.update(inputs["codes"], cond)) for _ in range(3)]
   assert ours[0] - ours[2] > 1e-3
   np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-9)
 
 
 def test_the_program_writes_times_and_equality(tmp_path):
-  if torch_sampling.unavailable("compile", "cpu"):
-    pytest.skip(torch_sampling.unavailable("compile", "cpu"))
+  if sampling.unavailable("compile", "cpu"):
+    pytest.skip(sampling.unavailable("compile", "cpu"))
   out = tmp_path / "new" / "peer.json"
   options = ["--family=far", "--size=tiny", "--frames=3", "--rounds=2", "--naive_steps=1", f"--json={out}"]
-  command = [sys.executable, "-m", "benchmarks.peer_torch", *options]
+  command = [sys.executable, "-m", "benchmarks.torch_peer.compare", *options]
   env = {k: v for k, v in os.environ.items() if not k.startswith("JAX_NUM")}
   done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
   assert done.returncode == 0, done.stderr
@@ -150,6 +150,6 @@ def test_the_program_writes_times_and_equality(tmp_path):
 
 
 def test_what_cannot_run_here_is_said_in_a_line():
-  assert "GPU" in torch_sampling.unavailable("graph", "cpu")
-  assert torch_sampling.unavailable("eager", "cpu") is None
-  assert torch_sampling.unavailable("graph", "cuda") is None
+  assert "GPU" in sampling.unavailable("graph", "cpu")
+  assert sampling.unavailable("eager", "cpu") is None
+  assert sampling.unavailable("graph", "cuda") is None

@@ -3,37 +3,36 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from benchmarks import baselines, equality, models, page, static_gpu
+from benchmarks import baselines, equality, models, report
+from benchmarks.xla import gates
 from nwt_jax.api import NWT
 from nwt_jax.generate import mar
+from tests.conftest import ROOT
 from tests.priors import jit
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_pages_and_plot_hold_the_recorded_figures():
-  text = page.PAGE.read_text()
-  assert page.with_tables(text) == text, "write it anew with `python -m benchmarks.page`"
-  assert page.ALL.read_text() == page.every_table()
-  assert page.plot(page.read("cpu")) == page.PLOT.read_text()
+  text = report.PAGE.read_text()
+  assert report.with_tables(text) == text, "write it anew with `python -m benchmarks.report`"
+  assert report.ALL.read_text() == report.every_table()
+  assert report.plot(report.read("cpu")) == report.PLOT.read_text()
 
 
 def test_recorded_gates_hold_and_recorded_samples_part_at_near_ties_alone():
-  assert static_gpu.failed_gates(page.read("gates"), static_gpu.GATES) == []
-  found = page.read("equality")
+  assert gates.failed_gates(report.read("gates"), gates.GATES) == []
+  found = report.read("equality")
   assert found["clips"] == 10 and found["seconds"] == 10 and len(found["differences"]) >= 6
   assert found["all near-ties"] and all(e["gap"] < equality.TIE for es in found["differences"].values() for e in es)
 
 
 def test_the_recorded_cost_curve_is_flat():
   """Within five per cent, from one second to ten minutes, in time and in memory."""
-  marks = page.read("cpu")["curve"]["milliseconds a frame at"]
+  marks = report.read("cpu")["curve"]["milliseconds a frame at"]
   assert list(marks) == ["1 s", "10 s", "60 s", "180 s", "600 s"]
   for entry in marks.values():
     assert entry["of the last"]["median"] == pytest.approx(1, abs=0.05)
@@ -83,7 +82,7 @@ def test_ten_clips_of_ten_seconds_part_at_near_ties_alone():
 @pytest.mark.slow
 def test_the_cost_curve_runs_on_a_short_clip(tmp_path):
   out = tmp_path / "cpu.json"
-  command = [sys.executable, "-m", "benchmarks.cpu_ratios", "--only=curve", "--minutes=0.1", f"--json={out}"]
+  command = [sys.executable, "-m", "benchmarks.sampling", "--only=curve", "--minutes=0.1", f"--json={out}"]
   done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
   assert done.returncode == 0, done.stderr
   found = json.loads(out.read_text())["curve"]

@@ -1,7 +1,7 @@
 """Sampling on a CPU: our ways against others, in one process, in turns.
 
-  python -m benchmarks.cpu_ratios --json=benchmarks/results/cpu.json
-  python -m benchmarks.cpu_ratios --only=together --checkpoint=runs/mine/mar --audio=speech.wav --json=FILE
+  python -m benchmarks.sampling --json=benchmarks/results/cpu.json
+  python -m benchmarks.sampling --only=together --checkpoint=runs/mine/mar --audio=speech.wav --json=FILE
 
 A ratio is the other way's time by ours, round by round (median and quartiles): above 1 ours is faster. Parts:
 
@@ -25,7 +25,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import baselines, models, timing
-from benchmarks.peer_torch import before_torch
+from benchmarks.torch_peer.compare import before_torch
 from nwt_jax import cli
 from nwt_jax.api import NWT
 from nwt_jax.generate import mar, verify
@@ -203,10 +203,10 @@ def torch() -> dict:
   """Sampling and a training step of MAR's decoder, against PyTorch with the same weights and noise."""
   before_torch()
   try:
-    from benchmarks import torch_ratios
+    from benchmarks.torch_peer import ratios
   except ImportError as error:
-    return {"not run": f"{error}; make venv-peer, then .venv-peer/bin/python -m benchmarks.cpu_ratios --only=torch"}
-  return {size: torch_ratios.against_ours("mar", size, flags.FLAGS.turns) for size in flags.FLAGS.sizes}
+    return {"not run": f"{error}; make venv-peer, then .venv-peer/bin/python -m benchmarks.sampling --only=torch"}
+  return {size: ratios.against_ours("mar", size, flags.FLAGS.turns) for size in flags.FLAGS.sizes}
 
 
 def curve() -> dict:

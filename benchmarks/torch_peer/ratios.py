@@ -1,4 +1,4 @@
-"""PyTorch against ours, in turns in one process, with the same weights and noise: for cpu_ratios.py and gpu_suite.py.
+"""PyTorch against ours, in turns in one process, with the same weights and noise: for sampling.py and gpu_suite.py.
 
 Needs the environment that `make venv-peer` makes.
 """
@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from benchmarks import models, timing, torch_sampling
-from benchmarks.peer_torch import SIZES
-from benchmarks.torch_far import FARPeer
-from benchmarks.torch_mar import MARPeer
-from benchmarks.torch_training import MARTrainer
+from benchmarks import models, timing
+from benchmarks.torch_peer import sampling as torch_sampling
+from benchmarks.torch_peer.compare import SIZES
+from benchmarks.torch_peer.far import FARPeer
+from benchmarks.torch_peer.mar import MARPeer
+from benchmarks.torch_peer.training import MARTrainer
 from nwt_jax.generate import far, mar
 from nwt_jax.generate.options import sampling_options
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import cost
+from benchmarks.xla import cost
 from nwt_jax.train.runtime import sharding
 from nwt_jax.train.stages import abstract
 
@@ -16,7 +16,7 @@ RESULTS = json.loads(cost.RESULTS.read_text())
 
 def test_page_holds_the_recorded_figures():
   text = cost.PAGE.read_text()
-  assert cost.with_tables(text, RESULTS) == text, "write it anew with `python -m benchmarks.cost render`"
+  assert cost.with_tables(text, RESULTS) == text, "write it anew with `python -m benchmarks.xla.cost render`"
 
 
 @pytest.mark.parametrize("name", cost.CONFIGS)

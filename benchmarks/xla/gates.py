@@ -1,7 +1,7 @@
 """Gates on what XLA makes of our programs for an H100, with no H100: `make gates`.
 
-  JAX_PLATFORMS=cpu .venv-gates/bin/python -m benchmarks.static_gpu --json=FILE
-  JAX_PLATFORMS=cpu .venv-gates/bin/python -m benchmarks.static_gpu --only=mar --show   # what runs, kernel by kernel
+  JAX_PLATFORMS=cpu .venv-gates/bin/python -m benchmarks.xla.gates --json=FILE
+  JAX_PLATFORMS=cpu .venv-gates/bin/python -m benchmarks.xla.gates --only=mar --show   # what runs, kernel by kernel
 
 Nothing is allocated and nothing runs: programs are compiled at full size, batch 1, from shapes, with the options of
 `nwt_jax.generate.options`. No kernel is timed or tuned; a card's own choices (cuDNN's algorithms) are not in here.
@@ -42,7 +42,7 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
-from benchmarks import compiled, cost
+from benchmarks.xla import cost, hlo
 from nwt_jax import build, cli
 from nwt_jax.api.model import CHUNK_FRAMES
 from nwt_jax.errors import InputError
@@ -130,7 +130,7 @@ def sampling(family: str, dtype: jnp.dtype, positions: int = 1, whole: bool = Fa
 def as_printed(arrays: list[jax.ShapeDtypeStruct]) -> frozenset[str]:
   """Shapes as `compiled.plain_shape` has them."""
   texts = (f"{TYPES[a.dtype.name]}[{','.join(map(str, a.shape))}]" for a in arrays)
-  return frozenset(compiled.plain_shape(text) for text in texts)
+  return frozenset(hlo.plain_shape(text) for text in texts)
 
 
 def mar_program(dtype: jnp.dtype) -> Program:
@@ -146,10 +146,10 @@ def training(part: str) -> Any:
   return lower(step, state, abstract.batch(config, clips), donate=0)
 
 
-def compile_(lowered: Any, options: dict) -> tuple[Any, compiled.Module, list[compiled.Thunk]]:
+def compile_(lowered: Any, options: dict) -> tuple[Any, hlo.Module, list[hlo.Thunk]]:
   with tempfile.TemporaryDirectory() as folder:
     made = lowered.compile(compiler_options={**options, "xla_dump_to": folder})
-    return made, compiled.Module(made.as_text()), compiled.read_thunks(Path(folder))
+    return made, hlo.Module(made.as_text()), hlo.read_thunks(Path(folder))
 
 
 def sampling_facts(part: str, program: Program, show: bool = False) -> dict[str, float]:
@@ -167,35 +167,35 @@ def sampling_facts(part: str, program: Program, show: bool = False) -> dict[str,
     checks = [thunk for thunk in inside if set(guessing) & set(thunk.loops())]
     besides = [thunk for thunk in inside if thunk not in checks]
     facts["kernels_per_guess"] = len(checks)
-    facts["kernels_per_block"] = compiled.launched(besides, trips) / compiled.runs(guessing[0], trips)
+    facts["kernels_per_block"] = hlo.launched(besides, trips) / hlo.runs(guessing[0], trips)
   else:
-    facts[f"kernels_per_{program.step}"] = compiled.launched(inside, trips) / program.steps
+    facts[f"kernels_per_{program.step}"] = hlo.launched(inside, trips) / program.steps
   if program.caches:
-    written = [{compiled.plain_shape(shape) for shape in module.written(thunk.name)} for thunk in inside]
+    written = [{hlo.plain_shape(shape) for shape in module.written(thunk.name)} for thunk in inside]
     facts["ring_copies"] = sum(bool(shapes & program.caches) for shapes in written)
   if show:
     print("\n".join(listing(inside, module, program)))
   return {f"{part}.{name}": value for name, value in facts.items()}
 
 
-def listing(inside: list[compiled.Thunk], module: compiled.Module, program: Program) -> list[str]:
+def listing(inside: list[hlo.Thunk], module: hlo.Module, program: Program) -> list[str]:
   """Everything that a program's loops launch, in order: how often a step, what it is, what it reads and writes."""
   trips, rows = module.trips(), []
   for thunk in inside:
     made = module.instructions[thunk.name]
     read = ", ".join(module.instructions[name].shape for name in made.operands)
     origin = made.op_name.rpartition("closed_call/")[2]
-    often = compiled.runs(thunk, trips) / program.steps
+    often = hlo.runs(thunk, trips) / program.steps
     rows.append(f"{often:9.4f} {thunk.kind} {thunk.name}: {made.shape} of {read}   # {origin}")
   often = Counter()
   for thunk in inside:
-    often[re.sub(r"[._]\d+$", "", thunk.name)] += compiled.runs(thunk, trips) / program.steps
+    often[re.sub(r"[._]\d+$", "", thunk.name)] += hlo.runs(thunk, trips) / program.steps
   return rows + [f"{count:9.4f} {name}" for name, count in often.most_common()]
 
 
 def training_facts(part: str, layouts: set[str]) -> dict[str, float]:
   """What is measured of an update; adds the layouts of its convolutions to `layouts`."""
-  found = compiled.convolutions(compiled.Module(training(part).compile().as_text()))
+  found = hlo.convolutions(hlo.Module(training(part).compile().as_text()))
   layouts.update(layout for convolution in found for layout in convolution.layouts)
   return {f"{part}.max_conv_window": max(size for convolution in found for size in convolution.window)}
 

@@ -1,7 +1,7 @@
 """PyTorch at batch 1 with our weights and our noise: time a Memcode (MAR) or a frame (FAR), and whether codes are ours.
 
   make venv-peer
-  .venv-peer/bin/python -m benchmarks.peer_torch --family=mar --size=demo --frames=8 --threads=1 --json=out/peer.json
+  .venv-peer/bin/python -m benchmarks.torch_peer.compare --family=mar --size=demo --frames=8 --threads=1 --json=FILE
 
 Modes, in rounds that rotate their order: eager (cached), compile, graph, compile+graph; and naive, which computes the
 whole receptive field again for each of a few last steps. Of MAR also updates of its decoder, eager and compiled.
@@ -80,9 +80,10 @@ def sampling(module, params, options) -> dict:
   import jax
   import torch
 
-  from benchmarks import models, torch_sampling
-  from benchmarks.torch_far import FARPeer
-  from benchmarks.torch_mar import MARPeer
+  from benchmarks import models
+  from benchmarks.torch_peer import sampling as torch_sampling
+  from benchmarks.torch_peer.far import FARPeer
+  from benchmarks.torch_peer.mar import MARPeer
 
   frames, dtype, keys = options.frames, getattr(torch, options.dtype), jax.random.split(jax.random.key(0), 1)
   inputs = models.batch(module, frames, 1, dtype=ours_in(options.dtype))
@@ -130,8 +131,9 @@ def training(module, params, options) -> dict:
   import jax
   import torch
 
-  from benchmarks import models, torch_sampling
-  from benchmarks.torch_training import MARTrainer
+  from benchmarks import models
+  from benchmarks.torch_peer import sampling as torch_sampling
+  from benchmarks.torch_peer.training import MARTrainer
 
   inputs = models.batch(module, options.frames, options.clips, dtype=ours_in(options.dtype))
   cond = jax.jit(lambda params, *args: module.apply(params, *args, method="condition"))

@@ -1,4 +1,4 @@
-"""Sampling from FAR in PyTorch, a frame a step. The interface is in benchmarks/torch_sampling.py."""
+"""Sampling from FAR in PyTorch, a frame a step. The interface is in benchmarks/torch_peer/sampling.py."""
 
 import collections
 from collections.abc import Callable
@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.torch_models import FARDecoder, Same2d, tensor
-from benchmarks.torch_sampling import Peer, capture, compiled
+from benchmarks.torch_peer.models import FARDecoder, Same2d, tensor
+from benchmarks.torch_peer.sampling import Peer, capture, compiled
 
 
 class FARPeer(Peer):

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from benchmarks import compiled, static_gpu
+from benchmarks.xla import gates as static_gpu
+from benchmarks.xla import hlo
 from tests.conftest import ROOT
 
 METADATA = """thunk_metadata {
@@ -113,18 +114,18 @@ CONVOLUTIONS = """ENTRY %main (x.1: f32[2,32,32,32], k.1: f32[4,4,2,128]) -> f32
 
 
 def test_a_captured_loop():
-  found = compiled.thunks(CAPTURED, METADATA)
+  found = hlo.thunks(CAPTURED, METADATA)
   outer, inner = (thunk for thunk in found if thunk.kind == "kWhile")
   assert (outer.name, inner.name) == ("while.8", "while.3")
   assert outer.captured() and inner.captured()
   assert [thunk.name for thunk in found[-1].loops()] == ["while.8", "while.3"]
   assert found[-2].name == "loop_tanh_fusion.2"
-  assert compiled.launched([t for t in found if t.loops()], {"while.8": 5, "while.3": 224}) == 5 * (2 + 224 * 3)
-  assert compiled.runs(found[-1], {"while.8": 5, "while.3": None}) == 5, "unknown: once"
+  assert hlo.launched([t for t in found if t.loops()], {"while.8": 5, "while.3": 224}) == 5 * (2 + 224 * 3)
+  assert hlo.runs(found[-1], {"while.8": 5, "while.3": None}) == 5, "unknown: once"
 
 
 def test_a_loop_that_is_left_to_the_host():
-  found = compiled.thunks(OUTSIDE, METADATA)
+  found = hlo.thunks(OUTSIDE, METADATA)
   (loop,) = (thunk for thunk in found if thunk.kind == "kWhile")
   assert not loop.captured()
   assert sum(thunk.kind == "kCommandBuffer" for thunk in found) == 2
@@ -135,17 +136,17 @@ def test_a_loop_that_is_left_to_the_host():
 
 
 def test_trips_and_what_is_written():
-  module = compiled.Module(LOOPS)
+  module = hlo.Module(LOOPS)
   assert module.trips() == {"while.3": None, "while.8": 224}
   assert module.written("write") == ["f32[8]{0}"], "the update is in place"
   assert module.written("roll") == module.written("copy.14") == ["bf16[1,96,8]{2,1,0}"]
   assert module.instructions["write"].op_name == "jit(f)/w"
   assert module.instructions["write"].operands == ("w.1", "x.1", "n")
-  assert compiled.plain_shape("bf16[1,96,1,8]{3,2,1,0}") == "bf16[96,8]"
+  assert hlo.plain_shape("bf16[1,96,1,8]{3,2,1,0}") == "bf16[96,8]"
 
 
 def test_windows_and_layouts():
-  found = [(c.window, c.layouts) for c in compiled.convolutions(compiled.Module(CONVOLUTIONS))]
+  found = [(c.window, c.layouts) for c in hlo.convolutions(hlo.Module(CONVOLUTIONS))]
   assert found == [
     ((4, 4), ("NHWC", "NHWC")),
     ((4, 4), ("NHWC", "NHWC")),
@@ -171,14 +172,14 @@ def test_gates_that_fail_are_named():
 def test_without_the_compiler_it_says_so():
   if importlib.util.find_spec("jax_cuda13_plugin"):
     pytest.skip("XLA's compiler for CUDA is in this environment")
-  done = subprocess.run([sys.executable, "-m", "benchmarks.static_gpu"], cwd=ROOT, capture_output=True, text=True)
+  done = subprocess.run([sys.executable, "-m", "benchmarks.xla.gates"], cwd=ROOT, capture_output=True, text=True)
   assert done.returncode == 2
   assert "make gates" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 PLAIN = """
 import json, jax, jax.numpy as jnp
-from benchmarks import cost, static_gpu
+from benchmarks.xla import cost, gates as static_gpu
 from nwt_jax import build
 from nwt_jax.generate import mar_reference
 

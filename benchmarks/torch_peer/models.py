@@ -1,6 +1,6 @@
 """The decoders of MAR and FAR in PyTorch, with our weights. Conditioning comes from our model's `condition`.
 
-Called on whole clips they are what training and naive sampling run; torch_mar.py and torch_far.py sample with caches.
+Called on whole clips they are what training and naive sampling run; mar.py and far.py sample with caches.
 Activations are [b c t] in MAR and [b h w c] in FAR: what PyTorch's convolutions take without a copy.
 """
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.torch_models import in_dtype, tensor
+from benchmarks.torch_peer.models import in_dtype, tensor
 
 MODES = ("naive", "eager", "compile", "graph", "compile+graph")
 

@@ -1,6 +1,6 @@
 """Writes the plot and the three tables of docs/speed.md, and all tables into benchmarks/results/README.md.
 
-  python -m benchmarks.page
+  python -m benchmarks.report
 
 Every figure comes from the JSON files of benchmarks/results, which name the machine and the versions behind them.
 """
@@ -22,7 +22,7 @@ SIZES = {"full": "the paper's size", "demo": "the shipped size"}
 WAYS = {"plain": "plain scan, linear cache", "slots": "plain scan, slots", "in turn, taps early": "early taps"}
 HEADER = """# All measurements of sampling and training speed
 
-`python -m benchmarks.page` writes this page from the JSON files beside it; [docs/speed.md](../../docs/speed.md) says
+`python -m benchmarks.report` writes this page from the JSON files beside it; [docs/speed.md](../../docs/speed.md) says
 what they mean and names the commands that make them. A ratio is the median over rounds in which the ways took turns in
 one process, with its quartiles.
 """
@@ -156,7 +156,7 @@ def equality(found: dict) -> list[str]:
 
 
 def gates(found: dict) -> list[str]:
-  from benchmarks.static_gpu import GATES
+  from benchmarks.xla.gates import GATES
 
   rows = []
   for key, value in found.items():

@@ -1,7 +1,7 @@
 """What one update of each paper configuration costs at full size: compiled for an H100, with no H100 (Table 3, C.2).
 
   make cost                                    # measures what is not in results/cost.json yet, writes docs/cost.md
-  .venv/bin/python -m benchmarks.cost render   # writes the tables of docs/cost.md anew, from results/cost.json
+  .venv/bin/python -m benchmarks.xla.cost render   # writes the tables of docs/cost.md anew, from results/cost.json
 
 Nothing is allocated and nothing runs. FLOPs are XLA's count on the program as lowered, before any optimisation.
 Memory is what XLA's compiler for the GPU plans, of the program that one device runs at its share of the batch.
@@ -27,7 +27,8 @@ from nwt_jax.train.runtime import sharding
 from nwt_jax.train.stages import abstract
 
 HERE = Path(__file__).resolve().parent
-RESULTS, TARGET, PAGE = HERE / "results" / "cost.json", HERE / "h100.textproto", HERE.parent / "docs" / "cost.md"
+RESULTS, TARGET = HERE.parent / "results" / "cost.json", HERE / "h100.textproto"
+PAGE = HERE.parents[1] / "docs" / "cost.md"
 
 CONFIGS = {"dvae_lwt": "dVAE-Adv", "dvae_lwt:mem8": "dVAE-Adv, Mem8", "far": "FAR", "mar": "MAR"}
 PAPER, REMAT = "TF32", "bfloat16, remat"
@@ -43,7 +44,7 @@ COMPILED = {
   "mar": (1, 8, 64),
 }  # clips; others are on the line through the nearest two
 HOST = 8  # devices that share one copy of the state where it is cut (config.train.fsdp)
-MARKS = ("<!-- tables: benchmarks/cost.py -->", "<!-- end of tables -->")  # of docs/cost.md
+MARKS = ("<!-- tables: benchmarks/xla/cost.py -->", "<!-- end of tables -->")  # of docs/cost.md
 PAPER_DEVICES = {"dvae": "16 A100 40 GB", "far": "8 A100", "mar": "8 A100"}  # 3.2, C.2
 BUDGET = 75e9  # bytes of a card of 80 GB that a program may plan with
 

@@ -1,4 +1,4 @@
-"""Sampling from MAR in PyTorch, a Memcode a step. The interface is in benchmarks/torch_sampling.py."""
+"""Sampling from MAR in PyTorch, a Memcode a step. The interface is in benchmarks/torch_peer/sampling.py."""
 
 from collections.abc import Callable
 
@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from benchmarks.torch_models import MARDecoder, tensor
-from benchmarks.torch_sampling import Peer, capture, compiled
+from benchmarks.torch_peer.models import MARDecoder, tensor
+from benchmarks.torch_peer.sampling import Peer, capture, compiled
 
 UNROLL = 8  # most steps in one compiled program
 

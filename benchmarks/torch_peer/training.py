@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor
 
 from benchmarks.models import ADAM
-from benchmarks.torch_models import MARDecoder, in_dtype, tensor
+from benchmarks.torch_peer.models import MARDecoder, in_dtype, tensor
 
 
 class MARTrainer:
