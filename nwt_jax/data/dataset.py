@@ -94,7 +94,7 @@ def new_folder(parent: Path, prefix: str) -> Path:
 
 
 @contextlib.contextmanager
-def building(output, overwrite: bool = False, remedy: str = OVERWRITE) -> Iterator[Path]:
+def atomic_folder(output, overwrite: bool = False, remedy: str = OVERWRITE) -> Iterator[Path]:
   """A folder beside `output` to build a data set in; moved there at the end of the block, and gone after an error.
 
   Args: output: folder to make. overwrite: replace a data set there. remedy: what to do about one, for the error.
@@ -173,12 +173,12 @@ def write_dataset(
 ) -> dict:
   """Writes a whole data set from records as they come; whole, or not at all.
 
-  Args: output, overwrite, remedy: see building. name, features, facts: see describe_dataset. splits: for each split the
-    number of its records, and them, read once, in order.
+  Args: output, overwrite, remedy: see atomic_folder. name, features, facts: see describe_dataset. splits: for each
+    split the number of its records, and them, read once, in order.
   Returns: the metadata, as written.
-  Raises: InputError: see building and describe_dataset.
+  Raises: InputError: see atomic_folder and describe_dataset.
   """
-  with building(output, overwrite, remedy) as folder:
+  with atomic_folder(output, overwrite, remedy) as folder:
     (folder / name / VERSION).mkdir(parents=True)
     shards, serialize = {}, Serializer(features)
     for split, (count, records) in splits.items():

@@ -36,14 +36,14 @@ class Progress:
       self._last = now
       self._write(now)
 
-  def say(self, text):
+  def log(self, text: str) -> None:
     """Writes a line of its own, for example about one item."""
     print(("\r\033[K" if self._live else "") + text, file=sys.stderr, flush=True)
 
   def close(self):
     """Writes what it took, the start included."""
     seconds = time.monotonic() - self._began
-    self.say(f"{self.title}: {self.done} {self.unit} in {_clock(seconds)}{self._rate(time.monotonic())}")
+    self.log(f"{self.title}: {self.done} {self.unit} in {_clock(seconds)}{self._rate(time.monotonic())}")
 
   def _rate(self, now):
     """The rate since the first result, and the time left by it; nothing before there is one to go by."""

@@ -24,8 +24,11 @@ SECONDS = 3600  # that one download may take
 
 @dataclass(frozen=True)
 class Recording:
-  """A recording, or the part of one, as the user names it: start and length in seconds, length None to its end;
-  empty episode, source or crop: not said."""
+  """A recording, or the part of one, as the user names it: start and length in seconds, length None to its end.
+
+  Empty episode, source or crop: the user says nothing of it (episodes.with_episodes fills in the first two).
+  clips_apart: whether the clips that are cut from it may lie in different splits.
+  """
 
   name: str
   where: str  # a path, or an address
@@ -34,6 +37,7 @@ class Recording:
   episode: str = ""
   source: str = ""
   crop: str = ""
+  clips_apart: bool = False
 
   @property
   def remote(self) -> bool:
