@@ -12,6 +12,7 @@ the same command goes on where it was cut off.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import fields
 
 from absl import flags
@@ -22,7 +23,7 @@ from nwt_jax.prepare import pipeline
 from nwt_jax.prepare.options import ENGINES, PRESETS, STEPS, PrepareOptions
 
 
-def define_flags():
+def define_flags() -> None:
   """Defines this program's options; in a function, so that tests can import the file beside other programs."""
   flags.DEFINE_string(
     "input", None, "Recordings: a folder, a file, a quoted glob (** for sub-folders), or a list (.txt, .jsonl)."
@@ -74,7 +75,7 @@ def define_flags():
   flags.DEFINE_boolean("overwrite", False, "Replace a data set that is there.")
 
 
-def main(argv):
+def main(argv: Sequence[str]) -> None:
   """Reads the flags and prepares. Args: argv: unused."""
   del argv
   if not flags.FLAGS.output:

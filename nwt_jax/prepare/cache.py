@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from nwt_jax.io.lock import locked
 
@@ -60,7 +61,7 @@ class ResultCache:
     self.path.parent.mkdir(parents=True, exist_ok=True)
 
   def map(
-    self, engine, function: Callable, jobs: Sequence, keys: Sequence[str], step: Callable, keep: Callable = bool
+    self, engine: Any, function: Callable, jobs: Sequence, keys: Sequence[str], step: Callable, keep: Callable = bool
   ) -> list:
     """engine.map(function, jobs) without the jobs whose key is known.
 

@@ -74,7 +74,7 @@ class ClipRecord:
   decided_by: str = ""
 
   @property
-  def place(self) -> float:
+  def begin(self) -> float:
     """Where the clip begins in its recording, seconds."""
     return self.file_start + self.start
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from nwt_jax import names
 from nwt_jax.errors import InputError
-from nwt_jax.io import audio, mel, video
+from nwt_jax.io import audio, mel
+from nwt_jax.io.box import Box, BoxOf
 from nwt_jax.metrics import face
 from nwt_jax.prepare.examine import crops
 from nwt_jax.prepare.review import manifest
@@ -92,9 +93,9 @@ class PrepareOptions:
 
   @property
   def download_height(self) -> int | None:
-    """Of the pictures to ask addresses for, pixels: that of the pictures that the box belongs to; None: the best."""
-    box = video.Box.parse(self.crop) if self.crop and self.crop not in crops.FRAMINGS else None
-    return box.picture[1] if isinstance(box, video.BoxOf) else None
+    """The height of the pictures to download, pixels: of those that the box is for; None: the best there is."""
+    box = Box.parse(self.crop) if self.crop and self.crop not in crops.FRAMINGS else None
+    return box.picture[1] if isinstance(box, BoxOf) else None
 
   def read_decisions(self) -> Mapping[str, Mapping]:
     """Clip -> what a reviewer decided. Raises: InputError: see manifest.read_decisions."""

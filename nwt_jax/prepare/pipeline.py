@@ -71,15 +71,15 @@ def prepare(options: PrepareOptions) -> dict[str, Any] | None:
     folder = work if options.stop_after else Path(options.output)
     clips, comparison = compare(clips, options.examine.faces, folder, work, engine)  # D.5
     clips = [manifest.decide(clip, decisions, dropped) for clip in clips]  # D.5
-    notes = [*comparison.notes, *crops.notes(clips, options.crop, options.height)]
+    lines = [*comparison.lines, *crops.report_lines(clips, options.crop, options.height)]
     if options.stop_after == "examine":
-      print("\n".join([*notes, *results.write_review(work, clips, comparison, recordings)]))
+      print("\n".join([*lines, *results.write_review(work, clips, comparison, recordings)]))
       return None
     episodes = sorted({clip.episode for clip in clips if clip.kept})
     finish = partial(results.write_results, work=work, comparison=comparison, recordings=recordings)
     metadata = writer.write(clips, episodes, engine, finish)  # D.6 to D.10: masked, at 30 a second, in their splits
     cache.clear(work)
-  print("\n".join([*notes, *summary.lines(options.output, metadata)]))
+  print("\n".join([*lines, *summary.lines(options.output, metadata)]))
   return metadata
 
 
@@ -122,8 +122,8 @@ def _request(options: PrepareOptions, recordings: Sequence[Recording], decisions
   if options.talker is not None:
     request.append(options.talker)
   else:
-    look = {"trim": options.trim, "faces": options.examine.faces, "piece": False}
-    request += [options.crop, look, describe(recordings, options.split_seconds)]
+    settings = {"trim": options.trim, "faces": options.examine.faces, "piece": False}
+    request += [options.crop, settings, describe(recordings, options.split_seconds)]
   return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 

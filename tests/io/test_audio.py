@@ -50,7 +50,7 @@ def test_mel_equals_the_oracle_at_any_length_and_across_blocks(monkeypatch):
   whole = mel.log_mel(samples)
   assert len(whole) == 4 * 12  # 8880 samples: eleven frames of 800 and a bit
   np.testing.assert_allclose(whole, oracle(samples, 48), atol=1e-5)
-  monkeypatch.setattr(audio, "BLOCK_FRAMES", 5)
+  monkeypatch.setattr(mel, "BLOCK_FRAMES", 5)
   np.testing.assert_array_equal(mel.log_mel(samples), whole)
 
 

@@ -18,6 +18,7 @@ import pytest
 from nwt_jax.data.clips import Clips
 from nwt_jax.errors import InputError
 from nwt_jax.io import video
+from nwt_jax.io.box import Box
 from nwt_jax.metrics import face
 from nwt_jax.names import SPLITS
 from nwt_jax.prepare import cache
@@ -349,7 +350,7 @@ def test_faces_are_seen_and_framed(tmp_path):
   clip = examined(path, 0.0, 2.0, faces=True)
   assert clip.fault == "" and clip.flags == [] and set(clip.facts["faces"]) == {1} and clip.shape
   (clip,) = crops.choose([clip], "face", 0.875, print)
-  box = video.Box.parse(clip.crop)
+  box = Box.parse(clip.crop)
   assert box.width / box.height == pytest.approx(0.875, abs=0.01) and box.within(1080, 1920)
   frames = video.read_video(path, height=256, width=224, crop=box, length=1.0)
   (found,) = face.find_faces(frames[10])

@@ -15,9 +15,11 @@ from nwt_jax.data import dataset as builder
 from nwt_jax.data.clips import Clips
 from nwt_jax.errors import InputError
 from nwt_jax.io import audio, mel, video
+from nwt_jax.io.box import Box
 from nwt_jax.names import SPLITS
 from nwt_jax.prepare.acquire import recordings, segments
 from nwt_jax.prepare.write import records as sources
+from tests.preparing import prepare
 
 
 def all_clips(path):
@@ -120,7 +122,7 @@ def test_pictures_are_cropped(folder, tmp_path):
   prepare(tmp_path / "cut", str(folder), height=16, width=16, image_format="png", crop="20x24+8+4")
   (name, (_, clip)), *_ = all_clips(tmp_path / "cut").items()
   path = {found.name: found.where for found in recordings.find(str(folder))}[name]
-  wanted = video.read_video(path, height=16, width=16, crop=video.Box.parse("20x24+8+4"))
+  wanted = video.read_video(path, height=16, width=16, crop=Box.parse("20x24+8+4"))
   np.testing.assert_array_equal(clip["video"], wanted)
   assert (wanted != video.read_video(path, height=16, width=16)).any()
   assert builder.read_metadata(tmp_path / "cut", "clips", "")["crop"] == "20x24+8+4"
@@ -263,11 +265,11 @@ def test_the_program_refuses_in_a_line(refused, tmp_path):
 def test_preparing_and_reading_need_neither_tensorflow_nor_jax(folder, tmp_path):
   code = f"""
 import sys
-from nwt_jax.prepare import prepare
+from nwt_jax.prepare.options import PrepareOptions
+from nwt_jax.prepare.pipeline import prepare
 from nwt_jax.data.clips import Clips
 from nwt_jax.data import tokens
-from tests.preparing import prepare
-prepare({str(tmp_path / "d")!r}, input={str(folder / "m0.mp4")!r}, height=16, width=16)
+prepare(PrepareOptions({str(tmp_path / "d")!r}, {str(folder / "m0.mp4")!r}, height=16, width=16))
 assert len(Clips({str(tmp_path / "d")!r}, "train")[0]["video"]) == 24
 sys.exit(", ".join(name for name in ("tensorflow", "jax") if name in sys.modules) or 0)
 """

@@ -6,7 +6,7 @@ import pytest
 
 from nwt_jax.errors import InputError
 from nwt_jax.io import video
-from nwt_jax.io.video import Box
+from nwt_jax.io.box import Box
 from nwt_jax.prepare import options
 from nwt_jax.prepare.acquire import recordings
 from nwt_jax.prepare.review import manifest

@@ -17,7 +17,7 @@ DEFAULT_EPISODE = "default"
 
 
 def with_episodes(
-  recordings: Sequence[Recording], episodes: str | os.PathLike | None = None, apart: bool = False
+  recordings: Sequence[Recording], episodes: str | os.PathLike | None = None, split_by_clip: bool = False
 ) -> list[Recording]:
   """Fills in episode and source of each recording.
 
@@ -27,7 +27,7 @@ def with_episodes(
   """
   by_recording = episodes == BY_RECORDING
   # PAPER: D.10 assigns each episode's clips to all splits; where a recording is an episode, it cannot stay together.
-  recordings = [replace(r, clips_apart=by_recording and not r.source and apart) for r in recordings]
+  recordings = [replace(r, split_by_clip=by_recording and not r.source and split_by_clip) for r in recordings]
   if episodes and not by_recording:
     table = read_episodes(episodes, [recording.name for recording in recordings])
     return [replace(r, episode=table[r.name][0], source=table[r.name][1]) for r in recordings]

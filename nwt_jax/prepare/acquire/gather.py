@@ -20,7 +20,7 @@ def list_recordings(options: PrepareOptions, log: Callable = lambda text: None) 
   found = recordings.find(str(options.input), options.root, exclude, log)
   if options.split_seconds and (parts := [r.name for r in found if r.start or r.length is not None]):
     raise InputError(f"{parts[0]} is a part of its file already; leave --split_seconds and --preset out")
-  return episodes.with_episodes(found, options.episodes, apart=options.deal != splits.BLOCKS)
+  return episodes.with_episodes(found, options.episodes, split_by_clip=options.deal != splits.BLOCKS)
 
 
 def describe(found: Sequence[Recording], split_seconds: float) -> list:
@@ -70,7 +70,7 @@ def _cut(recording, path, split_seconds, work):
 
 def _record(recording, name=None, **more):
   name = name or recording.name
-  source = f"clip {name}" if recording.clips_apart else recording.source
+  source = f"clip {name}" if recording.split_by_clip else recording.source
   return ClipRecord(
     name, recording.episode, source, recording.name, take=recording.source, origin=recording.where, **more
   )

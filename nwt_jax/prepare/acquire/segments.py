@@ -10,7 +10,7 @@ from typing import NamedTuple
 from nwt_jax.data.dataset import new_folder
 from nwt_jax.errors import InputError
 from nwt_jax.io import ffmpeg
-from nwt_jax.io.disk import check_room
+from nwt_jax.io.disk import check_space
 from nwt_jax.io.probe import probe
 from nwt_jax.prepare.examine.decoding import prove_machine
 
@@ -25,7 +25,7 @@ class Segment(NamedTuple):
   start: float
 
 
-def split(path, folder, seconds: float = SECONDS) -> list[Segment]:
+def split(path: str | os.PathLike, folder: str | os.PathLike, seconds: float = SECONDS) -> list[Segment]:
   """Cuts a recording into segments that each start with a key frame; their clocks start at 0.
 
   The streams are copied, into Matroska files, which hold any codec. An earlier call's segments are taken as they are.
@@ -61,6 +61,6 @@ def _cut(path, folder, seconds):
     command = [*ffmpeg.QUIET, "-fflags", "+genpts", *ffmpeg.source(path), "-map", "0:V:0", *sound, "-c", "copy"]
     status, _ = ffmpeg.run([*command, *cut, target], log, keep_output=False)
     if status or not any(folder.glob("*.mkv")):
-      check_room(folder)  # before the file is blamed
+      check_space(folder)  # before the file is blamed
       prove_machine()
       raise InputError(f"{path} cannot be cut at its key frames: {ffmpeg.first_error(log, path)}")

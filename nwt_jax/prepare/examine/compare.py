@@ -14,13 +14,13 @@ from nwt_jax.prepare.examine import offsets, people
 class Comparison:
   """What a comparison found.
 
-  syncs: see offsets.estimate_offsets. groups: see people.group; faces: the same of clips. notes: lines to print.
+  syncs: see offsets.estimate_offsets. groups: see people.group; faces: the same of clips. lines: to print.
   """
 
   syncs: Mapping[str, str]
   groups: Mapping[str, str]
   faces: Mapping[str, str]
-  notes: Sequence[str]
+  lines: Sequence[str]
 
 
 def compare(

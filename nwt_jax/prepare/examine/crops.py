@@ -9,7 +9,7 @@ import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 
 from nwt_jax.errors import InputError
-from nwt_jax.io.video import Box
+from nwt_jax.io.box import Box
 from nwt_jax.prepare.clip import ClipRecord, log_faults
 
 
@@ -99,7 +99,7 @@ def _leaves(head, box, height):
   return not (inside and box.top <= y - half and y + half <= box.top + box.height)
 
 
-def notes(clips: Sequence[ClipRecord], crop: str, height: int) -> list[str]:
+def report_lines(clips: Sequence[ClipRecord], crop: str, height: int) -> list[str]:
   """What a user should know of the parts that are kept: faces that leave them, mouths of few pixels.
 
   Args: clips: after `choose`. crop: see parse. height: of the wanted pictures, pixels.

@@ -64,7 +64,7 @@ def examine_all(
   examined = []
   for clip, fields in zip(clips, found, strict=True):
     if clip.path != clip.origin:  # a segment, or a download
-      fields = fields | {"reason": fields["reason"].replace(clip.path, f"{clip.origin} from {clip.place:.2f} s")}
+      fields = fields | {"reason": fields["reason"].replace(clip.path, f"{clip.origin} from {clip.begin:.2f} s")}
     examined.append(replace(clip, **fields))
   log_faults(examined, log)
   return examined
@@ -72,8 +72,8 @@ def examine_all(
 
 def _key(clip, options, picture):
   """A job as text; results in OUTPUT.work are filed under it: it must not change."""
-  look = f"Look(trim={options.trim!r}, faces={options.faces!r}, piece={clip.segment!r})"
-  return f"({clip.path!r}, {look}, {clip.start!r}, {clip.length!r}, {picture!r})"
+  settings = f"Look(trim={options.trim!r}, faces={options.faces!r}, piece={clip.segment!r})"
+  return f"({clip.path!r}, {settings}, {clip.start!r}, {clip.length!r}, {picture!r})"
 
 
 def _examine_job(job):
@@ -152,11 +152,11 @@ def _examine(clip, options, fields):
 
 def _check_times(path, found):
   """Sound and picture must begin and end together, and not take too long."""
-  apart = "{path}: the sound {does} {by:+.2f} s after the picture; put its streams together"
+  message = "{path}: the sound {does} {by:+.2f} s after the picture; put its streams together"
   if abs(by := found.first_sound - found.first) > START_GAP:
-    raise _Fault("out_of_sync", apart.format(path=path, does="starts", by=by))
+    raise _Fault("out_of_sync", message.format(path=path, does="starts", by=by))
   if abs(by := found.last_sound - found.last) > END_GAP:
-    raise _Fault("out_of_sync", apart.format(path=path, does="ends", by=by))
+    raise _Fault("out_of_sync", message.format(path=path, does="ends", by=by))
   if found.last > decoding.MAX_SECONDS:  # the header did not say
     raise _Fault("too_large", _TOO_LONG.format(path=path))
 

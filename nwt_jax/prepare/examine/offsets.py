@@ -104,7 +104,7 @@ def _groups(clips):
 
 
 def _seconds(clips):
-  """That can be looked at."""
+  """Seconds of the clips that are long enough to look at."""
   return sum(clip.length for clip in clips if clip.length >= _LEAST)
 
 
@@ -135,7 +135,7 @@ def measure(clips: Sequence[ClipRecord]) -> list:
   openings, mels = [], []
   for clip in clips:
     try:
-      heard = audio.read_audio(clip.path, start=clip.start, length=clip.length)
+      samples = audio.read_audio(clip.path, start=clip.start, length=clip.length)
       parts = []
       for begin in np.arange(0.0, clip.length - 0.5 / sync.RATE, _PART):
         length = min(_PART, clip.length - begin)
@@ -144,7 +144,7 @@ def measure(clips: Sequence[ClipRecord]) -> list:
     except InputError:
       continue  # the records of the clip tell why
     openings.append(np.concatenate(parts))
-    mels.append(mel.log_mel(heard, sync.STEP * len(openings[-1])))
+    mels.append(mel.log_mel(samples, sync.STEP * len(openings[-1])))
   return [sum(map(len, openings)) / sync.RATE, *sync.estimate(openings, mels)]
 
 

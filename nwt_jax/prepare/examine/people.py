@@ -24,7 +24,7 @@ from nwt_jax.prepare.examine import faces
 NAME = "people.csv"
 # Mean distance of shapes from which two groups are two people. Chosen on three people: eight recordings of one, two of
 # another, one of a third.
-_APART = 0.035
+_DISTANCE = 0.035
 _COMPARED = 1000  # recordings compared with one another; others join the group nearest to them
 NOBODY = "no_face"
 
@@ -45,7 +45,7 @@ def group(clips: Sequence[ClipRecord]) -> dict[str, str]:
   _, laid = face.common_shape([face.common_shape(shapes[name])[0] for name in names])
   laid = laid.reshape(len(names), -1)
   chosen = np.unique(np.linspace(0, len(names) - 1, _COMPARED).astype(int))
-  clusters = fcluster(average(pdist(laid[chosen])), _APART, "distance")
+  clusters = fcluster(average(pdist(laid[chosen])), _DISTANCE, "distance")
   if clusters.max() == 1:
     return {}
   middles = np.stack([np.median(laid[chosen][clusters == n], axis=0) for n in range(1, clusters.max() + 1)])

@@ -74,11 +74,11 @@ def _row(clip, split_of):
   start = clip.start
   if clip.path:
     # A segment's clock may start before its first picture, with what an encoder puts before the sound.
-    start = round(max(clip.place - (first if clip.segment else 0.0), 0.0), 6)
+    start = round(max(clip.begin - (first if clip.segment else 0.0), 0.0), 6)
   end = None if clip.length is None else round(start + clip.length, 6)
   where = "url" if clip.origin.startswith(("http://", "https://")) else "path"
-  place = {where: clip.origin, "start": start, "end": end}
-  return _common(clip) | place | {"split": split_of.get(clip.name) if clip.kept else None} | facts
+  times = {where: clip.origin, "start": start, "end": end}
+  return _common(clip) | times | {"split": split_of.get(clip.name) if clip.kept else None} | facts
 
 
 def draft_rows(clips: Iterable[ClipRecord]) -> list[dict]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from nwt_jax.io.video import Box
+from nwt_jax.io.box import Box
 from nwt_jax.prepare.clip import FAULTS, FLAGS, ClipRecord
 from nwt_jax.prepare.examine.examination import REASONS
 

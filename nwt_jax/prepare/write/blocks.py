@@ -38,8 +38,8 @@ def assign_blocks(
     half of the recording later. holdout: episodes whose clips go to test.
   Returns: split -> clips. Those in gaps are in none. Every episode keeps a clip to train on, or all clips train.
   """
-  clips = sorted(clips, key=lambda clip: (clip.place, clip.name))
-  held = [clip for clip in clips if clip.episode in holdout]
+  clips = sorted(clips, key=lambda clip: (clip.begin, clip.name))
+  test = [clip for clip in clips if clip.episode in holdout]
   episodes = defaultdict(list)
   for clip in clips:
     if clip.episode not in holdout:
@@ -47,10 +47,10 @@ def assign_blocks(
   seconds = {episode: sum(clip.seconds for clip in some) for episode, some in episodes.items()}
   for split, share in shares.items():
     owed[split] += share * sum(seconds.values())
-  gap = min(GAP_SECONDS, min(shares.values()) * (max(clip.place + clip.seconds for clip in clips) - clips[0].place))
+  gap = min(GAP_SECONDS, min(shares.values()) * (max(clip.begin + clip.seconds for clip in clips) - clips[0].begin))
   # A short recording may have room for the first split alone, or for none; an episode's only clip may be in the way.
   for count, shift in itertools.product(range(len(shares), -1, -1), SHIFTS):
-    left, assigned = dict(owed), {split: [] for split in shares} | {"test": list(held)}
+    left, assigned = dict(owed), {split: [] for split in shares} | {"test": list(test)}
     for episode in sorted(episodes):
       for number, split in enumerate(list(shares)[:count]):
         taken = _names(*assigned.values())
@@ -60,10 +60,10 @@ def assign_blocks(
         assigned[split] += block
         left[split] -= sum(clip.seconds for clip in block)
     given = {split for split, some in assigned.items() if some}
-    assigned["validation"] = _apart(assigned["validation"], assigned["test"], gap)
+    assigned["validation"] = _with_gap(assigned["validation"], assigned["test"], gap)
     others = [*assigned["validation"], *assigned["test"]]
     taken = _names(others)
-    assigned["train"] = _apart([clip for clip in clips if clip.name not in taken], others, gap)
+    assigned["train"] = _with_gap([clip for clip in clips if clip.name not in taken], others, gap)
     trained = sum(clip.seconds for clip in assigned["train"])
     if (
       all(assigned[split] for split in given)
@@ -72,7 +72,7 @@ def assign_blocks(
     ):
       owed.update(left)
       return assigned
-  return {"train": [clip for clip in clips if clip.episode not in holdout], "validation": [], "test": held}
+  return {"train": [clip for clip in clips if clip.episode not in holdout], "validation": [], "test": test}
 
 
 def _names(*groups):
@@ -97,7 +97,7 @@ def _block(clips, seconds, position):
   return block
 
 
-def _apart(clips, others, gap):
+def _with_gap(clips, others, gap):
   """The clips that neither begin within the gap after one of the others nor end within the gap before it."""
-  between = lambda one, other: max(one.place - other.place - other.seconds, other.place - one.place - one.seconds)
+  between = lambda one, other: max(one.begin - other.begin - other.seconds, other.begin - one.begin - one.seconds)
   return [clip for clip in clips if all(between(clip, other) >= gap for other in others)]

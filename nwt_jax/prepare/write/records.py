@@ -11,6 +11,7 @@ from nwt_jax.data import dataset
 from nwt_jax.errors import InputError, MachineError
 from nwt_jax.io import audio as sound
 from nwt_jax.io import mel, video
+from nwt_jax.io.box import Box
 from nwt_jax.prepare.clip import ClipRecord
 from nwt_jax.prepare.examine.decoding import prove_machine
 from nwt_jax.prepare.options import Picture
@@ -29,7 +30,7 @@ def read_clip(clip: ClipRecord, picture: Picture) -> tuple[np.ndarray, np.ndarra
     size = (picture.height, picture.width, float(picture.fps))
     made = talker.make_clip(*clip.talker, *size, episode=clip.episode)
     return made.frames, made.audio, made.truth
-  crop = video.Box.parse(clip.crop) if clip.crop else None
+  crop = Box.parse(clip.crop) if clip.crop else None
   part = {"start": clip.start, "length": clip.length}
   size = (None, None) if picture.overlay_mask else (picture.height, picture.width)  # D.6 comes before D.7
   frames = video.read_video(clip.path, picture.fps, *size, crop, motion=picture.interpolate == "motion", **part)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,18 +52,18 @@ class ShardWriter:
         assigned = splits.assign(there, options.seed, set(options.holdout_episodes) - gone, options.deal)
         known = {kept[name].episode for name in assigned["train"]}
         episodes = [episode for episode in order if episode in known]
-        shards, notes, bar = self._write_shards(assigned, kept, episodes, engine)
-        left_out |= {name: reason for note in notes.values() for name, reason in note["left_out"].items()}
+        shards, receipts, bar = self._write_shards(assigned, kept, episodes, engine)
+        left_out |= {name: reason for receipt in receipts.values() for name, reason in receipt["left_out"].items()}
         untrained = known - {kept[name].episode for name in assigned["train"] if name not in left_out}
         if not untrained:
           break
         # An episode lost what it was to train on only when its clips were read: without them others train.
         bar.log(f"dealt again without what is left out: no clip is left to train {', '.join(sorted(untrained))} on")
-      for path in notes:
+      for path in receipts:
         target = folder / path.relative_to(path.parents[2])
         target.parent.mkdir(parents=True, exist_ok=True)
         os.link(path, target)  # not moved: a call that is cut off here must find it
-      index = {split: [notes[shard.path]["rows"] for shard in some] for split, some in shards.items()}
+      index = {split: [receipts[shard.path]["rows"] for shard in some] for split, some in shards.items()}
       between = kept.keys() - {name for names in assigned.values() for name in names} - left_out.keys()
       clips = [_ended(clip, left_out.get(clip.name), clip.name in between) for clip in clips]
       found = {
@@ -110,11 +110,11 @@ class ShardWriter:
     every = [shard for some in shards.values() for shard in some]
     for shard in every:
       shard.path.parent.mkdir(parents=True, exist_ok=True)
-    missing = [shard for shard in every if not _note(shard.path).exists()]
+    missing = [shard for shard in every if not _receipt(shard.path).exists()]
     bar.step(sum(len(shard.jobs) for shard in every if shard not in missing), known=True)
-    engine.write_shards(missing, records.try_record, write_shard, report)
+    engine.write_shards(missing, records.try_record, commit_shard, report)
     bar.close()
-    return shards, {shard.path: json.loads(_note(shard.path).read_text()) for shard in every}, bar
+    return shards, {shard.path: json.loads(_receipt(shard.path).read_text()) for shard in every}, bar
 
 
 def _ended(clip, reason, between):
@@ -124,7 +124,7 @@ def _ended(clip, reason, between):
   return replace(clip, kept=False, reason=BETWEEN, decided_by=manifest.BETWEEN_BLOCKS) if between else clip
 
 
-def write_shard(path: Path, results) -> dict:
+def commit_shard(path: Path, results: Iterable) -> dict:
   """Writes one shard and a note that it is whole. Args: results: (name, record or None, reason). Returns: the note."""
   left_out = {}
 
@@ -141,11 +141,11 @@ def write_shard(path: Path, results) -> dict:
     os.replace(part, path)
   finally:
     part.unlink(missing_ok=True)
-  note = {"rows": rows, "left_out": left_out}
-  part.write_text(json.dumps(note))
-  os.replace(part, _note(path))
-  return note
+  receipt = {"rows": rows, "left_out": left_out}
+  part.write_text(json.dumps(receipt))
+  os.replace(part, _receipt(path))
+  return receipt
 
 
-def _note(path):
+def _receipt(path):
   return path.with_name(f"{path.name}.json")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from nwt_jax.errors import InputError
 from nwt_jax.names import SPLITS
+from nwt_jax.prepare.acquire.recordings import Recording
 from nwt_jax.prepare.clip import ClipRecord
 from nwt_jax.prepare.write import blocks
 
@@ -16,7 +17,7 @@ MORE = "for validation and test give more recordings an episode, or deal long on
 RECORDINGS, BLOCKS = "recordings", "blocks"  # what goes to a split: whole recordings, or blocks of each
 
 
-def check_holdout(clips, holdout):
+def check_holdout(clips: Iterable[ClipRecord | Recording], holdout: Iterable[str]) -> None:
   """Raises InputError: a held-out episode that none of the clips, or recordings, has. Args: see assign."""
   episodes = sorted({clip.episode for clip in clips})
   if unknown := sorted(set(holdout) - set(episodes)):

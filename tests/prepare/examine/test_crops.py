@@ -11,7 +11,7 @@ import pytest
 
 from nwt_jax.errors import InputError
 from nwt_jax.io import video
-from nwt_jax.io.video import Box
+from nwt_jax.io.box import Box
 from nwt_jax.metrics import face
 from nwt_jax.prepare.clip import FLAGS, ClipRecord
 from nwt_jax.prepare.examine import crops, examination
@@ -84,7 +84,7 @@ def test_a_face_that_leaves_the_box_is_flagged():
   rows = [_row("still", "a", [(0.9, 0.5, 0.2)] * 8), _row("moved", "b", moved), _row("once", "c", moved[:7])]
   rows, *_ = _choose(rows, "head")
   assert [list(row.flags) for row in rows] == [[], ["face_outside"], []]
-  assert "face leaves the part that is kept in 1 of 3 clips" in crops.notes(rows, "head", 256)[0]
+  assert "face leaves the part that is kept in 1 of 3 clips" in crops.report_lines(rows, "head", 256)[0]
   rows = [_row("still", "a", [(0.9, 0.5, 0.2)] * 8)]
   (clip,), *_ = _choose(rows, "100x100+0+0")  # a box that a user gave misses the face
   assert clip.flags == ["face_outside"] and "face_outside" in FLAGS
@@ -106,12 +106,12 @@ def test_a_box_that_the_picture_does_not_hold_is_a_fault_and_a_lists_box_comes_f
 
 def test_small_mouths_are_told_with_what_helps():
   rows, *_ = _choose([_row("a", "a", [(0.9, 0.5, 0.25)] * 8)], "")
-  (line,) = crops.notes(rows, "", 64)  # 0.14 sides of 16 pixels
+  (line,) = crops.report_lines(rows, "", 64)  # 0.14 sides of 16 pixels
   assert line == "lips are about 2.2 pixels high: --crop=head makes that 5.6, a larger --height and --width more"
-  assert crops.notes(rows, "", 256) == []
+  assert crops.report_lines(rows, "", 256) == []
   rows, *_ = _choose(rows, "head")
-  assert crops.notes(rows, "head", 64) == []
-  assert crops.notes(rows, "head", 32) == ["lips are about 2.8 pixels high: a larger --height and --width more"]
+  assert crops.report_lines(rows, "head", 64) == []
+  assert crops.report_lines(rows, "head", 32) == ["lips are about 2.8 pixels high: a larger --height and --width more"]
 
 
 TINY = {"height": 16, "width": 16, "faces": False, "workers": 1}

@@ -10,6 +10,7 @@ import pytest
 
 from nwt_jax.errors import InputError, MachineError
 from nwt_jax.io import ffmpeg, video
+from nwt_jax.io.box import Box
 from nwt_jax.io.probe import probe
 from nwt_jax.prepare.acquire import recordings as downloads
 from nwt_jax.prepare.acquire import segments
@@ -120,7 +121,7 @@ def test_pixels_are_squared_before_a_picture_is_turned(tmp_path):
     assert pictures.shape[1:3] == size
   assert examined(turned).shown == [72, 120]  # what a box must lie in
   with pytest.raises(InputError, match="reaches outside"):
-    video.read_video(turned, crop=video.Box(120, 72, 0, 0))
+    video.read_video(turned, crop=Box(120, 72, 0, 0))
   # A WebM says the shape of its pixels in other words.
   webm = ["-c:v", "libvpx", "-deadline", "realtime", "-crf", "4", "-b:v", "2M", "-c:a", "libopus", "-vf", "setsar=4/3"]
   path = media.record(tmp_path / "sar.webm", media.pictures(1, 25, 72, 90), media.speech(1, 1.0), encode=webm)
@@ -265,7 +266,7 @@ def test_an_address_is_not_blamed_for_a_full_disk(tmp_path, monkeypatch):
 
   (tmp_path / "d").mkdir()
   assert downloads.acquire(found, tmp_path / "d", print)[1]  # a dead link, on a disk with room
-  monkeypatch.setattr(downloads, "check_room", full)
+  monkeypatch.setattr(downloads, "check_space", full)
   with pytest.raises(MachineError, match="No space left"):
     downloads.acquire(found, tmp_path / "d", print)
 
