@@ -15,7 +15,7 @@ PREFETCH = 2  # batches read ahead by each thread
 
 
 def video_batches(
-  path: str | os.PathLike,
+  path: str | os.PathLike | None,
   split: str,
   batch_size: int,
   frames: int,
@@ -45,7 +45,7 @@ def video_batches(
 
 
 def token_batches(
-  path: str | os.PathLike,
+  path: str | os.PathLike | None,
   split: str,
   batch_size: int,
   frames: int,

@@ -34,7 +34,7 @@ class Records:
   kind: str
   hint: str
 
-  def __init__(self, path: str | os.PathLike, split: str):
+  def __init__(self, path: str | os.PathLike | None, split: str):
     if split not in SPLITS:
       raise InputError(f"there is no split {split!r}; the splits are {', '.join(SPLITS)}")
     self.metadata = dataset.read_metadata(path, self.kind, self.hint)
@@ -47,7 +47,7 @@ class Records:
     self._records = shards.as_data_source(split) if self.index else ()
 
   @classmethod
-  def held_out(cls, path: str | os.PathLike) -> "Records":
+  def held_out(cls, path: str | os.PathLike | None) -> "Records":
     """What a run is judged on: the validation split, or, where that is empty, the training split."""
     found = cls(path, "validation")
     return found if len(found) else cls(path, "train")

@@ -18,7 +18,7 @@ _OURS = (SEGMENTS, PICTURES, CACHE, "review.html", "manifest.jsonl", "building-*
 
 @contextlib.contextmanager
 def workdir(output: str | os.PathLike) -> Iterator[Path]:
-  """OUTPUT.work, where the steps leave what they made: after an error all of it, for the next call; else downloads.
+  """Makes and locks OUTPUT.work, where steps leave what they made: after an error all of it stays, else downloads.
 
   Raises: InputError: it cannot be made, or another program is at work there.
   """

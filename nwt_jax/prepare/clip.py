@@ -92,9 +92,11 @@ class ClipRecord:
     return f"FileClip({', '.join(f'{name}={value!r}' for name, value in parts.items())})"
 
   def with_fault(self, fault: str, reason: str) -> "ClipRecord":
+    """The same clip, at fault. Args: fault: one of FAULTS. reason: a line that says what is wrong, and what to do."""
     return replace(self, fault=fault, reason=reason)
 
   def with_flags(self, *flags: str) -> "ClipRecord":
+    """The same clip with more of FLAGS."""
     return replace(self, flags=[*self.flags, *flags])
 
 

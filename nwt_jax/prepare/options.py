@@ -80,15 +80,17 @@ class PrepareOptions:
 
   @property
   def picture(self) -> Picture:
+    """How frames are stored."""
     return Picture(self.height, self.width, self.fps, self.image_format, self.overlay_mask, self.interpolate)
 
   @property
   def examine(self) -> ExamineOptions:
+    """What to examine for; without the extra `faces` no faces are looked for."""
     return ExamineOptions(self.trim, self.faces and face.available())
 
   @property
   def dropped_flags(self) -> set[str]:
-    """The flags whose clips are dropped without asking. Raises: InputError: --auto names another one."""
+    """The flags whose clips are dropped without asking. Raises: InputError: --auto names one that there is not."""
     return manifest.read_auto(self.auto)
 
   @property

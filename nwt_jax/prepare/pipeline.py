@@ -63,8 +63,7 @@ def prepare(options: PrepareOptions) -> dict[str, Any] | None:
     if options.faces and not options.examine.faces:
       _log(f"faces, and sound against mouth, are not looked at: {face.INSTALL}")
     _check_decisions(clips, decisions)
-    lost, found = [c for c in clips if not c.path], [c for c in clips if c.path]
-    clips = [*lost, *examine_all(found, options.examine, work, engine, _log)]  # D.4: ends trimmed; D.5: examined
+    clips = examine_all(clips, options.examine, work, engine, _log)  # D.4: ends trimmed; D.5: examined
     clips = crops.choose(clips, options.crop, options.width / options.height, _log)  # D.3: the part that is kept
     check_budget(clips, options.max_bad_fraction)
     clips = join_duplicates(clips)  # for D.10: the same recording never lies in two splits

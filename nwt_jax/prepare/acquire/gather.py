@@ -24,13 +24,17 @@ def list_recordings(options: PrepareOptions, log: Callable = lambda text: None) 
 
 
 def describe(found: Sequence[Recording], split_seconds: float) -> list:
-  """What the recordings are, for telling whether a data set was made from the same ones."""
+  """What the recordings are, ready for JSON: a data set of the same request was made from the same ones."""
   stamps = [[r.name, r.start, r.length, *((r.where,) if r.remote else file_stamp(r.where))] for r in found]
   return [split_seconds, stamps, [[r.name, r.episode, r.source] for r in found]]
 
 
 def gather(found: Sequence[Recording], options: PrepareOptions, work: Path, log: Callable) -> list[ClipRecord]:
-  """Steps 1 and 2. Returns: the recordings that gave no clip, which have a fault, and then all clips."""
+  """Downloads recordings and cuts them (D.1, D.2).
+
+  Args: work: OUTPUT.work. log: takes lines of progress, and why recordings are left out.
+  Returns: the recordings that gave no clip, which have a fault and no `path`, and then all clips.
+  """
   paths, failed = recordings.acquire(found, work / DOWNLOADS, log, options.download_height)
   lost = [_lost(recording, failed[recording.name]) for recording in found if recording.name in failed]
   log_faults(lost, log)

@@ -62,7 +62,7 @@ def same_recordings(prints: Mapping[str, np.ndarray]) -> list[list[str]]:
 
 
 def join_duplicates(clips: Sequence[ClipRecord]) -> list[ClipRecord]:
-  """The same recording under two names: flags all but the longest, and gives all of them one source (step 10).
+  """Finds recordings under two names: flags all but the longest, and gives all of them one source (D.10).
 
   Returns: the clips without their `print`, which is not looked at again.
   """

@@ -51,9 +51,13 @@ class _Fault(Exception):
 def examine_all(
   clips: Sequence[ClipRecord], options: ExamineOptions, work: Path, engine: Local | Beam, log: Callable
 ) -> list[ClipRecord]:
-  """Step 5 (and the trim of 4): examines every clip. Strips of pictures come to lie in `work`, the OUTPUT.work."""
+  """Step 5 (and the trim of 4): examines every clip that has a file.
+
+  Args: work: OUTPUT.work, where strips of pictures come to lie. Returns: the clips without a file, then the others.
+  """
+  lost, clips = [clip for clip in clips if not clip.path], [clip for clip in clips if clip.path]
   if not clips:
-    return []
+    return lost
   cache, bar = ResultCache(work / CACHE), Progress("examine", len(clips))
   jobs = [(clip, options, str(picture_of(work, clip.name))) for clip in clips]
   keys = [short_hash("examine", _key(*job), *file_stamp(job[0].path)) for job in jobs]
@@ -67,7 +71,7 @@ def examine_all(
       fields = fields | {"reason": fields["reason"].replace(clip.path, f"{clip.origin} from {clip.begin:.2f} s")}
     examined.append(replace(clip, **fields))
   log_faults(examined, log)
-  return examined
+  return [*lost, *examined]
 
 
 def _key(clip, options, picture):
@@ -111,21 +115,8 @@ def _examine(clip, options, fields):
   facts["sha256"] = _sha256(path)
   info = probe(path)
   facts |= {"fps": info.fps, "width": info.width, "height": info.height, "sample_rate": info.sample_rate}
-  if not info.has_video:
-    raise _Fault("no_picture", f"{path} holds no picture stream; give a video file")
-  if not info.has_audio:
-    raise _Fault("no_sound", f"{path} holds no sound stream; give a recording with sound")
+  found = _decode(path, info, clip)
   start, length = clip.start, clip.length
-  if (length or info.duration - start) > decoding.MAX_SECONDS:  # what the header claims is enough to refuse
-    raise _Fault("too_large", _TOO_LONG.format(path=path))
-  try:
-    found = decoding.decode(path, info, start, length, clip.segment)
-  except decoding.Damaged as error:
-    raise _Fault("damaged", f"{path} is damaged: {error}") from None
-  if not len(found.grey):
-    raise _Fault("no_picture", f"{path} holds no frames (its picture stream is empty); give a video with frames")
-  if not len(found.audio):
-    raise _Fault("no_sound", f"{path} holds no samples (its sound stream is empty); give a recording with sound")
   if clip.segment and found.first - found.first_sound > START_GAP:
     # Pictures shown before the key frame of an open group are predicted from the segment before.
     fields["start"] = start = found.first_sound = found.first
@@ -148,6 +139,25 @@ def _examine(clip, options, fields):
   seen = {"shown": list(info.shown), "strip": len(found.pictures), "heads": heads, "shape": shape}
   clip = replace(clip, **fields | {"start": start, "length": length, "print": fingerprint} | seen)
   return clip, _strip(found.pictures)
+
+
+def _decode(path, info, clip):
+  """Decodes pictures and sound. Raises: _Fault: there are none, or they are damaged."""
+  if not info.has_video:
+    raise _Fault("no_picture", f"{path} holds no picture stream; give a video file")
+  if not info.has_audio:
+    raise _Fault("no_sound", f"{path} holds no sound stream; give a recording with sound")
+  if (clip.length or info.duration - clip.start) > decoding.MAX_SECONDS:  # what the header claims is enough to refuse
+    raise _Fault("too_large", _TOO_LONG.format(path=path))
+  try:
+    found = decoding.decode(path, info, clip.start, clip.length, clip.segment)
+  except decoding.Damaged as error:
+    raise _Fault("damaged", f"{path} is damaged: {error}") from None
+  if not len(found.grey):
+    raise _Fault("no_picture", f"{path} holds no frames (its picture stream is empty); give a video with frames")
+  if not len(found.audio):
+    raise _Fault("no_sound", f"{path} holds no samples (its sound stream is empty); give a recording with sound")
+  return found
 
 
 def _check_times(path, found):
