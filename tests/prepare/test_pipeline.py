@@ -1,7 +1,6 @@
 """Preparation step by step: cut, examined, reviewed, masked, and the same after a kill."""
 
 import importlib.util
-import itertools
 import json
 import os
 import signal
@@ -11,25 +10,21 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from nwt_jax.data.clips import Clips
 from nwt_jax.errors import InputError
 from nwt_jax.io import video
-from nwt_jax.io.box import Box
-from nwt_jax.metrics import face
 from nwt_jax.names import SPLITS
 from nwt_jax.prepare import cache
 from nwt_jax.prepare.clip import FLAGS, ClipRecord
-from nwt_jax.prepare.examine import crops, examination
-from nwt_jax.prepare.options import Picture
+from nwt_jax.prepare.examine import examination
 from nwt_jax.prepare.review import manifest, pages
-from nwt_jax.prepare.write import overlay, shards
+from nwt_jax.prepare.write import shards
 from tests import media
 from tests.conftest import ROOT
-from tests.preparing import examined, frames_of, prepare
+from tests.preparing import prepare
 
 TINY = {"height": 16, "width": 16, "faces": False}
 
@@ -139,55 +134,6 @@ def test_the_papers_preset(tmp_path, start):
 def _all(path, split):
   clips = Clips(path, split)
   return [clips[i] for i in range(len(clips))]
-
-
-def test_the_overlay_mask_is_the_papers():
-  frames = np.full((3, 712, 623, 3), 60, np.uint8)
-  boxes = {  # top, left, height, width; whether the paper's rules cover it
-    (100, 10, 120, 100): True,  # at the left edge
-    (600, 300, 90, 200): True,  # low
-    (100, 300, 120, 100): False,  # in the middle
-    (300, 0, 70, 100): False,  # less than 80 high
-    (400, 5, 90, 40): False,  # 3,600 pixels
-  }
-  for top, left, height, width in boxes:
-    frames[1, top : top + height, left : left + width] = 200
-  masked = overlay.mask(frames)
-  for (top, left, height, width), covered in boxes.items():
-    assert (masked[1, top : top + height, left : left + width] == (255 if covered else 200)).all()
-  np.testing.assert_array_equal(masked[[0, 2]], frames[[0, 2]])
-  assert frames.max() == 200  # a copy
-  # The paper's calls, literally, on a natural picture.
-  noise = np.random.default_rng(0).normal(size=(712, 623)).astype(np.float32)
-  noise = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 25), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
-  noise = np.stack([noise, noise, noise // 2 + 127], axis=-1)
-  color_image = cv2.cvtColor(noise, cv2.COLOR_RGB2BGR)
-  binarized_image = cv2.threshold(cv2.cvtColor(color_image, cv2.COLOR_BGR2GRAY), 185, 255, 0)[1]
-  for contour in cv2.findContours(binarized_image, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]:
-    x, y, w, h = cv2.boundingRect(contour)
-    if 4000 < w * h < 100000 and h > 80 and (x <= 20 or y > 550):
-      cv2.rectangle(color_image, (x, y), (x + w - 1, y + h - 1), (255, 255, 255), -1)
-  result = overlay.mask(noise[None])[0]
-  np.testing.assert_array_equal(result, cv2.cvtColor(color_image, cv2.COLOR_BGR2RGB))
-  assert (result != noise).any()
-
-
-def test_the_mask_comes_before_scaling(tmp_path):
-  frames = media.pictures(3, 25, 400, 400) // 2
-  frames[:, 100:300, :100] = 240
-  path = media.record(tmp_path / "c.mp4", frames, media.speech(3, 1.0))
-  read, _ = frames_of(path, Picture(40, 40, 30, "png", overlay_mask=True))
-  plain, _ = frames_of(path, Picture(40, 40, 30, "png"))
-  assert read[:, 12:28, 1:8].min() == 255 and plain[:, 12:28, 1:8].max() < 250
-  assert np.abs(read[:, :, 15:].astype(float) - plain[:, :, 15:]).mean() < 2
-
-
-def test_motion_interpolation_keeps_the_duration(tmp_path):
-  path = media.clip(tmp_path / "c.mp4", 4, 1.6, rate=15.0)
-  repeated, moved = (video.read_video(path, motion=motion) for motion in (False, True))
-  assert len(repeated) == 48 and abs(len(moved) - 48) <= 3
-  same = lambda frames: sum(np.array_equal(a, b) for a, b in itertools.pairwise(frames))
-  assert same(repeated) >= 20 and same(moved) <= 3  # every second frame of the first is the one before
 
 
 @pytest.mark.slow
@@ -333,30 +279,3 @@ def test_without_beam_the_extra_is_named(mixed, tmp_path, refused):
     pytest.skip("apache-beam is installed")
   said = refused("prepare", f"--input={mixed}", f"--output={tmp_path / 'o'}", "--engine=beam")
   assert "nwt_jax[beam]" in said
-
-
-# With real faces.
-
-
-def _natural(name):
-  root = os.environ.get("NWT_DATA")
-  if not root or not face.available():
-    pytest.skip("set NWT_DATA to a folder that holds natural/, and install the extra `faces`, to look at faces")
-  return f"{root}/natural/{name}.mp4"
-
-
-def test_faces_are_seen_and_framed(tmp_path):
-  path = _natural("latentsync_demo1")
-  clip = examined(path, 0.0, 2.0, faces=True)
-  assert clip.fault == "" and clip.flags == [] and set(clip.facts["faces"]) == {1} and clip.shape
-  (clip,) = crops.choose([clip], "face", 0.875, print)
-  box = Box.parse(clip.crop)
-  assert box.width / box.height == pytest.approx(0.875, abs=0.01) and box.within(1080, 1920)
-  frames = video.read_video(path, height=256, width=224, crop=box, length=1.0)
-  (found,) = face.find_faces(frames[10])
-  assert found.middle == pytest.approx([112, 128], abs=40) and 60 < found.side < 160
-  two = np.concatenate([frames, frames[:, :, ::-1]], axis=2)
-  looked = examined(media.record(tmp_path / "two.mp4", two, media.speech(0, 1.0)), faces=True)
-  assert looked.flags == ["several_faces"]
-  nobody = examined(media.clip(tmp_path / "none.mp4", 0), faces=True)
-  assert nobody.flags == ["no_face"] and nobody.shape == ""
