@@ -21,8 +21,8 @@ def with_episodes(
 ) -> list[Recording]:
   """Fills in episode and source of each recording.
 
-  Args: episodes: a table, see read_episodes; BY_RECORDING; or None: what a list says, else DEFAULT_EPISODE. apart:
-    whether, where each recording is an episode, its clips may go to different splits.
+  Args: episodes: a table, see read_episodes; BY_RECORDING; or None: what a list says, else DEFAULT_EPISODE.
+    split_by_clip: whether, where each recording is an episode, its clips may go to different splits.
   Raises: InputError: see read_episodes, or a name that cannot be an episode's.
   """
   by_recording = episodes == BY_RECORDING
