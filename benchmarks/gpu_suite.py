@@ -29,7 +29,7 @@ from nwt_jax.errors import InputError
 from nwt_jax.generate import far, mar
 from nwt_jax.generate.options import configure
 from nwt_jax.io import audio_stream
-from nwt_jax.train.preflight import abstract
+from nwt_jax.train.stages import abstract
 
 # Of the data sheets: bytes a second, and products of bfloat16 matrices (a multiply-add is two) a second.
 CARDS = {

@@ -13,7 +13,7 @@ from nwt_jax import build
 from nwt_jax.generate import mar
 from nwt_jax.generate.noise import frame_noise
 from nwt_jax.generate.verify import redraw
-from nwt_jax.objectives.prior import cross_entropy
+from nwt_jax.objectives.prior import memcode_cross_entropy
 
 ADAM = {"learning_rate": 1e-4, "b1": 0.9, "b2": 0.999, "eps": 1e-7}  # C.2.2
 DECODER = ("embed", "linears", "residual", "logits")  # what MAR's steps read, by the beginnings of names
@@ -146,7 +146,7 @@ def decoder_training(module, params):
     told = tuple(rearrange(share, "b t p f -> b (t p) f") for share in condition)
     logits, _ = module.apply(decoder, None, previous, told, 0, method="window")
     logits = rearrange(logits, "b (t i j) k n -> b t i j k n", t=codes.shape[1], i=codes.shape[2])
-    return jnp.mean(cross_entropy(logits, codes))
+    return jnp.mean(memcode_cross_entropy(logits, codes))
 
   def update(state, codes, condition):
     decoder, opt = state

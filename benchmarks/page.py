@@ -1,23 +1,31 @@
-"""Writes the tables of docs/speed.md, and its plot, from benchmarks/results.
+"""Writes the plot and the three tables of docs/speed.md, and all tables into benchmarks/results/README.md.
 
   python -m benchmarks.page
 
-Every figure comes from those files, which say on what machine and with which versions they were made.
+Every figure comes from the JSON files of benchmarks/results, which name the machine and the versions behind them.
 """
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 RESULTS, PAGE = HERE / "results", HERE.parent / "docs" / "speed.md"
+ALL = RESULTS / "README.md"
 PLOT = HERE.parent / "docs" / "figures" / "speed.svg"
-MARKS = ("<!-- tables: benchmarks/page.py -->", "<!-- end of tables -->")
+MARKS = ("<!-- tables: begin -->", "<!-- tables: end -->")
 REAL_TIME = 1e6 / 30  # microseconds a frame
 PLACES = {"full": 16 * 14, "demo": 8 * 7}  # Memcodes a frame
 SIZES = {"full": "the paper's size", "demo": "the shipped size"}
-WAYS = {"plain": "plain scan, linear cache", "slots": "plain scan, slots", "in turn, taps early": "taps early, in turn"}
+WAYS = {"plain": "plain scan, linear cache", "slots": "plain scan, slots", "in turn, taps early": "early taps"}
+HEADER = """# All measurements of sampling and training speed
+
+`python -m benchmarks.page` writes this page from the JSON files beside it; [docs/speed.md](../../docs/speed.md) says
+what they mean and names the commands that make them. A ratio is the median over rounds in which the ways took turns in
+one process, with its quartiles.
+"""
 
 
 def read(name: str) -> dict | None:
@@ -41,6 +49,12 @@ def where(found: dict) -> str:
   return f"{machine['device']}, {machine['cores']} cores of {machine['processor']}; {versions}; {machine['date']}."
 
 
+def words_of(way: str) -> str:
+  """A way to sample as a reader of the field calls it: sequential, or Jacobi iterations over tiles of positions."""
+  way = way.replace("in turn", "sequential").replace("taps early", "early taps")
+  return re.sub(r"^(\d+) together", r"Jacobi, tiles of \1", way)
+
+
 def early(cpu: dict) -> list[str]:
   rows = []
   for size, found in ((size, cpu["early"][size]) for size in SIZES if size in cpu["early"]):
@@ -48,22 +62,27 @@ def early(cpu: dict) -> list[str]:
     for name, words in WAYS.items():
       took, ratio = found["microseconds a Memcode"][name], found["ratios"].get(name)
       limit = f"{found['limit']:.0f}" if size == "full" else "in the cache"
-      cells = [f"{words}{' (the best of them)' if name == best else ''}", spread(took, 0), limit]
+      cells = [f"{words}{' (the fastest other)' if name == best else ''}", spread(took, 0), limit]
       rows.append([SIZES[size], *cells, spread(ratio) if ratio else "1", f"{found['equal'][name]:.3f}"])
   heads = ["", "way", "us a Memcode", "limit", "times ours", "equal codes"]
-  return [f"One Memcode after the other, batch 1, float32. {where(cpu['early'])}", "", *table(heads, rows)]
+  return [f"Sequential sampling, batch 1, float32. {where(cpu['early'])}", "", *table(heads, rows)]
 
 
-def together(names: dict[str, dict]) -> list[str]:
+def together(names: dict[str, dict], best_alone: bool = False) -> list[str]:
+  """Several Memcodes from a guess. Args: best_alone: of each model and temperature the fastest way, not all of them."""
   rows = []
   for words, found in names.items():
     for temperature, ways in found["together"].items():
       if not temperature.startswith("temperature"):
         continue
+      best = min(ways, key=lambda name: ways[name]["microseconds a Memcode"]["median"])
       for name, entry in ways.items():
+        if best_alone and name != best:
+          continue
         cells = [f"{entry['accepted an evaluation']:.2f}", spread(entry["microseconds a Memcode"], 1)]
-        rows.append([words, temperature, name, *cells, spread(entry["ratio"]), f"{entry['equal']:.3f}"])
-  heads = ["model", "", "way", "Memcodes an evaluation", "us a Memcode", "in turn / this", "equal codes"]
+        rows.append([words, temperature, words_of(name), *cells, spread(entry["ratio"]), f"{entry['equal']:.3f}"])
+  which = "fastest way" if best_alone else "way"
+  heads = ["model", "", which, "Memcodes an evaluation", "us a Memcode", "sequential / this", "equal codes"]
   return ["Several Memcodes from a guess, trained models of the shipped size.", "", *table(heads, rows)]
 
 
@@ -73,7 +92,7 @@ def guesses(names: dict[str, dict]) -> list[str]:
     for source, entry in found.get("guesses", {}).items():
       if source != "machine":
         rows.append([words, source, *(f"{entry[key]:.2f}" for key in ("codes right", "8 together", "56 together"))])
-  heads = ["model", "guess", "codes right", "Memcodes an evaluation, 8 together", "56 together"]
+  heads = ["model", "guess", "codes right", "Memcodes an evaluation, tiles of 8", "tiles of 56"]
   return ["Where guesses come from.", "", *table(heads, rows)]
 
 
@@ -93,7 +112,7 @@ def curve(cpu: dict) -> list[str]:
   return [text, "", *table(["after", "ms a frame", f"of those after {list(marks)[-1]}", "MiB held at most"], rows)]
 
 
-def torch(cpu: dict) -> list[str]:
+def torch(cpu: dict, sampling_alone: bool = False) -> list[str]:
   found, sampling, training = cpu.get("torch", {}), [], []
   for size, entry in ((size, found[size]) for size in SIZES if size in found):
     for name, ratio in entry["ratios"].items():
@@ -103,24 +122,24 @@ def torch(cpu: dict) -> list[str]:
     version = entry["version"]
   if not sampling:
     return []
-  text = f"PyTorch {version} sampling from MAR with the same weights and noise, in the same process; ours in turn, as "
+  text = f"PyTorch {version} sampling from MAR with the same weights and noise, in the same process; ours sequential, "
   heads = ["", "PyTorch's way", "its time / ours"]
-  return [
-    f"{text}random weights make no good guesses; {where(found)} OpenMP's threads sleep while they wait, which is dear "
-    "for the compiled way with two of them; with OMP_WAIT_POLICY=ACTIVE they spin, and take the cores from JAX.",
+  sampled = [
+    f"{text}as random weights make no good guesses; {where(found)} OpenMP's threads sleep while they wait, which is "
+    "dear for the compiled way with two of them; with OMP_WAIT_POLICY=ACTIVE they spin, and take the cores from JAX.",
     "",
     *table([*heads, "equal codes"], sampling),
-    "An update of MAR's decoder (forward, backward, Adam):",
-    "",
-    *table(heads, training),
   ]
+  if sampling_alone:
+    return sampled
+  return [*sampled, "An update of MAR's decoder (forward, backward, Adam):", "", *table(heads, training)]
 
 
 def equality(found: dict) -> list[str]:
   rows = []
   for name, entries in found["differences"].items():
     gaps = ", ".join(f"{entry['gap']:.1e}" for entry in entries) or "none"
-    rows.append([name, str(len(entries)), gaps])
+    rows.append([words_of(name), str(len(entries)), gaps])
   rough = found["bfloat16"]
   heads = ["way, against the plain scan", "clips that part", "gaps there, nats"]
   text = (
@@ -165,7 +184,7 @@ def plot(cpu: dict, width: int = 760, height: int = 400) -> str:
       series[size] = (colour, points, found["limit"])
   shipped = next(v for k, v in cpu["together"].items() if k.startswith("temperature"))
   best = min(shipped, key=lambda name: shipped[name]["microseconds a Memcode"]["median"])
-  series["demo"][1].append((f"{best}, trained", shipped[best]["microseconds a Memcode"]))
+  series["demo"][1].append((f"{words_of(best)}, trained", shipped[best]["microseconds a Memcode"]))
   stages = list(dict.fromkeys(name for _, points, _ in series.values() for name, _ in points))
   values = [t[key] for _, points, _ in series.values() for _, t in points for key in ("low", "high")]
   lows = [series["full"][2], *(REAL_TIME / n for n in PLACES.values())]
@@ -207,22 +226,28 @@ def plot(cpu: dict, width: int = 760, height: int = 400) -> str:
   )
 
 
+def models() -> dict[str, dict]:
+  """The measured models of the shipped size, by name."""
+  real = read("cpu_real")
+  return {"talker": read("cpu")} | ({"real speaker": real} if real else {})
+
+
 def tables() -> str:
-  cpu, real = read("cpu"), read("cpu_real")
-  models = {"talker": cpu} | ({"real speaker": real} if real else {})
-  parts = [
-    *early(cpu),
-    *together(models),
-    *guesses(models),
-    *cache(cpu),
-    *curve(cpu),
-    *torch(cpu),
-    *equality(read("equality")),
-  ]
-  return "\n".join([*parts, *gates(read("gates")), *forms(read("forms"))]).rstrip()
+  """The three tables of docs/speed.md."""
+  cpu = read("cpu")
+  return "\n".join([*early(cpu), *together(models(), best_alone=True), *torch(cpu, sampling_alone=True)]).rstrip()
+
+
+def every_table() -> str:
+  """benchmarks/results/README.md."""
+  cpu = read("cpu")
+  parts = [*early(cpu), *together(models()), *guesses(models()), *cache(cpu), *curve(cpu), *torch(cpu)]
+  parts += [*equality(read("equality")), *gates(read("gates")), *forms(read("forms"))]
+  return "\n".join([HEADER, *parts]).rstrip() + "\n"
 
 
 def with_tables(page: str) -> str:
+  """The text of docs/speed.md with the tables of today between its marks."""
   before, _, rest = page.partition(MARKS[0])
   _, _, after = rest.partition(MARKS[1])
   return f"{before}{MARKS[0]}\n\n{tables()}\n\n{MARKS[1]}{after}"
@@ -230,4 +255,5 @@ def with_tables(page: str) -> str:
 
 if __name__ == "__main__":
   PAGE.write_text(with_tables(PAGE.read_text()))
+  ALL.write_text(every_table())
   PLOT.write_text(plot(read("cpu")))

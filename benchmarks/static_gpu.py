@@ -48,7 +48,7 @@ from nwt_jax.api.model import CHUNK_FRAMES
 from nwt_jax.errors import InputError
 from nwt_jax.generate import chunks, far, mar
 from nwt_jax.generate import options as configure
-from nwt_jax.train.preflight import abstract
+from nwt_jax.train.stages import abstract
 
 GATES = {
   "mar.kernels_per_step": ("at most", 26),

@@ -2,13 +2,15 @@
 
 from ml_collections import ConfigDict
 
+from nwt_jax import aliases
+
 
 def variants(arg: str, known: tuple[str, ...]) -> frozenset[str]:
-  """Splits `mem8,tiny` into its words.
+  """Splits `mem8,tiny` into its words; former words are read as the present ones.
 
   Raises: ValueError: a word that is none of `known`.
   """
-  words = [word for word in arg.split(",") if word]
+  words = [aliases.WORDS.get(word, word) for word in arg.split(",") if word]
   for word in words:
     if word not in known:
       raise ValueError(f"config argument {word!r} is unknown; choose from {', '.join(known)}")
@@ -24,7 +26,7 @@ def adam(learning_rate: float, **fields) -> ConfigDict:
 
 def train(steps: int) -> ConfigDict:
   """Steps, seeds and rhythms; the rhythms are ours. `init`: a release whose weights a new run starts from, but for the
-  modules that `fresh` names."""
+  modules that `reinit` names, joined by commas, which are drawn anew."""
   rhythm = {"log_every": 100, "eval_every": 5_000, "save_every": 1_000, "keep": 3}
   scale = {
     "precision": "tensorfloat32",  # C.2.1, C.2.2; "bfloat16" computes in it from float32 parameters
@@ -38,5 +40,5 @@ def train(steps: int) -> ConfigDict:
     "max_growth": 1_000.0,  # times its median that a gradient's norm may be, three logs in a row; 0: any
     "heartbeat": 100,  # seconds after which a silent process counts as dead
   }
-  start = {"init": "", "fresh": "", "export_dtype": "float32"}
+  start = {"init": "", "reinit": "", "export_dtype": "float32"}
   return ConfigDict({"steps": steps, "seed": 0, **rhythm, **scale, **health, **start})

@@ -6,7 +6,7 @@ at 64 x 56 in 8 x 7 Memcodes), tiny (seconds long, for tests).
 
 import ml_collections
 
-from configs import common
+from nwt_jax.configs import common
 
 # Table 4b; a layer is (kernel (frames, rows, columns), stride in space, groups, features)
 CRITICS = (
@@ -29,8 +29,8 @@ CRITICS = (
 )
 
 
-def scaled(critics, divisor: int):
-  """The same critics with features and groups divided."""
+def scaled(critics: tuple, divisor: int) -> tuple:
+  """Returns the same critics with features and groups divided."""
   return tuple(
     tuple(
       (kernel, stride, max(groups // divisor, 1), features // divisor) for kernel, stride, groups, features in layers
@@ -63,7 +63,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     }
   )
   config.critics = CRITICS
-  config.num_classes = 0  # of a class head on the critics (A.2); clips have no classes
+  config.num_classes = 0  # a class head on the critics has so many (A.2); clips have no classes
   config.objective = ml_collections.ConfigDict(
     {
       "reconstruction": "features",  # eq. 7; "pixels" is the plain ELBO of eq. 4

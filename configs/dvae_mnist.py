@@ -6,7 +6,7 @@ Arguments, joined with commas: heads=2 and codes=46 (without them A.2's 11 heads
 
 import ml_collections
 
-from configs import common
+from nwt_jax.configs import common
 
 LOSSES = ("adv", "elbo", "class", "frozen")
 

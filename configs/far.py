@@ -1,20 +1,20 @@
 """FAR, the frame-level prior (paper 2.2.2, Table 5, C.2.2).
 
-Arguments: kernel6 (the reading that meets Table 3), demo (the shipped model: the talker in 8 x 7 Memcodes), repair
-(after demo: the second part of its training), causal (for live speech: hears nothing ahead), tiny (seconds long, for
-tests).
+Arguments: kernel6 (the reading that meets Table 3), demo (the shipped model: the talker in 8 x 7 Memcodes),
+corrupt_history (after demo: the second part of its training, in which the history has errors of the model's own),
+causal (for live speech: hears nothing ahead), tiny (seconds long, for tests).
 """
 
 import ml_collections
 
-from configs import common
-from configs.prior import causal, prior_config, repair, shrink_to_demo, shrink_to_tiny
+from nwt_jax.configs import common
+from nwt_jax.configs.prior import causal, corrupt_history, prior_config, shrink_to_demo, shrink_to_tiny
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-  words = common.variants(arg, ("kernel6", "demo", "tiny", "repair", "causal"))
+  words = common.variants(arg, ("kernel6", "demo", "tiny", "corrupt_history", "causal"))
   config = paper()
-  for variant in (kernel6, demo, repair, tiny, causal):
+  for variant in (kernel6, demo, corrupt_history, tiny, causal):
     if variant.__name__ in words:
       variant(config)
   return config.lock()

@@ -1,20 +1,20 @@
 """MAR, the Memcode-level prior (paper 2.2.2, Table 6, C.2.2).
 
-Arguments: kernel6 (the reading that meets Table 3), demo (the shipped model: the talker in 8 x 7 Memcodes), repair
-(after demo: the second part of its training), causal (for live speech: hears nothing ahead), tiny (seconds long, for
-tests).
+Arguments: kernel6 (the reading that meets Table 3), demo (the shipped model: the talker in 8 x 7 Memcodes),
+corrupt_history (after demo: the second part of its training, in which the history has errors of the model's own),
+causal (for live speech: hears nothing ahead), tiny (seconds long, for tests).
 """
 
 import ml_collections
 
-from configs import common
-from configs.prior import causal, prior_config, repair, shrink_to_demo, shrink_to_tiny
+from nwt_jax.configs import common
+from nwt_jax.configs.prior import causal, corrupt_history, prior_config, shrink_to_demo, shrink_to_tiny
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-  words = common.variants(arg, ("kernel6", "demo", "tiny", "repair", "causal"))
+  words = common.variants(arg, ("kernel6", "demo", "tiny", "corrupt_history", "causal"))
   config = paper()
-  for variant in (kernel6, demo, repair, tiny, causal):
+  for variant in (kernel6, demo, corrupt_history, tiny, causal):
     if variant.__name__ in words:
       variant(config)
   return config.lock()
@@ -56,8 +56,8 @@ def kernel6(config: ml_collections.ConfigDict) -> None:
 def demo(config: ml_collections.ConfigDict) -> None:
   """What the package ships: receptive field 664 Memcodes = 11.9 frames.
 
-  DEPARTS: dilations that reach whole rows (7 places) and the same place of frames before (56 places; 55 before the
-  input, which is the Memcode before), so that a narrow network soon learns what moves and what stays."""
+  DEPARTS: dilations that reach whole rows (7 positions) and the same position of frames before (56 positions; 55 before
+  the input, which is the Memcode before), so that a narrow network soon learns what moves and what stays."""
   shrink_to_demo(config)
   config.model.update(
     dict(

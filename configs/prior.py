@@ -3,7 +3,7 @@
 import ml_collections
 from ml_collections import config_dict
 
-from configs import common
+from nwt_jax.configs import common
 
 
 def prior_config(family: str) -> ml_collections.ConfigDict:
@@ -31,7 +31,7 @@ def prior_config(family: str) -> ml_collections.ConfigDict:
         min_log_std=-4.0,  # B.2.2, C.2.2
       ),
       data=dict(
-        path="",  # of the tokens
+        path="",  # the tokens
         clips="",  # that the tokens were made from, for pictures; "": where the tokens tell
         batch_size=64,  # C.2.2
         frames=32,  # C.2.2
@@ -46,10 +46,10 @@ def prior_config(family: str) -> ml_collections.ConfigDict:
       optim=common.adam(1e-4, half_life=50_000, min_learning_rate=1e-5, clip=10.0),
       objective=dict(
         style_kl_weight=1.0,  # beta_l, C.2.2
-        place_power=0.0,  # 0: all places weigh alike; DEPARTS above 0, see objectives.prior.loss_weights
-        first_frame=1.0,  # weight of a window's first frame; DEPARTS above 1, see there
-        own_errors=0.0,  # 0: predicts from true Memcodes; DEPARTS above 0, see train.prior_step.with_own_errors
-        hidden_first=0.0,  # 0: all history is there; DEPARTS above 0, see train.prior_step.make_prior_loss
+        change_weighting=0.0,  # 0: all positions weigh alike; DEPARTS above 0, see objectives.prior.loss_weights
+        first_frame_weight=1.0,  # weight of a window's first frame in the loss; DEPARTS above 1, see there
+        history_corruption=0.0,  # 0: predicts from true Memcodes; DEPARTS above 0, see prior_step.make_prior_loss
+        first_frame_dropout=0.0,  # 0: all history is there; DEPARTS above 0, see there
       ),
       eval=dict(clips=8, frames=90),
       sample=dict(
@@ -82,20 +82,27 @@ def shrink_to_demo(config: ml_collections.ConfigDict) -> None:
   config.train.update(dict(steps=3_000, log_every=20, eval_every=500, save_every=100, export_dtype="float16"))
   # DEPARTS: C.2.2's rate starts at 1e-4, without a warm-up, and halves every 50,000 updates
   config.optim.update(dict(learning_rate=1e-3, half_life=3_000, warmup=200))
-  config.objective.update(dict(place_power=1.0))  # DEPARTS: see objectives.prior.loss_weights
+  config.objective.update(dict(change_weighting=1.0))  # DEPARTS: see objectives.prior.loss_weights
   config.eval.update(dict(clips=16))
   config.sample.temperature = 0.7  # GAP: the paper names none; at 1 more of a small model's errors show
   config.sample.style_clips = 512  # DEPARTS: see generate.style.draw
 
 
-def repair(config: ml_collections.ConfigDict) -> None:
-  """The second part of a small prior's training, in the workdir of the first: it meets its own errors.
+def corrupt_history(config: ml_collections.ConfigDict) -> None:
+  """The second part of a small prior's training, in the workdir of the first: the history has errors of its own.
 
-  Before, samples keep whatever is wrong in their first frame, and lips follow the speech only where a face is whole.
+  After the first part samples keep whatever is wrong in their first frame, and lips follow the speech only where a face
+  is whole.
 
   DEPARTS: C.2.2 has beta_l = 1; at 0.5 a style has more room for what it alone can tell. The other four as above."""
   config.objective.update(
-    dict(place_power=0.5, first_frame=20.0, hidden_first=0.5, own_errors=0.6, style_kl_weight=0.5)
+    dict(
+      change_weighting=0.5,
+      first_frame_weight=20.0,
+      first_frame_dropout=0.5,
+      history_corruption=0.6,
+      style_kl_weight=0.5,  # DEPARTS: see above
+    )
   )
   config.train.steps = 8_000
 

@@ -5,7 +5,7 @@ Arguments: demo (for the shipped size of priors), tiny (short windows, for tests
 
 import ml_collections
 
-from configs import common
+from nwt_jax.configs import common
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:

@@ -1,7 +1,7 @@
 """From plain fields to modules and optimisers: the one place that knows both configs and models."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,7 +15,8 @@ from nwt_jax.models.dvae import DVAE
 from nwt_jax.models.far import FAR
 from nwt_jax.models.mar import MAR
 from nwt_jax.models.memcodes import SAMPLERS
-from nwt_jax.objectives.dvae import CRITICS, RECONSTRUCTIONS, Weights
+from nwt_jax.models.prior import Prior
+from nwt_jax.objectives.dvae import CRITICS, RECONSTRUCTIONS, LossWeights
 
 PRIORS = {"far": FAR, "mar": MAR}
 
@@ -26,7 +27,7 @@ Fields = Mapping[str, Any] | ConfigDict  # a config's part, or a model card's
 
 
 def frozen(value: Any) -> Any:
-  """Lists as tuples, all the way down: JSON and ConfigDict give lists, linen fields must be hashable."""
+  """Returns nested lists as tuples: JSON and ConfigDict give lists, and linen fields must be hashable."""
   return tuple(frozen(item) for item in value) if isinstance(value, list | tuple) else value
 
 
@@ -40,35 +41,38 @@ def _module(cls, fields: Fields):
 
 
 def dvae(fields: Fields, remat: bool = False) -> DVAE:
-  """The generator of stage 1 from a config's or a card's `model`; `remat` saves memory in training."""
+  """Makes the generator of stage 1 from a config's or a card's `model`; `remat` saves memory in training."""
   return _module(DVAE, {**dict(fields), "remat": remat})
 
 
-def critics(layers, num_classes: int) -> Critics:
-  """The critics of stage 1 from a config's `critics`; with a class head where there are classes (A.2)."""
+def critics(layers: Sequence, num_classes: int) -> Critics:
+  """Makes the critics of stage 1 from a config's `critics`, with a class head where there are classes (A.2)."""
   return Critics(frozen(layers), num_classes)
 
 
-def prior(family: str, fields: Fields, remat: bool = False):
-  """A stage-2 model, by its family; `remat` saves memory in training."""
+def prior(family: str, fields: Fields, remat: bool = False) -> Prior:
+  """Makes a stage-2 model, by its family; `remat` saves memory in training."""
   if family not in PRIORS:
     raise InputError(f"prior family {family!r} is unknown; choose one of {', '.join(PRIORS)}")
   return _module(PRIORS[family], {**dict(fields), "remat": remat})
 
 
-def weights(fields: Fields) -> Weights:
-  """The weights of stage 1's objective.
+def dvae_loss_weights(fields: Fields) -> LossWeights:
+  """Makes the weights of stage 1's objective from a config's `objective`.
 
-  Raises: InputError: a name that is none of the choices.
+  Raises: InputError: a field names none of its choices.
   """
   for name, choices in (("reconstruction", RECONSTRUCTIONS), ("critics", CRITICS), ("sampler", SAMPLERS)):
     if fields[name] not in choices:
       raise InputError(f"--config.objective.{name} is {fields[name]!r}; choose one of {', '.join(choices)}")
-  return Weights(**dict(fields))
+  return LossWeights(**dict(fields))
 
 
 def learning_rate(fields: Fields) -> optax.Schedule:
-  """Constant (C.2.1), or halving every `half_life` updates to `min_learning_rate` (C.2.2), after a linear warm-up."""
+  """Makes a schedule: constant (C.2.1), or halving every `half_life` updates to `min_learning_rate` (C.2.2).
+
+  A linear warm-up comes before it where `warmup` is not 0.
+  """
   rate, warmup = fields["learning_rate"], fields.get("warmup", 0)
   if fields.get("half_life", 0):
     # GAP: "exponentially decaying by half every 50,000 updates": smooth, not in stairs.
@@ -81,14 +85,14 @@ def learning_rate(fields: Fields) -> optax.Schedule:
 
 
 def optimiser(fields: Fields) -> optax.GradientTransformation:
-  """Adam as C.2 gives it, with an optional clip of the gradient's norm. Updates that are not finite change nothing."""
+  """Makes Adam as C.2 gives it, with an optional clip of the gradient's norm; it skips updates that are not finite."""
   adam = optax.adam(learning_rate(fields), b1=fields["b1"], b2=fields["b2"], eps=fields["eps"])
   clipped = optax.chain(optax.clip_by_global_norm(fields["clip"]), adam) if fields.get("clip", 0) else adam
   return optax.apply_if_finite(clipped, max_consecutive_errors=2**31 - 2)  # train.loop stops long before
 
 
-def init_prior(module, key: Array) -> dict:
-  """All parameters of a prior, from its fields alone."""
+def init_prior(module: Prior, key: Array) -> dict:
+  """Draws all parameters of a prior; the shapes of its inputs follow from its fields."""
   codes = jnp.zeros((1, 2, *module.grid, module.num_heads), jnp.int32)
   mel = jnp.zeros((1, 2 * module.mel_stride, MEL_BINS), jnp.float32)
   episode, noise = jnp.zeros((1, 2), jnp.int32), jnp.zeros((1, module.style_dim), jnp.float32)

@@ -10,10 +10,11 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
+from pathlib import Path
 
 from absl import flags, logging
 
-from nwt_jax import compilation_cache
+from nwt_jax import compilation_cache, configs
 from nwt_jax.errors import InputError, MachineError, Stopped
 
 HELP = ("--help", "-h", "--helpshort", "-help")
@@ -129,7 +130,7 @@ def parse(argv: Sequence[str], required: Sequence[str] = ()) -> list[str]:
   if any(arg in HELP for arg in argv[1:]):
     print(usage())
     sys.exit(0)
-  check_config_files(argv)
+  argv = find_config_file(argv)
   try:
     rest = flags.FLAGS(list(argv))
   except flags.Error as error:
@@ -148,7 +149,7 @@ def parse(argv: Sequence[str], required: Sequence[str] = ()) -> list[str]:
 def name() -> str:
   """Returns the running program as it is typed after `python -m`."""
   spec = getattr(sys.modules["__main__"], "__spec__", None)
-  return spec.name if spec else os.path.basename(sys.argv[0])
+  return spec.name.removesuffix(".__main__") if spec else os.path.basename(sys.argv[0])
 
 
 def usage() -> str:
@@ -170,21 +171,48 @@ def nearest(word: str, choices: Sequence[str]) -> str:
   return f"; did you mean {found[0]}?" if found else ""
 
 
-def check_config_files(argv: Sequence[str]) -> None:
-  """Looks for the config file before ml_collections does: its own complaint comes late and is a page long."""
+def find_config_file(argv: Sequence[str]) -> list[str]:
+  """Finds the config file before ml_collections does: its own complaint comes late and is a page long.
+
+  Args: argv: the command line, where --config=FILE:ARGUMENT names a file that exists or, where there is none, one of
+    the package's configs as `mar.py` or `configs/mar.py`.
+  Returns: the command line with the file's whole path in place of a name of the package's.
+  Raises: InputError: there is no such file.
+  """
+  found = list(argv)
   for index, arg in enumerate(argv[1:], 1):
-    match = re.fullmatch(r"--?config(?:=(.*))?", arg, re.DOTALL)
+    match = re.fullmatch(r"(--?config)(?:=(.*))?", arg, re.DOTALL)
     if match is None or "config" not in flags.FLAGS:
       continue
-    value = match[1] if match[1] is not None else next(iter(argv[index + 1 :]), "")
-    path = value.partition(":")[0]
-    folder = os.path.dirname(path)
+    at = index if match[2] is not None else index + 1
+    value = match[2] if at == index else next(iter(argv[at:]), "")
+    path, colon, argument = value.partition(":")
     if not os.path.isfile(path):
-      others = sorted(os.listdir(folder or ".")) if os.path.isdir(folder or ".") else []
-      close = nearest(path, [os.path.join(folder, other) for other in others if other.endswith(".py")])
-      raise InputError(f"no config file {path!r}{close}")
-    if not path.endswith(".py"):
+      value = f"{packaged_config(path)}{colon}{argument}"
+      found[at:] = [f"{match[1]}={value}" if at == index else value, *argv[at + 1 :]]
+    elif not path.endswith(".py"):
       raise InputError(f"--config={path}: a config is a .py file with get_config, such as configs/mar.py")
+  return found
+
+
+def packaged_config(path: str) -> str:
+  """Returns the whole path of one of the package's configs. Raises: InputError: none of them has this name."""
+  (home,) = configs.__path__
+  names = packaged_configs(home)
+  folder, file = os.path.split(os.path.normpath(path))
+  if folder in ("", "configs") and file in names:
+    return os.path.join(home, file)
+  folder = os.path.dirname(path)
+  others = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
+  near = [os.path.join(folder, other) for other in sorted(others) if other.endswith(".py")]
+  close = nearest(path, [*near, *names, *(f"configs/{name}" for name in names)])
+  raise InputError(f"no config file {path!r}, and none of the package's ({', '.join(names)}){close}")
+
+
+def packaged_configs(folder: str) -> list[str]:
+  """Names of the files in `folder` that are experiments, and not what these share."""
+  names = sorted(name for name in os.listdir(folder) if name.endswith(".py"))
+  return [name for name in names if "\ndef get_config(" in Path(folder, name).read_text(encoding="utf-8")]
 
 
 def flag_message(text: str) -> str:

@@ -158,7 +158,8 @@ def memory() -> Finding:
   total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
   usable = total
   with contextlib.suppress(OSError):  # Linux has these
-    usable = int(re.search(r"MemAvailable: *(\d+)", Path("/proc/meminfo").read_text())[1]) / 2**20
+    if found := re.search(r"MemAvailable: *(\d+)", Path("/proc/meminfo").read_text()):
+      usable = int(found[1]) / 2**20
   with contextlib.suppress(OSError, ValueError):  # "max": no limit
     usable = min(usable, int(Path("/sys/fs/cgroup/memory.max").read_text()) / 2**30)
   return ("ok" if usable >= MEMORY else "warn"), f"{total:.1f} GB, {usable:.1f} GB to use"
@@ -300,7 +301,7 @@ def training(folder: str) -> Finding:
   os.environ.setdefault(compilation_cache.SECONDS, "0.1")
   import jax
 
-  from nwt_jax.train.preflight import trial
+  from nwt_jax.train import trial
 
   began, same = trial.resume_trial(Path(folder), STEPS, STOP)
   text = f"{STEPS} steps of a tiny dVAE; stopped at step {STOP} and resumed: "

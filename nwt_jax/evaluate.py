@@ -67,7 +67,7 @@ def main(_) -> None:
   folder.mkdir(parents=True, exist_ok=True)
   (folder / "metrics.json").write_text(text + "\n")
   show(folder, clips, pictures, first.fps)
-  print(f"{heading(facts)}\n{scores.table(metrics)}")
+  print(f"{heading(facts)}\n{evaluation.table(metrics)}")
   print(f"{folder / 'metrics.json'}\n{folder / 'real_beside_generated.mp4'}")
 
 
@@ -205,7 +205,7 @@ def with_known_episodes(clips: list[dict], episodes: tuple[str, ...]) -> list[di
 
 def show(folder: Path, clips: list[dict], pictures: dict, fps: int) -> None:
   """Real above reconstruction above samples as a PNG; real beside them as an MP4 with sound."""
-  from nwt_jax.train.pictures import side_by_side, write_grid, write_pairs
+  from nwt_jax.train.runtime.pictures import side_by_side, write_grid, write_pairs
 
   few = range(min(4, len(clips)))
   write_grid(

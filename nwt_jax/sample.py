@@ -5,6 +5,7 @@ python -m nwt_jax.sample --config=configs/far.py --audio=speech.wav --episode=NA
 """
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -21,7 +22,7 @@ def define_flags() -> None:
   flags.DEFINE_string("checkpoint", None, "Released weights or a training workdir; without: the shipped talker.")
   flags.DEFINE_string("audio", str(SHIPPED_AUDIO), "Speech: any sound file, or the sound of a video.")
   flags.DEFINE_string("output", "out/sample.mp4", "Video to write.")
-  seed = {"lower_bound": 0, "upper_bound": 2**32 - 1}
+  seed: dict[str, Any] = {"lower_bound": 0, "upper_bound": 2**32 - 1}
   flags.DEFINE_integer("seed", 0, "Seed of the noise; the same seed gives the same video.", **seed)
   flags.DEFINE_float("temperature", None, "0 takes the likeliest codes; without: the config's, or the checkpoint's.")
   flags.DEFINE_string("episode", None, "Appearance: NAME, or with changes (in s) A,B@2.5,A@5.0; without: the first.")
@@ -53,7 +54,7 @@ def main(_) -> None:
   output = check_name(options.output)
   checkpoint = options.checkpoint or defaults.get("checkpoint") or SHIPPED
   temperature = defaults.get("temperature") if options.temperature is None else options.temperature
-  asked = {"temperature": temperature, "episode": options.episode, "style": options.style}
+  asked: dict[str, Any] = {"temperature": temperature, "episode": options.episode, "style": options.style}
   recording = open_sound(options.audio)
   episodes.check(load_card(checkpoint, family), FPS, recording.frames, **asked)
   if options.style_from is not None:

@@ -41,8 +41,11 @@ def install(arguments: list[str]) -> int:
       command, stdout=subprocess.PIPE, stderr=said, text=True, errors="replace", env=environment
     )
 
+    output = process.stdout
+    assert output is not None
+
     def read() -> None:
-      for line in process.stdout:
+      for line in output:
         lines.put(line)
       lines.put(None)
 

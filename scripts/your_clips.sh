@@ -37,7 +37,7 @@ mar() { # SUFFIX OVERRIDES...
 }
 mar "$suffix" ${steps[@]+"${steps[@]}"}
 if [ -n "$variant" ]; then # small priors train in two parts, see configs/prior.py
-  mar "$suffix,repair" ${STEPS:+"--config.train.steps=$((2 * STEPS))"}
+  mar "$suffix,corrupt_history" ${STEPS:+"--config.train.steps=$((2 * STEPS))"}
 fi
 "$python" -m nwt_jax.sample --config=configs/mar.py --checkpoint="$runs/mar" --output="$runs/sample.mp4" \
   ${AUDIO:+"--audio=$AUDIO"}

@@ -68,6 +68,43 @@ def test_bad_command_line_is_one_line(parse, arguments, wanted):
   assert len(str(error.value).splitlines()) == 1
 
 
+PACKAGED = "none of the package's (dvae_lwt.py, dvae_mnist.py, far.py, mar.py, tokenize.py)"
+
+
+@pytest.mark.parametrize("before", [[], ["--seed=7"]])
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("name", ["mar.py", "configs/mar.py", "./configs/mar.py"])
+def test_a_config_is_found_in_the_package(parse, tmp_path, monkeypatch, name, apart, before):
+  monkeypatch.chdir(tmp_path)
+  given = ["--config", f"{name}:tiny"] if apart else [f"--config={name}:tiny"]
+  config = parse(*before, *given, "--config.train.steps=9").config
+  assert (config.family, config.train.steps, config.model.linear_dim) == ("mar", 9, 8)
+
+
+def test_a_config_that_exists_counts_before_the_packages(parse, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "configs").mkdir()
+  (tmp_path / "configs" / "mar.py").write_text(CONFIG)
+  assert parse("--config=configs/mar.py").config.train.steps == 3
+
+
+@pytest.mark.parametrize(
+  "given, close",
+  [
+    ("zebra.py:tiny", ""),
+    ("configs/prior.py", "; did you mean configs/mar.py?"),  # what experiments share is none itself
+    ("elsewhere/mar.py", ""),
+    ("configs/dvae_lwd.py", "; did you mean configs/dvae_lwt.py?"),
+    ("mra.py:tiny", "; did you mean mar.py?"),
+  ],
+)
+def test_a_config_that_is_nowhere_names_those_of_the_package(parse, tmp_path, monkeypatch, given, close):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(InputError) as error:
+    parse(f"--config={given}")
+  assert str(error.value) == f"no config file {given.partition(':')[0]!r}, and {PACKAGED}{close}"
+
+
 def test_missing_config_names_its_neighbour(parse, tmp_path):
   with pytest.raises(InputError, match=r"did you mean .*good\.py\?"):
     parse(f"--config={tmp_path}/god.py")

@@ -91,7 +91,7 @@ def test_without_a_safe_folder_nothing_is_kept_and_only_the_doctor_says_so(user,
   assert compilation_cache.FOLDER not in os.environ
   assert capfd.readouterr() == ("", "")
   mark, text = compilation_cache.look()
-  assert mark == "warn" and f"set {compiled.FOLDER} to a folder" in text
+  assert mark == "warn" and f"set {compilation_cache.FOLDER} to a folder" in text
 
 
 def test_the_doctor_looks_at_the_users_own_folder(user, monkeypatch, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import common
+from nwt_jax.configs import common
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIG_FILES = Path(__file__).parent.parent / "configs"
@@ -22,7 +22,8 @@ CONFIGS = [
   "tokenize",
   "tokenize:demo",
   "tokenize:tiny",
-  *(f"{name}{arg}" for name in ("far", "mar") for arg in ("", ":kernel6", ":demo", ":demo,repair", ":causal", ":tiny")),
+  *(f"{name}{arg}" for name in ("far", "mar")
+    for arg in ("", ":kernel6", ":demo", ":demo,corrupt_history", ":causal", ":tiny")),
   "dvae_mnist",
   "dvae_mnist:loss=elbo",
   "dvae_mnist:loss=class",
@@ -35,7 +36,7 @@ PROGRAMS = sorted(path.stem for path in CONFIG_FILES.glob("*.py") if "def get_co
 
 def written(name: str) -> str:
   module, _, arg = name.partition(":")
-  config = importlib.import_module(f"configs.{module}").get_config(arg)
+  config = importlib.import_module(f"nwt_jax.configs.{module}").get_config(arg)
   return json.dumps(json.loads(config.to_json_best_effort()), indent=1, sort_keys=True) + "\n"
 
 
@@ -57,7 +58,7 @@ def test_every_word_that_a_config_takes_is_in_a_golden(name, monkeypatch):
     known.extend(words)
     return frozenset(word for word in arg.split(",") if word)
 
-  module = importlib.import_module(f"configs.{name}")
+  module = importlib.import_module(f"nwt_jax.configs.{name}")
   monkeypatch.setattr(common, "variants", variants)
   module.get_config("")
   assert "tiny" in known
@@ -68,7 +69,7 @@ def test_every_word_that_a_config_takes_is_in_a_golden(name, monkeypatch):
 
 def test_every_loss_of_mnist_has_a_golden():
   texts = {path.read_text() for path in GOLDEN.glob("dvae_mnist*.json")}
-  losses = importlib.import_module("configs.dvae_mnist").LOSSES
+  losses = importlib.import_module("nwt_jax.configs.dvae_mnist").LOSSES
   assert len({written(f"dvae_mnist:loss={loss}") for loss in losses} & texts) == len(losses) == 4
 
 
@@ -83,7 +84,7 @@ PAPER = {
 }  # fmt: skip
 
 
-def settings(tree):
+def constants(tree):
   """(field, value, line) of all constants that a config sets, however it is written down."""
   for node in ast.walk(tree):
     if isinstance(node, ast.Dict):
@@ -106,7 +107,7 @@ def test_what_differs_from_the_papers_numbers_says_so_beside_it():
   seen = set()
   for path in CONFIG_FILES.glob("*.py"):
     lines = path.read_text().splitlines()
-    for field, value, number in settings(ast.parse(path.read_text())):
+    for field, value, number in constants(ast.parse(path.read_text())):
       if field in PAPER:
         seen.add(field)
         near = "\n".join(lines[max(number - 7, 0) : number])

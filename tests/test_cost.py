@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks import cost
-from nwt_jax.train.preflight import abstract
 from nwt_jax.train.runtime import sharding
+from nwt_jax.train.stages import abstract
 
 RESULTS = json.loads(cost.RESULTS.read_text())
 
@@ -38,7 +38,7 @@ def test_no_recorded_plan_computes_things_twice_by_itself():
 def test_state_on_a_device_is_what_its_shards_take():
   shapes, _ = abstract.update(cost.read("mar:tiny"))
   mesh = sharding.make_mesh(fsdp=4)
-  state = sharding.place(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes), mesh)
+  state = sharding.shard_state(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes), mesh)
   shards = [x.addressable_shards[0].data for x in jax.tree.leaves(state)]
   assert cost.state_bytes(shapes, 4) == sum(x.size * x.dtype.itemsize for x in shards)
   assert cost.state_bytes(shapes, 4) < cost.state_bytes(shapes, 1)

@@ -1,11 +1,14 @@
 """What a newcomer meets: requirements that agree, a wheel that carries the models, a notebook and a script that run."""
 
+import json
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
+import zipfile
 
 import numpy as np
 import pytest
@@ -14,6 +17,8 @@ from nwt_jax.io import audio, video
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "nwt_jax" / "released" / "talker"
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+OFFLINE = ["--no-deps", "--no-index", "-q"]
 needs_models = pytest.mark.skipif(not (SHIPPED / "mar.safetensors").exists(), reason="no released MAR in this tree")
 
 
@@ -68,33 +73,96 @@ def test_notebook_runs(tmp_path):
   assert sum(page.count("data:video/mp4") for page in shown) == 3
 
 
-@pytest.mark.slow
-@needs_models
-def test_wheel_carries_the_models(tmp_path):
-  """Built from a copy, installed into an empty folder, loaded there without the repository in sight."""
-  pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-  offline = ["--no-deps", "--no-index", "-q"]
-  source = tmp_path / "source"
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+  """A wheel, built from a copy of what it is made of."""
+  folder = tmp_path_factory.mktemp("wheel")
+  source = folder / "source"
   source.mkdir()
   for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "LICENSE-WEIGHTS"):
     shutil.copy(ROOT / name, source)
-  shutil.copytree(ROOT / "nwt_jax", source / "nwt_jax")
-  subprocess.run([*pip, "wheel", *offline, "--no-build-isolation", "-w", str(tmp_path), str(source)], check=True)
-  (wheel,) = tmp_path.glob("nwt_jax-*.whl")
-  subprocess.run([*pip, "install", *offline, "--target", str(tmp_path / "site"), str(wheel)], check=True)
+  for name in ("nwt_jax", "configs"):
+    shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+  subprocess.run([*PIP, "wheel", *OFFLINE, "--no-build-isolation", "-w", str(folder), str(source)], check=True)
+  (path,) = folder.glob("nwt_jax-*.whl")
+  return path
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory, wheel):
+  """Returns `installed(program, *arguments, cwd=...)`, which runs a program of an environment that has the wheel.
+
+  All else comes from the environment that these tests run in."""
+  folder = tmp_path_factory.mktemp("environment")
+  subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+  python = folder / "bin" / "python"
+  (below,) = (folder / "lib").glob("python*/site-packages")
+  (below / "below.pth").write_text(sysconfig.get_path("purelib") + "\n")
+  install = [*PIP, f"--python={python}", "install", *OFFLINE, "--ignore-installed", str(wheel)]
+  subprocess.run(install, check=True)
+
+  def run(program: str, *arguments: object, cwd, timeout=300) -> subprocess.CompletedProcess:
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"JAX_NUM_CPU_DEVICES": "1"}
+    command = [str(folder / "bin" / program), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout)
+
+  return run
+
+
+def test_wheel_has_one_package_with_the_configs_and_the_models_in_it(wheel):
+  with zipfile.ZipFile(wheel) as file:
+    names = file.namelist()
+    scripts = file.read(next(name for name in names if name.endswith("/entry_points.txt"))).decode()
+  assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"nwt_jax"}
+  assert "nwt = nwt_jax.__main__:main" in scripts
+  for path in (*ROOT.glob("configs/*.py"), *ROOT.glob("nwt_jax/**/*.py"), *SHIPPED.rglob("*.*")):
+    inside = path.relative_to(ROOT).as_posix()
+    assert (f"nwt_jax/{inside}" if inside.startswith("configs/") else inside) in names
+  assert "nwt_jax/py.typed" in names
+
+
+def test_an_installed_package_finds_its_configs_and_programs(installed, tmp_path):
+  done = installed(
+    "python", "-c", "import nwt_jax.configs as c; from nwt_jax.configs import mar; print(c.__file__)", cwd=tmp_path
+  )
+  assert done.stdout.strip().endswith("site-packages/nwt_jax/configs/__init__.py"), done.stderr
+  assert "  sample " in installed("nwt", cwd=tmp_path).stdout
+  for config in ("mar.py:demo", "configs/mar.py:demo"):  # found, so it is the data that it lacks
+    done = installed("nwt", "train", f"--config={config}", "--workdir=run", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("nwt_jax.main: no data: "), done.stderr
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_an_installed_package_trains(installed, tmp_path):
+  """Two updates of the tiny dVAE from an empty folder, with no checkout in sight."""
+  write = "import sys, pathlib; from nwt_jax.train import trial; trial.write_noise(pathlib.Path(sys.argv[1]))"
+  empty = tmp_path / "empty"
+  empty.mkdir()
+  done = installed("python", "-c", write, tmp_path / "clips", cwd=empty)
+  assert done.returncode == 0, done.stderr
+  options = [f"--config.data.path={tmp_path / 'clips'}", f"--workdir={tmp_path / 'run'}"]
+  done = installed("nwt", "train", "--config=dvae_lwt.py:tiny", *options, cwd=empty)
+  assert done.returncode == 0, done.stdout + done.stderr
+  lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+  assert {line["step"] for line in lines} >= {1, 2}
+  assert (tmp_path / "run" / "export" / "dvae.safetensors").exists()
+  assert not list(empty.iterdir())
+
+
+@pytest.mark.slow
+@needs_models
+def test_an_installed_package_carries_the_models(installed, tmp_path):
   code = (
     "import nwt_jax, nwt_jax.api as a, numpy as np; print(nwt_jax.__file__)\n"
     "for family in ('mar', 'far'):\n"
     "  made = a.NWT.from_checkpoint(family=family).generate(np.zeros(2400, 'f'), 24000)\n"
     "  print(family, sum(len(chunk.frames) for chunk in made))"
   )
-  empty = tmp_path / "empty"
-  empty.mkdir()
-  env = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "JAX_NUM_CPU_DEVICES": "1"}
-  done = subprocess.run([sys.executable, "-c", code], cwd=empty, env=env, capture_output=True, text=True)
+  done = installed("python", "-c", code, cwd=tmp_path)
   assert done.returncode == 0, done.stderr
   lines = done.stdout.splitlines()
-  assert lines[0].startswith(str(tmp_path / "site"))
+  assert not lines[0].startswith(str(ROOT))
   assert lines[1:] == ["mar 3", "far 3"]
 
 

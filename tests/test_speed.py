@@ -1,4 +1,4 @@
-"""The speed page holds the recorded figures, and the benchmarks behind it run and can say no."""
+"""The speed pages hold the recorded figures, and the benchmarks behind it run and can say no."""
 
 import json
 import subprocess
@@ -17,9 +17,10 @@ from tests.priors import jit
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_page_and_plot_hold_the_recorded_figures():
+def test_pages_and_plot_hold_the_recorded_figures():
   text = page.PAGE.read_text()
   assert page.with_tables(text) == text, "write it anew with `python -m benchmarks.page`"
+  assert page.ALL.read_text() == page.every_table()
   assert page.plot(page.read("cpu")) == page.PLOT.read_text()
 
 

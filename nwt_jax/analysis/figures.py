@@ -11,14 +11,16 @@ COLOURS = np.array(
 
 
 def tiles(pictures: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
-  """Pictures in rows of `columns`, white lines between. Args: pictures: uint8 [n h w] or [n h w 3]."""
+  """Lays pictures in rows of `columns`, with white lines between. Args: pictures: uint8 [n h w] or [n h w 3]."""
   padded = np.pad(pictures, ((0, -len(pictures) % columns), (0, gap), (0, gap)) + ((0, 0),) * (pictures.ndim - 3),
                   constant_values=255)  # fmt: skip
   return rearrange(padded, "(r c) h w ... -> (r h) (c w) ...", c=columns)
 
 
 def occupancy_plot(counts: np.ndarray, cell: int = 8) -> np.ndarray:
-  """Fig. 2b: a cell a pair of codes, in the mean colour of its digits, the paler the rarer; white where unused.
+  """Draws Fig. 2b: a cell for each pair of codes, in the mean colour of its digits, paler where it is rarer.
+
+  Pairs that do not occur are white.
 
   Args: counts: [labels, head 0, head 1]; head 0 along x, head 1 along y, as in the paper. Returns: uint8 RGB.
   """

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-CHUNK = 1_000  # queries at once, about
+CHUNK = 1_000  # about so many queries are compared at once
 
 
 def _split(rows: np.ndarray) -> list[np.ndarray]:
@@ -10,7 +10,7 @@ def _split(rows: np.ndarray) -> list[np.ndarray]:
 
 
 def distances(queries: np.ndarray, base: np.ndarray) -> np.ndarray:
-  """Heads that differ. Args: queries: [n k]. base: [m k]. Returns: int [n m]; divided by k it is eq. 10."""
+  """Counts heads that differ. Args: queries: [n k]. base: [m k]. Returns: int [n m]; divided by k it is eq. 10."""
   if queries.shape[-1] != base.shape[-1]:
     raise ValueError(f"codes of {queries.shape[-1]} and of {base.shape[-1]} heads; take both from one model")
   total = np.zeros((len(queries), len(base)), np.int16)
@@ -20,7 +20,7 @@ def distances(queries: np.ndarray, base: np.ndarray) -> np.ndarray:
 
 
 def nearest(queries: np.ndarray, base: np.ndarray, count: int) -> np.ndarray:
-  """The `count` nearest of `base` for each query; at one distance, in the order of `base` (Fig. 4).
+  """Finds the `count` nearest of `base` for each query; those at one distance keep the order of `base` (Fig. 4).
 
   Returns: int [n count].
   """
@@ -31,7 +31,7 @@ def nearest(queries: np.ndarray, base: np.ndarray, count: int) -> np.ndarray:
 def nearest_label_accuracy(
   queries: np.ndarray, query_labels: np.ndarray, base: np.ndarray, base_labels: np.ndarray
 ) -> tuple[float, float]:
-  """Zero-shot classification by the nearest Memcode (A.2).
+  """Classifies by the nearest Memcode, without training (A.2).
 
   GAP: the paper gives no rule for ties, and with few permutations they decide the number: two rules.
 
@@ -44,8 +44,8 @@ def nearest_label_accuracy(
   np.add.at(votes, (inverse.reshape(-1), base_labels), 1)
   majority, drawn = [], []
   for part, labels in zip(_split(queries), _split(query_labels), strict=True):
-    apart = distances(part, unique)
-    counts = (apart == apart.min(axis=1, keepdims=True)).astype(np.float64) @ votes
+    differing = distances(part, unique)
+    counts = (differing == differing.min(axis=1, keepdims=True)).astype(np.float64) @ votes
     rows = np.arange(len(part))
     winners = counts == counts.max(axis=1, keepdims=True)
     majority.append(winners[rows, labels] / winners.sum(axis=1))

@@ -24,8 +24,8 @@ PAPER = {  # A.1, A.2
   "a2.dvae_class.critic_accuracy": 0.973,
 }
 A2_MODELS = {"dvae": "loss=elbo", "dvae_adv": "loss=adv", "dvae_class": "loss=class", "dvae_frozen": "loss=frozen"}
-SAMPLERS = ("gumbel", "softmax")  # of B.1.5
-GRADIENT_DRAWS = 64  # noise draws that the variance of a gradient is taken over
+SAMPLERS = ("gumbel", "softmax")  # compared in B.1.5
+GRADIENT_DRAWS = 64  # noise draws, over which the variance of a gradient is taken
 QUERIES = 8  # rows of Figure 4
 
 
@@ -36,7 +36,7 @@ def define_flags() -> None:
   flags.DEFINE_enum("experiment", "all", ["all", "a1", "a2", "b15"], "Which part.")
   flags.DEFINE_integer("seeds", 3, "Runs of each model; the table gives mean and spread.", lower_bound=1)
   flags.DEFINE_bool("fast", False, "Two steps of tiny networks, one seed: shows that all works, no more.")
-  flags.DEFINE_bool("held_out", False, "Judge on 5,000 training pictures kept apart: to choose settings by.")
+  flags.DEFINE_bool("held_out", False, "Evaluate on 5,000 training pictures that are held out, to choose settings by.")
 
 
 def main(_) -> None:
@@ -48,8 +48,8 @@ def main(_) -> None:
   mnist = read_digits(options.data, "train")  # before jax: a wrong folder is answered at once
   output = Path(options.output)
   check_folder(output, "output")
-  settings = {"data": mnist.fingerprint(), "fast": options.fast, "held_out": options.held_out}
-  claim(output, settings)
+  options_of_run = {"data": mnist.fingerprint(), "fast": options.fast, "held_out": options.held_out}
+  claim_output(output, options_of_run)
   study = Study(options.data, output, options.fast, not options.held_out)
   chosen = ("a1", "a2", "b15") if options.experiment == "all" else (options.experiment,)
   found: dict[str, list[float]] = {}
@@ -62,17 +62,20 @@ def main(_) -> None:
   print(output / "results.json")
 
 
-def claim(output: Path, settings: dict) -> None:
-  """Refuses a folder that holds results of other settings: quick and whole runs must not meet in one table."""
+def claim_output(output: Path, options: dict) -> None:
+  """Makes the folder and writes what its results depend on, so that quick and whole runs do not meet in one table.
+
+  Raises: InputError: it holds results of other options.
+  """
   path = output / "settings.json"
-  if path.exists() and json.loads(path.read_text()) != settings:
+  if path.exists() and json.loads(path.read_text()) != options:
     raise InputError(f"{output} holds results of other settings ({path.read_text().strip()}); use a new --output")
   output.mkdir(parents=True, exist_ok=True)
-  path.write_text(json.dumps(settings) + "\n")
+  path.write_text(json.dumps(options) + "\n")
 
 
 def write(output: Path, found: dict[str, list[float]]) -> None:
-  """Adds to results.json; experiments that an earlier call ran stay in it."""
+  """Adds results to results.json; experiments that an earlier call ran stay in it."""
   path = output / "results.json"
   before = json.loads(path.read_text()) if path.exists() else {}
   results = before | {name: summary(values) for name, values in found.items()}
@@ -80,12 +83,12 @@ def write(output: Path, found: dict[str, list[float]]) -> None:
 
 
 def summary(values: list[float]) -> dict:
-  """Mean and standard deviation over seeds, and the values."""
+  """Returns mean and standard deviation over seeds, and the values."""
   return {"mean": float(np.mean(values)), "std": float(np.std(values)), "seeds": len(values), "values": values}
 
 
 def table(found: dict[str, list[float]]) -> str:
-  """The results beside the paper's, for a terminal."""
+  """Returns a table of the results beside the paper's, for a terminal."""
   rows = [f"{'':42s} {'mean':>8s} {'std':>8s} {'seeds':>5s} {'paper':>7s}"]
   for name, values in sorted(found.items()):
     s = summary(values)
@@ -101,11 +104,9 @@ class Study:
     self.data, self.output, self.fast, self.test = data, output, fast, test
 
   def config(self, arg: str, seed: int, **objective) -> Any:
-    """The config of one run."""
-    try:
-      from configs import dvae_mnist
-    except ImportError as error:
-      raise InputError("no configs/dvae_mnist.py here; start from the repository's root") from error
+    """Returns the config of one run."""
+    from nwt_jax.configs import dvae_mnist
+
     config = dvae_mnist.get_config(f"{arg},tiny" if self.fast else arg)
     with config.unlocked():
       config.data.update({"path": self.data, "seed": seed, "test": self.test})
@@ -113,17 +114,17 @@ class Study:
       config.objective.update(objective)
     return config
 
-  def trained(self, name: str, config: Any, critic: dict | None = None):
-    """Trains to the config's last step, or takes up a run that was. Returns: the state."""
+  def trained(self, name: str, config: Any, critic: dict | None = None) -> Any:
+    """Trains to the config's last step, going on from where an earlier call was stopped. Returns: the state."""
     from nwt_jax.train import loop
     from nwt_jax.train.stages import mnist
 
     workdir = self.output / "runs" / f"{name}-{config.train.seed}"
     before = workdir / "config.json"
-    if before.exists() and settings(before.read_text()) != settings(config.to_json_best_effort()):
+    if before.exists() and without_path(before.read_text()) != without_path(config.to_json_best_effort()):
       raise InputError(f"{workdir} was trained with other settings; use a new --output, or delete it")
     print(f"\n== {workdir}", flush=True)
-    return loop.train(lambda: mnist.make_stage(config, critic), config, workdir)[0]
+    return loop.train(config, workdir, lambda config: mnist.make_stage(config, critic))[0]
 
   def figure(self, seed: int, name: str, picture: np.ndarray) -> None:
     """Writes a figure of the first seed."""
@@ -133,14 +134,14 @@ class Study:
       write_png(self.output / f"{name}.png", picture)
 
   def digits_figure(self, seed: int, name: str, pictures: np.ndarray, columns: int) -> None:
-    """Digits of the models' range [... h w] in rows of `columns`."""
+    """Writes a figure of pictures [... h w] in rows of `columns`, without their frames."""
     from nwt_jax.analysis import figures
     from nwt_jax.data.mnist import unframed
 
     self.figure(seed, name, figures.tiles(unframed(pictures.reshape(-1, *pictures.shape[-2:])), columns))
 
   def a1(self, seed: int) -> dict[str, float]:
-    """A.1: a space of 46 x 46, all of it drawn; how much of it training pictures occupy; edits of one of four heads."""
+    """A.1: draws a space of 46 x 46, measures how much of it training pictures occupy, edits one of four heads."""
     from nwt_jax.analysis import figures, permutations
     from nwt_jax.train.stages import mnist
 
@@ -156,55 +157,56 @@ class Study:
 
     four = self.config("heads=4,codes=8", seed)
     gen = self.trained("a1_four_heads", four).gen
-    shown = np.array([np.flatnonzero(train.labels == digit)[0] for digit in range(10)])
-    codes_of_shown = mnist.make_encoder(four)(gen, train.pictures[shown])
+    first = np.array([np.flatnonzero(train.labels == digit)[0] for digit in range(10)])
+    codes_of_first = mnist.make_encoder(four)(gen, train.pictures[first])
     decode = mnist.make_decoder(four)
-    rows = [train.pictures[shown, 0, :, :, 0][:, None], decode(gen, codes_of_shown)[:, None]]
+    rows = [train.pictures[first, 0, :, :, 0][:, None], decode(gen, codes_of_first)[:, None]]
     for head in range(4):
-      edits = permutations.head_edits(codes_of_shown, head, four.model.num_codes)
+      edits = permutations.head_edits(codes_of_first, head, four.model.num_codes)
       rows += [decode(gen, part)[:, None] for part in edits]
     sheet = np.concatenate(rows, axis=1)  # [digit, picture, reconstruction, 4 heads x 8 codes, h, w]
     self.digits_figure(seed, "a1_head_edits", sheet, sheet.shape[1])
     return {"a1.occupancy": permutations.occupancy(codes, num_codes)}
 
   def a2(self, seed: int) -> dict[str, float]:
-    """A.2: digits by the nearest Memcode, for models that were told to reconstruct different things."""
+    """A.2: classifies digits by the nearest Memcode, for models trained to reconstruct different things."""
     from nwt_jax.analysis import hamming
     from nwt_jax.train.stages import mnist
 
     config = self.config("", seed)
-    train, judged = mnist.split(config)
+    train, test = mnist.split(config)
     results = {}
 
-    def note(name: str, queries: np.ndarray, base: np.ndarray) -> None:
-      accuracies = hamming.nearest_label_accuracy(queries, judged.labels, base, train.labels)
+    def record_accuracy(name: str, queries: np.ndarray, base: np.ndarray) -> None:
+      accuracies = hamming.nearest_label_accuracy(queries, test.labels, base, train.labels)
       results[f"a2.{name}.nn_accuracy"], results[f"a2.{name}.nn_accuracy_random_tie"] = accuracies
 
     random = np.random.default_rng(seed)
     shape = (config.model.num_heads,)
-    note("random", *(random.integers(0, config.model.num_codes, (len(d.labels), *shape)) for d in (judged, train)))
-    results["a2.pixel.nn_accuracy"] = pixel_accuracy(judged, train)
+    draw = lambda digits: random.integers(0, config.model.num_codes, (len(digits.labels), *shape))
+    record_accuracy("random", draw(test), draw(train))
+    results["a2.pixel.nn_accuracy"] = pixel_accuracy(test, train)
     for name, arg in A2_MODELS.items():
       config, critic = self.config(arg, seed), None
       if name == "dvae_frozen":
         critic = mnist.train_classifier(config, train, config.train.steps)
-        results["a2.dvae_frozen.critic_accuracy"] = mnist.make_classifier_test(config)(critic, judged)
+        results["a2.dvae_frozen.critic_accuracy"] = mnist.make_classifier_test(config)(critic, test)
       state = self.trained(f"a2_{name}", config, critic)
       encode = mnist.make_encoder(config)
-      base, queries = encode(state.gen, train.pictures), encode(state.gen, judged.pictures)
-      note(name, queries, base)
+      base, queries = encode(state.gen, train.pictures), encode(state.gen, test.pictures)
+      record_accuracy(name, queries, base)
       results[f"a2.{name}.permutations"] = len(np.unique(base, axis=0))
       if name == "dvae_class":
-        results["a2.dvae_class.critic_accuracy"] = mnist.make_classifier_test(config)(state.critic, judged)
+        results["a2.dvae_class.critic_accuracy"] = mnist.make_classifier_test(config)(state.critic, test)
       found = hamming.nearest(queries[:QUERIES], base, 10)
-      sheet = np.concatenate([judged.pictures[:QUERIES, None], train.pictures[found]], axis=1)[:, :, 0, :, :, 0]
+      sheet = np.concatenate([test.pictures[:QUERIES, None], train.pictures[found]], axis=1)[:, :, 0, :, :, 0]
       self.digits_figure(seed, f"a2_{name}_neighbours", sheet, 11)
     return results
 
   def b15(self, seed: int) -> dict[str, float]:
-    """B.1.5: the straight-through gradient with the noise inside the softmax, against the one without.
+    """B.1.5: compares the straight-through gradient with the noise inside the softmax to the one without.
 
-    Both gradients are looked at in both trained models, so that the networks do not differ between the two numbers.
+    Both gradients are measured in both trained models, so that the networks do not differ between the two numbers.
     """
     results, noise = {}, {sampler: [] for sampler in SAMPLERS}
     for sampler in SAMPLERS:
@@ -219,8 +221,8 @@ class Study:
     return results | {f"b15.{sampler}.gradient_variance": np.mean(found) for sampler, found in noise.items()}
 
 
-def gradient_noise(config: Any, state) -> tuple[float, float]:
-  """How much the encoder's gradient changes with the sampler's noise, on one fixed batch.
+def gradient_noise(config: Any, state: Any) -> tuple[float, float]:
+  """Measures how much the encoder's gradient changes with the sampler's noise, on one fixed batch.
 
   Returns: the variance over draws, summed over the encoder's parameters; and the mean loss.
   """
@@ -233,9 +235,9 @@ def gradient_noise(config: Any, state) -> tuple[float, float]:
   from nwt_jax.train.stages.dvae_step import prepare
 
   model = build.dvae(config.model)
-  losses = make_losses(model.apply, None, build.weights(config.objective))
-  _, judged = mnist.split(config)
-  batch = next(mnist.digit_batches(judged, min(config.data.batch_size, len(judged.labels)), seed=0))
+  losses = make_losses(model.apply, None, build.dvae_loss_weights(config.objective))
+  _, test = mnist.split(config)
+  batch = next(mnist.digit_batches(test, min(config.data.batch_size, len(test.labels)), seed=0))
   inputs = prepare({name: jnp.asarray(value) for name, value in batch.items()})
 
   @jax.jit
@@ -248,20 +250,20 @@ def gradient_noise(config: Any, state) -> tuple[float, float]:
   return float(np.asarray(draws, np.float64).var(axis=0, ddof=1).sum()), float(np.mean(values))
 
 
-def settings(text: str) -> dict:
-  """A config, from JSON, but for where the data is: it may have been moved, and the loop compares what it holds."""
+def without_path(text: str) -> dict:
+  """Returns a config, from JSON, without the path of the data: it may have moved, and the loop compares its content."""
   config = json.loads(text)
   return {**config, "data": {name: value for name, value in config["data"].items() if name != "path"}}
 
 
-def pixel_accuracy(judged, train) -> float:
-  """The nearest neighbour by Euclidean distance of raw pixels: what no model at all does."""
+def pixel_accuracy(test: Any, train: Any) -> float:
+  """Returns the accuracy of the nearest neighbour by Euclidean distance of raw pixels: a baseline without a model."""
   flat = lambda d: d.pictures.reshape(len(d.labels), -1).astype(np.float32) / 255.0
-  queries, base = flat(judged), flat(train)
+  queries, base = flat(test), flat(train)
   norms = (base**2).sum(axis=1)
   parts = np.array_split(queries, -(-len(queries) // 500))
   picks = [np.argmin(norms - 2.0 * part @ base.T, axis=1) for part in parts]
-  return float(np.mean(train.labels[np.concatenate(picks)] == judged.labels))
+  return float(np.mean(train.labels[np.concatenate(picks)] == test.labels))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ edits_neighbours.png (2 x 2 of them): a row for each head, the frame, its recons
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import flags
@@ -15,7 +16,7 @@ from absl import flags
 from nwt_jax import cli
 from nwt_jax.errors import InputError
 
-AROUND = 8  # frames decoded before and after the one that is shown, for the temporal layers
+AROUND = 8  # frames decoded before and after the one in the figure, for the temporal layers
 
 
 def define_flags() -> None:
@@ -71,11 +72,13 @@ def main(_) -> None:
     print(path)
 
 
-def sheet(model, video: np.ndarray, episode: str | None, frame: int, place: tuple[int, int], size: int) -> np.ndarray:
-  """A row for each head: the frame, its reconstruction, and the head set to each code.
+def sheet(
+  model: Any, video: np.ndarray, episode: str | None, frame: int, position: tuple[int, int], size: int
+) -> np.ndarray:
+  """Draws a row for each head: the frame, its reconstruction, and the head set to each code.
 
-  Args: model: an NWT. video: uint8 [t h w 3]. place: row and column of the first Memcode to change. size: of the square
-    that is changed at once. Returns: uint8 RGB.
+  Args: model: an NWT. video: uint8 [t h w 3]. position: row and column of the first Memcode to change. size: side of
+    the square of Memcodes that is changed at once. Returns: uint8 RGB.
   """
   from nwt_jax.analysis import figures, permutations
 
@@ -83,10 +86,10 @@ def sheet(model, video: np.ndarray, episode: str | None, frame: int, place: tupl
   around = video[first : frame + AROUND + 1]
   codes = model.encode(around)
   draw = lambda edited: model.decode(edited, episode)[frame - first]
-  places = np.s_[:, place[0] : place[0] + size, place[1] : place[1] + size]
+  square = np.s_[:, position[0] : position[0] + size, position[1] : position[1] + size]
   recon, pictures = draw(codes), []
   for head in range(codes.shape[-1]):
-    edits = permutations.head_edits(codes, head, model.dvae.num_codes, places)
+    edits = permutations.head_edits(codes, head, model.dvae.num_codes, square)
     pictures += [video[frame], recon, *map(draw, edits)]
   return figures.tiles(np.stack(pictures), 2 + model.dvae.num_codes)
 

@@ -258,7 +258,7 @@ class NWT:
   def _chunk(self, frames: int) -> Callable:
     sample = SAMPLERS[self.family].sample_chunk
     if self.family == "mar":
-      sample = functools.partial(sample, parallel=self.settings.places > 1)
+      sample = functools.partial(sample, parallel=self.settings.places > 1)  # ty: ignore[unknown-argument]
     options = dict(self.settings.compiler_options)
     return jax.jit(chunks.make_chunk(self.prior, sample, frames), compiler_options=options)
 

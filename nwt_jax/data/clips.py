@@ -7,6 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from nwt_jax.names import MEAN, SPLITS
 
 PREPARE = "python -m nwt_jax.prepare --input='videos/*.mp4' --output=DIR"
 GOLDEN = (math.sqrt(5) - 1) / 2
+Split = TypeVar("Split", bound="Records")
 
 
 class Records:
@@ -47,7 +49,7 @@ class Records:
     self._records = shards.as_data_source(split) if self.index else ()
 
   @classmethod
-  def held_out(cls, path: str | os.PathLike | None) -> "Records":
+  def held_out(cls: type[Split], path: str | os.PathLike | None) -> Split:
     """What a run is judged on: the validation split, or, where that is empty, the training split."""
     found = cls(path, "validation")
     return found if len(found) else cls(path, "train")
@@ -153,7 +155,7 @@ class Clips(Records):
     video = np.empty((len(frames), self.metadata["height"], self.metadata["width"], 3), np.uint8)
     for frame, image in zip(video, frames, strict=True):
       decoded = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
-      cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB, dst=frame)
+      cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB, dst=frame)  # ty: ignore[no-matching-overload]
     return video
 
 

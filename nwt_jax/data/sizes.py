@@ -44,8 +44,8 @@ def variant_for(height: int, width: int) -> Variant | None:
     if variant.frames == (height, width):
       return variant
   for variant in (DEMO, PAPER):
-    rows, columns = height / variant.pixels, width / variant.pixels
-    if rows.is_integer() and columns.is_integer() and max(rows, columns) <= variant.most:
+    (rows, above), (columns, beside) = divmod(height, variant.pixels), divmod(width, variant.pixels)
+    if not above and not beside and max(rows, columns) <= variant.most:
       return variant
   return None
 

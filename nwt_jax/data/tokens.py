@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 
 import numpy as np
 
@@ -57,7 +57,7 @@ def write_tokens(
       }
 
   if counts is None:
-    splits = {split: clips if hasattr(clips, "__len__") else list(clips) for split, clips in splits.items()}
+    splits = {split: clips if isinstance(clips, Sized) else list(clips) for split, clips in splits.items()}
     counts = {split: len(clips) for split, clips in splits.items()}
   counted = {split: (counts[split], records(clips)) for split, clips in splits.items()}
   features = dataset.token_features(*grid)

@@ -123,7 +123,8 @@ def window(
 
   Args: codes: the Memcode before each. heard: `hear` at their places. older: (block, row, the row's input here; None
     in the first row, which reads Memcodes) -> what the row's taps on the past give."""
-  x, kept = None, weights.logits.dtype
+  x: Any = None
+  kept = weights.logits.dtype
   for n, block in enumerate(weights.blocks):
     entered = add_bias(look_up(block.enter, codes) if n == 0 else product(x, block.enter), block.bias)
     row, shortcut = heard[n]

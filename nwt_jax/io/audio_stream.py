@@ -5,6 +5,7 @@ import numbers
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -86,6 +87,7 @@ class Live(Sound):
 
   def __init__(self, rate: float | None):
     check_rate(rate)
+    assert rate is not None
     self._resample, self._rate = _resampler(rate), rate
     self._mix, self._told = None, False
     self._held, self._first = bytearray(), 0  # float32 samples, and the number of the first of them
@@ -144,7 +146,7 @@ def open_sound(path: str | Path) -> Sound:
   Raises: InputError: as read_audio. MachineError: the temporary file has no room.
   """
   with tempfile.SpooledTemporaryFile(max_size=round(LONG * SAMPLE_RATE) * 4) as spool:
-    step = None
+    step: Any = None
 
     def begin(rate):
       nonlocal step

@@ -26,7 +26,7 @@ class Box(NamedTuple):
     if not all(numbers[:2]) or not all(numbers[4:]):
       raise InputError(f"box {text!r} is not understood; write WIDTHxHEIGHT+LEFT+TOP in pixels, as 140x160+32+76")
     box = cls(*numbers[:4])
-    return BoxOf(box, tuple(numbers[4:])) if numbers[4:] else box
+    return BoxOf(box, (numbers[4], numbers[5])) if numbers[4:] else box
 
   def __str__(self):
     return f"{self.width}x{self.height}+{self.left}+{self.top}"

@@ -137,7 +137,7 @@ def run(
   parts, size = [], 0
   try:
     memory, file_size = (_lower(process.pid, kind, most) for kind, most in _limits())
-    if keep_output:
+    if process.stdout is not None:
       while part := process.stdout.read(1 << 20):
         if take is not None:
           take(part)
@@ -153,7 +153,7 @@ def run(
     if process.poll() is None:
       end()
       process.wait()
-    if keep_output:
+    if process.stdout is not None:
       process.stdout.close()
   if full:
     raise InputError(f"it unfolds to more than {MAX_BYTES >> 30} GB; cut it into clips")

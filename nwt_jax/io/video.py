@@ -5,6 +5,7 @@ import re
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -173,7 +174,7 @@ class VideoWriter:
     self.shape = (height, width, 3)
     self.frames = 0
     self._fps, self._audio, self._rate, self._comment = fps, audio, sample_rate, comment
-    self._process = None
+    self._process: Any = None  # subprocess.Popen, from __enter__ on
 
   def __enter__(self):
     try:

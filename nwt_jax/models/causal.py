@@ -94,7 +94,7 @@ def conv_frames(
 
 
 def patches(
-  x: Float[Array, "b s i j c"], kernel: tuple[int, int, int], dilation: int, stride: int, outputs: tuple[int, int, int]
+  x: Float[Array, "b s i j c"], kernel: tuple[int, ...], dilation: int, stride: int, outputs: tuple[int, ...]
 ) -> Float[Array, "b t u v _"]:
   """What each output of `conv_frames` reads, side by side: (frame, row, column, channel)."""
   pads = lax.padtype_to_pads(x.shape[2:4], kernel[1:], (stride, stride), "SAME")

@@ -1,10 +1,10 @@
 """L_gen and L_adv of dVAE-Adv, and of dVAE-Class, for one batch (eq. 4, 8, 9; Alg. 2; A.2)."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jaxtyping import Array, Float, Int
 
 from nwt_jax.models.critics import Judgement
@@ -12,34 +12,34 @@ from nwt_jax.objectives import schedules, terms
 from nwt_jax.types import Episode, Logits, Video
 
 # Where the reconstruction is compared: all feature maps of the critics (dVAE-Adv, eq. 7-8), their penultimate layers
-# alone (dVAE-Class, A.2), or pixels (plain ELBO, eq. 4), when critics are not asked.
+# alone (dVAE-Class, A.2), or pixels (plain ELBO, eq. 4), for which no critics are computed.
 RECONSTRUCTIONS = ("features", "penultimate", "pixels")
-# What critics do: judge and learn (eq. 9), or only lend the features that they came with (A.2's pretrained classifier).
+# What critics do: score and learn (eq. 9), or only give features, unchanged (A.2's pretrained classifier).
 CRITICS = ("adversarial", "frozen")
 
 
-@struct.dataclass
-class Weights:
-  """The objective's numbers; every one is a config field."""
+@dataclasses.dataclass(frozen=True)
+class LossWeights:
+  """Weights and choices of the objective; every one is a config field."""
 
-  reconstruction: str = struct.field(pytree_node=False)  # one of RECONSTRUCTIONS
-  critics: str = struct.field(pytree_node=False)  # one of CRITICS
-  gan_weight: float = struct.field(pytree_node=False)  # gamma
-  gp_weight: float = struct.field(pytree_node=False)  # lambda
-  class_weight: float = struct.field(pytree_node=False)  # of the class head's cross-entropy in eq. 9 (A.2); 0: none
+  reconstruction: str  # one of RECONSTRUCTIONS
+  critics: str  # one of CRITICS
+  gan_weight: float  # gamma
+  gp_weight: float  # lambda
+  class_weight: float  # weighs the class head's cross-entropy in eq. 9 (A.2)
   # Share of its targets that is spread over all classes; then the cross-entropy's least value is that of the targets
-  class_smoothing: float = struct.field(pytree_node=False)
-  kl_weight: float = struct.field(pytree_node=False)  # what beta reaches
-  kl_midpoint: float = struct.field(pytree_node=False)
-  kl_rate: float = struct.field(pytree_node=False)
-  pixel_power: int = struct.field(pytree_node=False)  # of the pixels' distance: 1 or 2
-  pixel_weight: float = struct.field(pytree_node=False)  # of a pixel distance that fades out, beside the features'
-  pixel_fade_steps: int = struct.field(pytree_node=False)
-  sampler: str = struct.field(pytree_node=False)
+  class_smoothing: float
+  kl_weight: float  # beta after annealing
+  kl_midpoint: float
+  kl_rate: float
+  pixel_power: int  # power of the pixel distance: 1 or 2
+  pixel_weight: float  # weighs a pixel distance that fades out beside the features'
+  pixel_fade_steps: int
+  sampler: str
 
 
 def code_use(logits: Logits) -> dict[str, Array]:
-  """How many codes the batch uses: mean and minimum over heads of codes chosen at all, and perplexity."""
+  """Returns how many codes the batch uses: mean and minimum over heads of codes chosen at all, and perplexity."""
   chosen = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1])
   share = jnp.mean(chosen, axis=(0, 1, 2, 3))  # [k n]
   entropy = -jnp.sum(share * jnp.log(jnp.maximum(share, 1e-12)), axis=-1)
@@ -58,11 +58,12 @@ def generator_loss(
   video: Video,
   key: Array,
   step: Array | int,
-  weights: Weights,
-) -> tuple[Float[Array, ""], Video, dict[str, Array]]:
-  """Eq. 8 (or eq. 4 with `reconstruction="pixels"`, when the critics are not asked).
+  weights: LossWeights,
+) -> tuple[Float[Array, ""], Video, dict[str, Array | float]]:
+  """Computes eq. 8, or eq. 4 with `reconstruction="pixels"`, for which no critics are computed.
 
-  Args: generate: key -> (recon, logits). critics: without gradients to their parameters. video: x in [-1, 1].
+  Args: generate: key -> (recon, logits). critics: video -> their output, without gradients to their parameters.
+    video: x in [-1, 1].
   Returns: L_gen, the reconstruction, metrics.
   """
   recon, logits = generate(key)
@@ -95,9 +96,9 @@ def critic_loss(
   recon: Video,
   label: Int[Array, "b"] | None,
   key: Array,
-  weights: Weights,
+  weights: LossWeights,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
-  """Eq. 9, for dVAE-Class with the cross-entropy of classes (A.2). GAP: of real clips alone, not of generated ones.
+  """Computes eq. 9, for dVAE-Class with the cross-entropy of classes (A.2). GAP: real clips alone are classified.
 
   Args: critics: to train. frozen: the same without gradients to their parameters. recon: x~. label: classes, where
     the critics have a class head.
@@ -113,14 +114,14 @@ def critic_loss(
   metrics = {"loss/wasserstein": distance, "loss/gradient_penalty": penalty}
   others = distance
   if weights.class_weight:
-    entropy = terms.cross_entropy(real.classes, label, weights.class_smoothing)
-    metrics |= {"loss/class": entropy, "class/error": terms.error(real.classes, label)}
+    entropy = terms.class_cross_entropy(real.classes, label, weights.class_smoothing)
+    metrics |= {"loss/class": entropy, "class/error": terms.class_error(real.classes, label)}
     others += weights.class_weight * entropy
   metrics["loss/critic"] = others + weights.gp_weight * penalty
   return others + weights.gp_weight * surrogate, metrics
 
 
-def make_losses(generate: Callable, critics: Callable, weights: Weights):
+def make_losses(generate: Callable, critics: Callable, weights: LossWeights) -> Callable:
   """Binds the two networks.
 
   Args: generate: (params, video, episode, key, sampler) -> (recon, logits). critics: (params, video) -> Judgement.

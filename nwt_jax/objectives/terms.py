@@ -16,7 +16,7 @@ def feature_distance(real: Sequence[Sequence[Array]], fake: Sequence[Sequence[Ar
   PAPER: footnote 3: in expectation over each feature map. So: mean over a map's elements and the batch, summed over
   layers and critics. The constant of the Laplace density is left out.
   """
-  return sum(
+  return sum(  # ty: ignore[invalid-explicit-return]
     jnp.mean(jnp.abs(jax.lax.stop_gradient(a) - b))
     for critic_real, critic_fake in zip(real, fake, strict=True)
     for a, b in zip(critic_real, critic_fake, strict=True)
@@ -34,31 +34,33 @@ def pixel_distance(video: Video, recon: Video, power: int) -> Float[Array, ""]:
 
 def generator_score(scores: Sequence[Float[Array, "b"]]) -> Float[Array, ""]:
   """Eq. 6: minus the critics' scores of reconstructions; mean over the batch, summed over critics."""
-  return -sum(jnp.mean(score) for score in scores)
+  return -sum(jnp.mean(score) for score in scores)  # ty: ignore[invalid-explicit-return]
 
 
 def wasserstein(real: Sequence[Float[Array, "b"]], fake: Sequence[Float[Array, "b"]]) -> Float[Array, ""]:
   """Eq. 9 without the penalty: D(x~) - D(x); mean over the batch, summed over critics."""
-  return sum(jnp.mean(f) - jnp.mean(r) for r, f in zip(real, fake, strict=True))
+  return sum(jnp.mean(f) - jnp.mean(r) for r, f in zip(real, fake, strict=True))  # ty: ignore[invalid-explicit-return]
 
 
-def cross_entropy(logits: Sequence[Float[Array, "b n"]], label: Int[Array, "b"], smoothing: float) -> Float[Array, ""]:
-  """Of the class heads (A.2), in nats; mean over the batch, summed over critics.
+def class_cross_entropy(
+  logits: Sequence[Float[Array, "b n"]], label: Int[Array, "b"], smoothing: float
+) -> Float[Array, ""]:
+  """Cross-entropy of the class heads (A.2), in nats; mean over the batch, summed over critics.
 
   Args: smoothing: share of each target that is spread evenly over all classes.
   """
   log_probs = [jax.nn.log_softmax(part) for part in logits]
   chosen = sum(jnp.mean(jnp.take_along_axis(part, label[:, None], axis=-1)) for part in log_probs)
-  return -(1.0 - smoothing) * chosen - smoothing * sum(jnp.mean(part) for part in log_probs)
+  return -(1.0 - smoothing) * chosen - smoothing * sum(jnp.mean(part) for part in log_probs)  # ty: ignore[invalid-explicit-return]
 
 
-def error(logits: Sequence[Float[Array, "b n"]], label: Int[Array, "b"]) -> Float[Array, ""]:
-  """Share of the batch that the class heads, their probabilities multiplied, put into a wrong class."""
+def class_error(logits: Sequence[Float[Array, "b n"]], label: Int[Array, "b"]) -> Float[Array, ""]:
+  """Returns the share of the batch that the class heads, their probabilities multiplied, put into a wrong class."""
   return jnp.mean(jnp.argmax(sum(jax.nn.log_softmax(part) for part in logits), axis=-1) != label)
 
 
 def uniform_kl(logits: Logits) -> Float[Array, ""]:
-  """KL of q(z | x) to the uniform prior, in nats: summed over heads, mean over Memcodes and the batch."""
+  """Returns the KL of q(z | x) to the uniform prior, in nats: summed over heads, mean over Memcodes and the batch."""
   log_probs = jax.nn.log_softmax(logits)
   per_head = jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1) + jnp.log(logits.shape[-1])
   return jnp.mean(jnp.sum(per_head, axis=-1))
@@ -91,8 +93,8 @@ def gradient_penalty(
 
   GAP: the paper does not say over what a norm is taken: one a clip, over all of its frames, and critic.
 
-  Args: critics: scores as a function of the video, differentiable by the critics' parameters. frozen: the same with
-    those parameters stopped. interp: x^.
+  Args: critics: scores as a function of the video, differentiable by the critics' parameters. frozen: the same
+    without gradients to those parameters. interp: x^.
   Returns: a surrogate with the penalty's exact gradient by the parameters, and the penalty's true value, to log.
 
   The penalty's parameter gradient is sum_b c_b d/dtheta <v_b, grad D(x^_b)> with v = g / ||g|| and c = 2 (||g|| - 1)
@@ -111,7 +113,7 @@ def gradient_penalty(
     _, slopes = jax.jvp(lambda x, i=index: critics(x)[i], (interp,), (direction,))
     surrogate += jnp.mean(jax.lax.stop_gradient(weight) * slopes)
     value += jnp.mean((norm - 1.0) ** 2)
-  return surrogate, jax.lax.stop_gradient(value)
+  return surrogate, jax.lax.stop_gradient(value)  # ty: ignore[invalid-explicit-return]
 
 
 def interpolate(key: Array, video: Video, recon: Video) -> Video:

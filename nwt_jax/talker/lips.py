@@ -78,7 +78,7 @@ def best_lag(a: np.ndarray, b: np.ndarray, max_lag: int = 8) -> int | None:
 
   lags = [lag for lag in sorted(range(-max_lag, max_lag + 1), key=abs) if n - abs(lag) >= 3]
   known = {lag: found for lag in lags if (found := at(lag)) is not None}
-  return max(known, key=known.get, default=None)
+  return max(known, key=lambda lag: known[lag], default=None)
 
 
 def _checked(frames):

@@ -1,1 +1,1 @@
-"""Wiring: state, sharding, optimisers, steps and the loop around them."""
+"""Training, from above: the loop, the stages that it runs, what they run on, and the checks before a run."""

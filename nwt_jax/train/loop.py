@@ -3,73 +3,33 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from nwt_jax.errors import InputError, Stopped
 from nwt_jax.io.checkpoints import Checkpoints
-from nwt_jax.io.release import load_release
+from nwt_jax.train import stages
 from nwt_jax.train.preflight import values
 from nwt_jax.train.runtime import cluster
 from nwt_jax.train.runtime.accumulate import check_parts
-from nwt_jax.train.runtime.health import Clock, Watch, finite, memory, write_bundle
+from nwt_jax.train.runtime.health import DivergenceWatch, StepClock, all_finite, memory_usage, write_bundle
 from nwt_jax.train.runtime.logging import MetricsWriter, format_seconds
-from nwt_jax.train.runtime.sharding import check_batch_size, gather, jit_step, make_mesh, place, to_devices
-from nwt_jax.train.runtime.workdir import check, held, record
+from nwt_jax.train.runtime.sharding import check_batch_size, gather, jit_step, make_mesh, shard_state, to_devices
+from nwt_jax.train.runtime.workdir import check_run, lock_workdir, record_run
+from nwt_jax.train.stages import Stage
 
 
-@dataclasses.dataclass(frozen=True)
-class Stage:
-  """What one stage brings to the loop."""
-
-  state: Any  # has `shown()`: the part of it that is evaluated and released
-  step: Callable  # (state, batch) -> (state, metrics)
-  batches: Callable[[int], Iterator[dict]]  # first step -> this process's batches
-  # What the state shows, WORKDIR/eval/STEP for pictures -> metrics; on one process, after the export to WORKDIR/export
-  evaluate: Callable[[Any, Path], dict]
-  export: Callable[[Any, Path], None]  # what the state shows, folder; on one process
-  show: tuple[str, ...]  # metrics of the progress line
-  warn: Callable[[dict], str | None]  # metrics -> a warning
-  data: str  # fingerprint of the data set
-
-
-def start_from(options: Any, family: str, params: dict) -> dict:
-  """The released weights that `options.init` names instead of fresh ones; `params` themselves when it is empty.
-
-  Args: options: a config's `train`. `fresh` names the modules, joined by commas, that start fresh all the same, as the
-    embedding of other episodes must.
-  Raises: InputError: elsewhere, an array of another shape, or one too many or too few; a module that is not there.
-  """
-  if not options.init:
-    return params
-  try:
-    released = load_release(options.init, family)[0]["params"]
-  except InputError as error:
-    raise InputError(f"--config.train.init={options.init}: {error}; a run that goes on needs no such flag") from error
-  fresh = [name for name in options.fresh.split(",") if name]
-  for name in fresh:
-    if name not in params["params"]:
-      raise InputError(f"--config.train.fresh: no module {name!r}; choose from {', '.join(sorted(params['params']))}")
-  merged = {**released, **{name: params["params"][name] for name in fresh}}
-  wanted, got = (dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (params["params"], merged))
-  for path in sorted(wanted.keys() | got.keys(), key=str):
-    shapes = [tree[path].shape if path in tree else "nothing" for tree in (wanted, got)]
-    if shapes[0] != shapes[1]:
-      name = jax.tree_util.keystr(path, simple=True, separator="/")
-      raise InputError(
-        f"--config.train.init={options.init}: {name} is {shapes[1]}, wanted {shapes[0]}; use its config, or let this "
-        f"module start fresh with --config.train.fresh={name.split('/')[0]}"
-      )
-  return {"params": jax.tree.map(lambda new, old: jax.numpy.asarray(new, old.dtype), merged, params["params"])}
-
-
-def train(make_stage: Callable[[], Stage], config: Any, workdir: Path) -> tuple[Any, dict[str, float]]:
+def train(
+  config: Any, workdir: Path, make_stage: Callable[[Any], Stage] = stages.make_stage
+) -> tuple[Any, dict[str, float]]:
   """Trains from the newest whole checkpoint in `workdir` (or from the start) to `config.train.steps`.
 
+  Args: make_stage: config -> the stage; by default the one that the config's family names.
   Writes config.json, run.json, metrics.jsonl, tensorboard/, checkpoints/, eval/STEP/ (PNG, MP4) and export/ (the
   release); after a divergence, diverged/STEP/.
   Returns: the last state, and the metrics of the last evaluation (of process 0; elsewhere none).
@@ -79,12 +39,12 @@ def train(make_stage: Callable[[], Stage], config: Any, workdir: Path) -> tuple[
   mesh = make_mesh(config.train.fsdp)
   check_batch_size(config.data.batch_size, mesh)
   check_parts(config.train.accumulate, config.data.batch_size, mesh.size)
-  with held(workdir):
+  with lock_workdir(workdir):
     try:
-      stage = make_stage()
-      check(workdir, config, stage.data)
-      # From here on the state is where the rule puts it, and nowhere else
-      state, stage = place(stage.state, mesh), dataclasses.replace(stage, state=None)
+      stage = make_stage(config)
+      check_run(workdir, config, stage.fingerprint)
+      # From here on the sharded state is the only copy
+      state, stage = shard_state(stage.state, mesh), dataclasses.replace(stage, state=None)
       with Checkpoints(workdir / "checkpoints", config.train.keep) as checkpoints:
         return _train(stage, state, config, workdir, checkpoints, mesh)
     except (jax.errors.JaxRuntimeError, MemoryError) as error:
@@ -98,45 +58,47 @@ def train(make_stage: Callable[[], Stage], config: Any, workdir: Path) -> tuple[
       ) from error
 
 
-def _train(stage: Stage, state: Any, config: Any, workdir: Path, checkpoints: Checkpoints, mesh) -> tuple[Any, dict]:
+def _train(
+  stage: Stage, state: Any, config: Any, workdir: Path, checkpoints: Checkpoints, mesh: Mesh
+) -> tuple[Any, dict[str, float]]:
   options, total, leader = config.train, config.train.steps, jax.process_index() == 0
-  say = functools.partial(print, flush=True) if leader else lambda _: None
-  step, first = jit_step(stage.step, mesh, state), checkpoints.latest or 0
+  log = functools.partial(print, flush=True) if leader else lambda _: None
+  update, first = jit_step(stage.step, mesh, state), checkpoints.latest or 0
   if first:
     state = checkpoints.restore(state)
-    say(f"resuming {workdir} at step {first}")
-  record(workdir, config, stage.data)
-  numbers = sum(np.prod(x.shape) for x in jax.tree.leaves(state)) / 1e6
-  say(f"training {config.family} to step {total} on {mesh.size} x {jax.devices()[0].device_kind}")
-  say(f"state of {numbers:.3f} M numbers; compiling the first step ...")
-  watch, clock, evaluation = Watch(options.max_skipped, options.max_growth), Clock(), {}
+    log(f"resuming {workdir} at step {first}")
+  record_run(workdir, config, stage.fingerprint)
+  millions = sum(np.prod(x.shape) for x in jax.tree.leaves(state)) / 1e6
+  log(f"training {config.family} to step {total} on {mesh.size} x {jax.devices()[0].device_kind}")
+  log(f"state of {millions:.3f} M numbers; compiling the first step ...")
+  watch, clock, evaluation = DivergenceWatch(options.max_skipped, options.max_growth), StepClock(), {}
 
-  def show(number: int, evaluating: bool) -> None:
-    """Exports and evaluates, on the first process; a full disk costs pictures and export, not the run.
+  def export_and_evaluate(step: int, evaluating: bool) -> None:
+    """Exports and evaluates, on the first process. Where a disk is full the run goes on without export and pictures.
 
-    Raises: InputError: at the end of training they are what it was for."""
-    shown = gather(state.shown(), mesh)
+    Raises: InputError: the disk is full at the end of training, which was for them."""
+    released = gather(state.for_release(), mesh)
     if not leader:
       return
     try:
-      stage.export(shown, workdir / "export")
+      stage.export(released, workdir / "export")
       if evaluating:
-        evaluation.update(stage.evaluate(shown, workdir / "eval" / f"{number:07d}"))
-        writer.write(number, {f"eval/{name}": value for name, value in evaluation.items()})
-        say("evaluation  " + "  ".join(f"{k} {v:.4g}" for k, v in sorted(evaluation.items())))
+        evaluation.update(stage.evaluate(released, workdir / "eval" / f"{step:07d}"))
+        writer.write(step, {f"eval/{name}": value for name, value in evaluation.items()})
+        log("evaluation  " + "  ".join(f"{k} {v:.4g}" for k, v in sorted(evaluation.items())))
     except (OSError, InputError) as error:
-      text = f"step {number}: pictures or export could not be made ({error})"
-      if number >= total:
+      text = f"step {step}: pictures or export could not be made ({error})"
+      if step >= total:
         raise InputError(f"{text}; the state is saved: give the same command again") from error
       writer.warn(text)
 
-  def diverged(number: int, reason: str, flat: dict) -> InputError:
-    """Keeps what reproduces it. Returns: the error to raise."""
+  def record_divergence(step: int, reason: str, flat: dict) -> InputError:
+    """Writes what reproduces the divergence. Returns: the error to raise."""
     checkpoints.finish()
-    bad = number - max(int(flat.get("health/skipped_in_row", 1)), 1) + 1
+    bad = step - max(int(flat.get("health/skipped_in_row", 1)), 1) + 1
     bundle = workdir / "diverged" / f"{bad:07d}"
-    shown = gather(state.shown(), mesh)
-    write_bundle(bundle, bad, reason, next(stage.batches(bad - 1)), shown, flat, config, checkpoints.latest or 0)
+    released = gather(state.for_release(), mesh)
+    write_bundle(bundle, bad, reason, next(stage.batches(bad - 1)), released, flat, config, checkpoints.latest or 0)
     return InputError(
       f"diverged at step {bad}: {reason}; {bundle} has its batch, and {workdir} keeps checkpoint "
       f"{checkpoints.latest or 0}: lower the rate or check the data"
@@ -145,42 +107,42 @@ def _train(stage: Stage, state: Any, config: Any, workdir: Path, checkpoints: Ch
   with MetricsWriter(workdir, total, leader) as writer:
     started, warned, logged = time.monotonic(), False, first
     batches = stage.batches(first) if first < total else iter(())
-    for number in range(first + 1, total + 1):
-      with clock.on("data"):
+    for step in range(first + 1, total + 1):
+      with clock.measure("data"):
         batch = to_devices(next(batches), mesh)
-      state, metrics = step(state, batch)
-      if number == first + 1:
+      state, metrics = update(state, batch)
+      if step == first + 1:
         jax.block_until_ready(metrics)
-        say(f"first step done after {format_seconds(time.monotonic() - started)}")
-        writer.pace.begin(number)
-      stopping = cluster.stopping(number) and number < total
-      saving = number % options.save_every == 0 or number == total or stopping
-      if number % options.log_every == 0 or saving:
-        spent = clock.read(number - logged)
-        flat = writer.write(number, jax.device_get(metrics) | spent | memory(), stage.show)
-        logged = number
-        reason, doubt = watch.judge(flat)
-        if reason is None and saving and not finite(state):
+        log(f"first step done after {format_seconds(time.monotonic() - started)}")
+        writer.pace.begin(step)
+      stop = cluster.should_stop(step) and step < total
+      saving = step % options.save_every == 0 or step == total or stop
+      if step % options.log_every == 0 or saving:
+        spent = clock.read(step - logged)
+        flat = writer.write(step, jax.device_get(metrics) | spent | memory_usage(), stage.progress)
+        logged = step
+        reason, warning = watch.check(flat)
+        if reason is None and saving and not all_finite(state):
           reason = "the state is not finite"
         if reason:
-          raise diverged(number, reason, flat)
-        text = doubt or stage.warn(flat)
+          raise record_divergence(step, reason, flat)
+        text = warning or stage.warning(flat)
         if text and not warned:
-          writer.warn(f"step {number}: {text}")
+          writer.warn(f"step {step}: {text}")
         warned = bool(text)
-      # In a row of updates that were left out the last checkpoint stays before it, to meet its batches again
-      if saving and (stopping or number == total or not flat.get("health/skipped_in_row")):
-        with clock.on("save"), writer.pace.pause("save", options.save_every):
-          (checkpoints.save_now if stopping or number == total else checkpoints.save)(number, state)
-      if stopping:
-        raise Stopped(f"stopped by a signal at step {number}, which is saved; give the same command to go on")
-      evaluating = number % options.eval_every == 0 or number == total
+      # While updates are skipped nothing is saved: the last checkpoint stays before them, and a new run repeats them
+      if saving and (stop or step == total or not flat.get("health/skipped_in_row")):
+        with clock.measure("save"), writer.pace.pause("save", options.save_every):
+          (checkpoints.save_now if stop or step == total else checkpoints.save)(step, state)
+      if stop:
+        raise Stopped(f"stopped by a signal at step {step}, which is saved; give the same command to go on")
+      evaluating = step % options.eval_every == 0 or step == total
       if evaluating or saving:
         kind = ("evaluate", options.eval_every) if evaluating else ("export", options.save_every)
-        with clock.on("evaluate"), writer.pace.pause(*kind):
-          show(number, evaluating)
+        with clock.measure("evaluate"), writer.pace.pause(*kind):
+          export_and_evaluate(step, evaluating)
     if first >= total:
-      say(f"{workdir} is at step {first} already; raise --config.train.steps to go on")
-      show(first, not (workdir / "eval" / f"{first:07d}").is_dir())
-  say(f"done: {workdir / 'export'} holds the model, {workdir / 'eval'} its pictures")
+      log(f"{workdir} is at step {first} already; raise --config.train.steps to go on")
+      export_and_evaluate(first, not (workdir / "eval" / f"{first:07d}").is_dir())
+  log(f"done: {workdir / 'export'} holds the model, {workdir / 'eval'} its pictures")
   return state, evaluation

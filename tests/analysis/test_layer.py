@@ -27,7 +27,7 @@ def trained(data, seed):
   return config, state.gen
 
 
-def judged(config, params):
+def measured(config, params):
   """Accuracy of the nearest Memcode; errors of reconstructions from sampled and from the likeliest Memcodes, in units
   of the mean picture's."""
   train, held_out = mnist.split(config)
@@ -56,7 +56,7 @@ def data(tmp_path_factory):
 
 
 def test_the_layer_learns(data):
-  found = judged(*trained(data, seed=0))
+  found = measured(*trained(data, seed=0))
   print("whole:", *(f"{value:.3f}" for value in found))
   assert holds(*found)
 
@@ -89,6 +89,6 @@ def test_a_broken_layer_is_seen(data, fault):
     config, params = trained(data, seed=0)
     if fault is not one_head_for_all:
       patch.undo()  # a fault of training alone
-    found = judged(config, params)
+    found = measured(config, params)
   print(f"{fault.__name__}:", *(f"{value:.3f}" for value in found))
   assert not holds(*found)

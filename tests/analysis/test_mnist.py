@@ -32,16 +32,16 @@ def test_results_of_other_experiments_stay(tmp_path):
   assert "0.6000" in mnist.table({"a1.occupancy": [0.5, 0.7]}) and "0.830" in mnist.table({"a1.occupancy": [0.5]})
 
 
-def test_settings_do_not_mix(tmp_path):
-  settings = {"data": "d", "fast": False, "held_out": True}
-  mnist.claim(tmp_path, settings)
-  mnist.claim(tmp_path, settings)
+def test_results_of_other_options_do_not_mix(tmp_path):
+  options = {"data": "d", "fast": False, "held_out": True}
+  mnist.claim_output(tmp_path, options)
+  mnist.claim_output(tmp_path, options)
   with pytest.raises(InputError, match="use a new --output"):
-    mnist.claim(tmp_path, settings | {"held_out": False})
+    mnist.claim_output(tmp_path, options | {"held_out": False})
 
 
-def test_data_that_was_moved_are_no_other_settings():
+def test_data_that_was_moved_does_not_make_another_config():
   before = {"data": {"path": "/old/mnist", "seed": 0}, "train": {"steps": 3}}
   now = {**before, "data": {"path": "new", "seed": 0}}
-  assert mnist.settings(json.dumps(before)) == mnist.settings(json.dumps(now))
-  assert mnist.settings(json.dumps(before)) != mnist.settings(json.dumps({**now, "train": {"steps": 4}}))
+  assert mnist.without_path(json.dumps(before)) == mnist.without_path(json.dumps(now))
+  assert mnist.without_path(json.dumps(before)) != mnist.without_path(json.dumps({**now, "train": {"steps": 4}}))

@@ -25,7 +25,7 @@ def test_counts_lie_at_head_0_row_head_1_column():
   assert counts.shape == (5, 3, 3) and counts.sum() == 3 and counts[4, 1, 2] == 2 and counts[1, 0, 1] == 1
 
 
-def test_an_edit_changes_one_head_at_the_places_alone():
+def test_an_edit_changes_one_head_at_the_positions_alone():
   codes = np.random.default_rng(0).integers(0, 8, (3, 8, 7, 4))
   edits = head_edits(codes, 2, 8, (slice(None), slice(1, 3), 5))
   assert edits.shape == (8, *codes.shape)

@@ -12,7 +12,7 @@ def model(tiny_release):
   return NWT.from_dvae(tiny_release)  # no prior is needed
 
 
-def test_a_sheet_has_a_row_a_head_and_the_code_in_place_changes_nothing(model):
+def test_a_sheet_has_a_row_a_head_and_the_code_that_is_there_changes_nothing(model):
   video = np.random.default_rng(0).integers(0, 256, (5, model.height, model.width, 3), np.uint8)
   heads, codes = model.dvae.num_heads, model.dvae.num_codes
   picture = sheet(model, video, None, 2, (1, 1), 1)

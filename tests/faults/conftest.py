@@ -19,7 +19,7 @@ from orbax.checkpoint import v1 as ocp
 from configs import common
 from nwt_jax import build
 from nwt_jax.train import loop
-from nwt_jax.train.runtime.health import skipped
+from nwt_jax.train.runtime.health import skipped_updates
 from tests import digits
 from tests.conftest import IMPORTED, PROGRAM_ENVIRONMENT, ROOT, TEST_ENVIRONMENT
 
@@ -125,7 +125,7 @@ class Line:
   weights: dict
   opt: object
 
-  def shown(self):
+  def for_release(self):
     return self.replace(opt=None)
 
 
@@ -158,7 +158,7 @@ def line_stage(
     updates, opt = tx.update(slope, state.opt, state.weights)
     weights = jax.tree.map(jnp.add, state.weights, updates)
     norm = jnp.sqrt(jnp.sum(slope["w"] ** 2))
-    return Line(state.step + 1, weights, opt), {"loss/fit": value, "grad_norm/line": norm, **skipped(opt)}
+    return Line(state.step + 1, weights, opt), {"loss/fit": value, "grad_norm/line": norm, **skipped_updates(opt)}
 
   def batches(first):
     number = first
@@ -180,4 +180,4 @@ def line_stage(
 def run_line(workdir, config=None, **options):
   """Trains the line. Returns: its last state."""
   config = config or line_config()
-  return loop.train(lambda: line_stage(config, **options), config, Path(workdir))[0]
+  return loop.train(config, Path(workdir), lambda config: line_stage(config, **options))[0]

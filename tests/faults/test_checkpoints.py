@@ -68,12 +68,12 @@ def test_fault_14_no_flipped_byte_is_loaded(saved, tmp_path):
     whole = path.read_bytes()
     if not whole:
       continue
-    place = int(draw.integers(len(whole)))
-    path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << int(draw.integers(8)))]) + whole[place + 1 :])
+    index = int(draw.integers(len(whole)))
+    path.write_bytes(whole[:index] + bytes([whole[index] ^ (1 << int(draw.integers(8)))]) + whole[index + 1 :])
     found = damage(folder, 20)
     seen += 1
     if found is None:
-      silent.append((path, place))
+      silent.append((path, index))
     path.write_bytes(whole)
   assert damage(folder, 20) is None
   print(f"{seen} flipped bytes in {len(targets)} files: {len(silent)} not noticed")

@@ -84,17 +84,17 @@ def test_fault_04_saved_by_two_resumed_by_one_and_back(trainer, truth_of_two, tm
 
 CUT_SMALL_ARRAYS = """
 import runpy
-from nwt_jax.train import sharding
+from nwt_jax.train.runtime import sharding
 sharding.SMALLEST = 16
-place = sharding.place
+shard_state = sharding.shard_state
 def counted(state, mesh):
-  laid = place(state, mesh)
+  laid = shard_state(state, mesh)
   import jax
   cut = sum(x.addressable_data(0).size < x.size for x in jax.tree.leaves(laid))
   print(f"{cut} arrays are cut", flush=True)
   return laid
 from nwt_jax.train import loop
-loop.place = counted
+loop.shard_state = counted
 runpy.run_module("nwt_jax.main", run_name="__main__")
 """
 

@@ -21,7 +21,7 @@ from nwt_jax.io.video import write_video
 from nwt_jax.objectives.dvae import make_losses
 from nwt_jax.train import loop
 from nwt_jax.train.runtime import workdir
-from nwt_jax.train.runtime.health import Watch
+from nwt_jax.train.runtime.health import DivergenceWatch
 from nwt_jax.train.stages.dvae_step import init_state, make_dvae_step
 from tests import priors
 from tests.faults.conftest import line_config, line_stage, run_line, steps_of
@@ -69,7 +69,7 @@ def test_fault_18_a_video_that_cannot_be_written_is_a_warning(tmp_path, capsys):
     return {"score": 1.0}
 
   config = line_config(12, eval_every=4)
-  loop.train(lambda: dataclasses.replace(line_stage(config), evaluate=evaluate), config, tmp_path)
+  loop.train(config, tmp_path, lambda config: dataclasses.replace(line_stage(config), evaluate=evaluate))
   assert "step 4: pictures or export could not be made" in capsys.readouterr().err
   assert steps_of(tmp_path) == [4, 8, 12]
 
@@ -86,7 +86,7 @@ def test_fault_19_workdirs(tmp_path):
 
 
 def hold(folder, ready):
-  with workdir.held(Path(folder)):
+  with workdir.lock_workdir(Path(folder)):
     ready.set()
     time.sleep(600)
 
@@ -163,14 +163,14 @@ def test_fault_22_a_gradient_that_explodes_stops_the_run(tmp_path):
   with pytest.raises(InputError, match=r"diverged at step \d+: grad_norm/line is .*, its median was"):
     run_line(tmp_path / "run", line_config(60), grow=40)
   assert steps_of(tmp_path / "run")[-1] == 40
-  watch = Watch(max_skipped=3, max_growth=0)
-  assert watch.judge({"grad_norm/a": 1e30}) == (None, None)
+  watch = DivergenceWatch(max_skipped=3, max_growth=0)
+  assert watch.check({"grad_norm/a": 1e30}) == (None, None)
 
 
 def test_fault_22_a_state_that_is_not_finite_is_not_saved(tmp_path):
   """Metrics look well, and no gradient says it: an infinite weight."""
 
-  def stage():
+  def stage(config):
     whole = line_stage(config)
 
     def step(state, batch):
@@ -182,21 +182,21 @@ def test_fault_22_a_state_that_is_not_finite_is_not_saved(tmp_path):
 
   config = line_config(8)
   with pytest.raises(InputError, match="diverged at step 8: the state is not finite"):
-    loop.train(stage, config, tmp_path)
+    loop.train(config, tmp_path, stage)
   assert steps_of(tmp_path) == [4]
 
 
 def test_fault_22_a_loss_that_is_not_finite_stops_the_run(tmp_path):
   """Of a step that leaves nothing out."""
 
-  def stage():
+  def stage(config):
     whole = line_stage(config, bad=(5,))
     keep = lambda metrics: {"loss/fit": metrics["loss/fit"]}
     return dataclasses.replace(whole, step=lambda s, b: (lambda done: (done[0], keep(done[1])))(whole.step(s, b)))
 
   config = line_config(8)
   with pytest.raises(InputError, match="diverged at step 6: loss/fit is not finite"):
-    loop.train(stage, config, tmp_path)
+    loop.train(config, tmp_path, stage)
 
 
 def test_the_last_update_is_saved_even_if_it_was_left_out(tmp_path):
@@ -245,7 +245,7 @@ def test_fault_23_black_clips_and_a_flat_critic_are_finite():
   gen = model.init(jax.random.key(0), video, episode, jax.random.key(1), "gumbel")
   critic = jax.tree.map(jnp.zeros_like, critics.init(jax.random.key(2), video))
   tx = build.optimiser(config.optim.gen)
-  losses = make_losses(model.apply, critics.apply, build.weights(config.objective))
+  losses = make_losses(model.apply, critics.apply, build.dvae_loss_weights(config.objective))
   batch = {"video": jnp.zeros((2, 3, 8, 8, 3), jnp.uint8), "episode": jnp.zeros(2, jnp.int32)}
   state, metrics = jax.jit(make_dvae_step(losses, tx, tx, 0))(init_state(gen, critic, tx, tx), batch)
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state, metrics)))
@@ -307,5 +307,5 @@ def test_checks_of_numbers(tmp_path):
     config = line_config(4)
     config.train[name] = value
     with pytest.raises(InputError, match=message):
-      loop.train(lambda config=config: line_stage(config), config, tmp_path / "run")
+      loop.train(config, tmp_path / "run", line_stage)
   assert os.listdir(tmp_path) == []

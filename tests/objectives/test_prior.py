@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nwt_jax.objectives.prior import cross_entropy, loss_weights, prior_loss, style_kl
+from nwt_jax.objectives.prior import loss_weights, memcode_cross_entropy, prior_loss, style_kl
 from tests import priors
 
 
@@ -15,7 +15,7 @@ def test_cross_entropy_is_minus_the_log_of_the_softmax():
   codes = jnp.asarray(draw.integers(0, 5, logits.shape[:-1]), jnp.int32)
   probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
   wanted = -np.log(np.take_along_axis(probs, codes[..., None], -1)[..., 0])
-  np.testing.assert_allclose(cross_entropy(logits, codes), wanted, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(memcode_cross_entropy(logits, codes), wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_style_kl_equals_the_integral():
@@ -35,13 +35,14 @@ def test_loss_is_the_negative_elbo_of_a_clip_per_head_symbol():
   logits = jnp.asarray(draw.standard_normal((*codes.shape, 5)), jnp.float32)
   mean, log_std = jnp.asarray(draw.standard_normal((2, 2, 6)), jnp.float32)
   loss, metrics = prior_loss(logits, codes, mean, log_std, style_kl_weight=0.5)
-  per_clip = np.asarray(cross_entropy(logits, codes)).sum((1, 2, 3, 4)) + 0.5 * np.asarray(style_kl(mean, log_std))
+  entropy = np.asarray(memcode_cross_entropy(logits, codes)).sum((1, 2, 3, 4))
+  per_clip = entropy + 0.5 * np.asarray(style_kl(mean, log_std))
   np.testing.assert_allclose(loss, per_clip.mean() / (3 * 2 * 2 * 4), rtol=1e-6)
   assert set(metrics) == {"loss/total", "loss/ce", "loss/ce_first", "loss/style_kl", "accuracy"}
   np.testing.assert_allclose(metrics["accuracy"], np.mean(logits.argmax(-1) == codes), rtol=1e-6)
 
 
-def test_places_weigh_by_their_rate_of_change_and_first_frames_by_their_own_weight():
+def test_positions_weigh_by_their_rate_of_change_and_first_frames_by_their_own_weight():
   rate = jnp.array([[0.01, 0.02], [0.01, 0.16]])
   later = np.array([[0.2, 0.4], [0.2, 3.2]])
   wanted = np.stack([np.full((2, 2), 4.0), later, later]) / 2.0  # 4, 1 and 1 on average
@@ -55,7 +56,7 @@ def test_places_weigh_by_their_rate_of_change_and_first_frames_by_their_own_weig
   logits, still = jnp.asarray(draw.standard_normal((*codes.shape, 5)), jnp.float32), jnp.zeros((2, 6))
   weighted, metrics = prior_loss(logits, codes, still, still, 1.0, loss_weights(rate, 1.0, 4.0, 3))
   plain, same = prior_loss(logits, codes, still, still, 1.0)
-  each = np.asarray(cross_entropy(logits, codes))
+  each = np.asarray(memcode_cross_entropy(logits, codes))
   np.testing.assert_allclose(weighted, (each.mean(axis=(0, 4)) * wanted).mean(), rtol=1e-5)
   assert metrics["loss/ce"] == same["loss/ce"] == plain  # metrics compare across weights
   np.testing.assert_allclose(metrics["loss/ce_first"], each[:, 0].mean(), rtol=1e-6)

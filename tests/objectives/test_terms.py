@@ -35,12 +35,12 @@ def test_class_terms_against_numpy():
   whole = [np.asarray(part, np.float64) for part in logits]
   logp = [part - np.log(np.exp(part).sum(-1))[:, None] for part in whole]
   expected = -sum(part[np.arange(5), label].mean() for part in logp)
-  np.testing.assert_allclose(terms.cross_entropy(logits, label, 0.0), expected, rtol=1e-5)
+  np.testing.assert_allclose(terms.class_cross_entropy(logits, label, 0.0), expected, rtol=1e-5)
   spread = -sum(part.mean() for part in logp)
-  np.testing.assert_allclose(terms.cross_entropy(logits, label, 0.2), 0.8 * expected + 0.2 * spread, rtol=1e-5)
-  np.testing.assert_allclose(terms.error(logits, label), np.mean(sum(logp).argmax(-1) != np.asarray(label)))
+  np.testing.assert_allclose(terms.class_cross_entropy(logits, label, 0.2), 0.8 * expected + 0.2 * spread, rtol=1e-5)
+  np.testing.assert_allclose(terms.class_error(logits, label), np.mean(sum(logp).argmax(-1) != np.asarray(label)))
   right = [20.0 * jax.nn.one_hot(label, 4)]
-  assert terms.error(right, label) == 0.0 and terms.cross_entropy(right, label, 0.0) < 1e-6
+  assert terms.class_error(right, label) == 0.0 and terms.class_cross_entropy(right, label, 0.0) < 1e-6
 
 
 def test_wasserstein_and_generator_score():

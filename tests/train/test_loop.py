@@ -15,7 +15,7 @@ from nwt_jax.data.tokens import Tokens
 from nwt_jax.errors import InputError
 from nwt_jax.io.release import load_card, load_release, save_release
 from nwt_jax.train import loop
-from nwt_jax.train.stages import dvae, prior
+from nwt_jax.train.stages import dvae, dvae_eval, prior, prior_data, prior_step
 from nwt_jax.train.stages.tokenize import tokenize
 from tests import priors
 from tests.io.test_release import strings
@@ -35,7 +35,7 @@ def dvae_config(data, steps):
 def stage1(dataset, tmp_path_factory):  # noqa: F811
   workdir = tmp_path_factory.mktemp("runs") / "dvae"
   config = dvae_config(dataset, 4)
-  state, evaluation = loop.train(lambda: dvae.make_stage(config), config, workdir)
+  state, evaluation = loop.train(config, workdir)
   return workdir, evaluation, state
 
 
@@ -55,7 +55,7 @@ def test_a_run_writes_what_people_look_at(stage1):
 def test_fault_02_a_resumed_run_equals_an_uninterrupted_one(stage1, dataset, tmp_path):  # noqa: F811
   for steps in (2, 4):
     config = dvae_config(dataset, steps)
-    state, _ = loop.train(lambda config=config: dvae.make_stage(config), config, tmp_path / "run")
+    state, _ = loop.train(config, tmp_path / "run")
   resumed, _ = load_release(tmp_path / "run", "dvae")
   whole, _ = load_release(stage1[0], "dvae")
   jax.tree.map(np.testing.assert_array_equal, resumed, whole)
@@ -68,7 +68,7 @@ def test_a_workdir_of_another_model_is_refused(stage1, dataset):  # noqa: F811
   with config.unlocked():
     config.model.stem = 6
   with pytest.raises(InputError, match="another `model`"):
-    loop.train(lambda: dvae.make_stage(config), config, stage1[0])
+    loop.train(config, stage1[0])
 
 
 def test_starting_from_released_weights(stage1, dataset):  # noqa: F811
@@ -82,20 +82,20 @@ def test_starting_from_released_weights(stage1, dataset):  # noqa: F811
     dvae.make_stage(config)
 
 
-def test_modules_that_are_named_start_fresh(stage1, dataset, tmp_path):  # noqa: F811
+def test_modules_that_are_named_are_drawn_anew(stage1, dataset, tmp_path):  # noqa: F811
   params, card = load_release(stage1[0], "dvae")
   inside = params["params"]
   save_release(tmp_path, "dvae", {"params": {**inside, "episodes": np.zeros((99, 3))}}, card)
   config = dvae_config(dataset, 4)
-  fresh = jax.device_get(dvae.make_stage(config).state.gen)["params"]["episodes"]
+  drawn = jax.device_get(dvae.make_stage(config).state.gen)["params"]["episodes"]
   config.train.init = str(tmp_path)
-  with pytest.raises(InputError, match=r"episodes is \(99, 3\), wanted .*--config.train.fresh=episodes"):
+  with pytest.raises(InputError, match=r"episodes is \(99, 3\), wanted .*--config.train.reinit=episodes"):
     dvae.make_stage(config)
-  config.train.fresh = "episodes"
+  config.train.reinit = "episodes"
   got = jax.device_get(dvae.make_stage(config).state.gen)
-  assert (inside["episodes"] != fresh).any()
-  jax.tree.map(np.testing.assert_array_equal, got, {"params": {**inside, "episodes": fresh}})
-  config.train.fresh = "episode"
+  assert (inside["episodes"] != drawn).any()
+  jax.tree.map(np.testing.assert_array_equal, got, {"params": {**inside, "episodes": drawn}})
+  config.train.reinit = "episode"
   with pytest.raises(InputError, match="no module 'episode'; choose from .*episodes"):
     dvae.make_stage(config)
 
@@ -104,18 +104,18 @@ def test_a_checkpoint_of_another_optimiser_is_refused(stage1, dataset):  # noqa:
   config = dvae_config(dataset, 6)
   config.optim.gen.clip = 1.0  # adds a stage to the optimiser, and so to its state
   with pytest.raises(InputError, match=r"does not fit this config: opt_gen/\S+ is .*, wanted .*; use its config"):
-    loop.train(lambda: dvae.make_stage(config), config, stage1[0])
+    loop.train(config, stage1[0])
 
 
 def test_one_collapsed_head_is_a_warning():
-  warn = dvae.collapse_warning(8, memcodes=4)
+  warn = dvae_eval.collapse_warning(8, memcodes=4)
   healthy = {"codes/used": 7.0, "codes/used_min": 2.0, "codes/perplexity_by_head/0": 5.0}
   assert warn(healthy) is None
   assert "codebook collapse" in warn({**healthy, "codes/used_min": 1.0})  # the other heads keep the mean high
-  many = dvae.collapse_warning(46, memcodes=128)
+  many = dvae_eval.collapse_warning(46, memcodes=128)
   assert "a head uses 6 of 46 codes" in many({**healthy, "codes/used_min": 6.0})
   assert many({**healthy, "codes/used_min": 30.0}) is None
-  assert dvae.collapse_warning(8, memcodes=1)({**healthy, "codes/used_min": 1.0}) is None  # a part of one picture
+  assert dvae_eval.collapse_warning(8, memcodes=1)({**healthy, "codes/used_min": 1.0}) is None  # a part of one picture
 
 
 @pytest.fixture(scope="module")
@@ -132,11 +132,11 @@ def test_fault_02_stage_2_trains_on_tokens_and_resumes(family, tokens, tmp_path)
   weights, states = [], []
   for name, stops in (("whole", (4,)), ("resumed", (2, 4))):
     for steps in stops:
-      config = {"mar": mar, "far": far}[family].get_config("tiny,repair")
+      config = {"mar": mar, "far": far}[family].get_config("tiny,corrupt_history")
       config.data.update({"path": str(tokens), "num_threads": 0})
       config.train.update({"steps": steps, "eval_every": 4})
       config.sample.style_clips = 2
-      state, evaluation = loop.train(lambda config=config: prior.make_stage(config), config, tmp_path / name)
+      state, evaluation = loop.train(config, tmp_path / name)
     weights.append(load_release(tmp_path / name, family)[0])
     states.append(jax.device_get(state))
   jax.tree.map(np.testing.assert_array_equal, *weights)
@@ -164,22 +164,22 @@ def test_runs_that_were_moved_go_on_and_find_what_they_came_from(stage1, dataset
   config.data.path, config.dvae = str(old / "clips"), str(old / "dvae")
   tokenize(config, old / "tokens")
 
-  def make(place, steps, dvae="", clips=""):
+  def make(root, steps, dvae="", clips=""):
     config = mar.get_config("tiny")
     config.dvae = str(dvae)
-    config.data.update({"path": str(place / "tokens"), "clips": str(clips), "num_threads": 0})
+    config.data.update({"path": str(root / "tokens"), "clips": str(clips), "num_threads": 0})
     config.train.update({"steps": steps, "eval_every": 2})
     return config
 
-  def train(place, steps, **given):
-    config = make(place, steps, **given)
-    state, _ = loop.train(lambda: prior.make_stage(config), config, place / "mar")
-    film = place / "mar" / "eval" / f"{steps:07d}" / "real_beside_sampled.mp4"
+  def train(root, steps, **given):
+    config = make(root, steps, **given)
+    state, _ = loop.train(config, root / "mar")
+    film = root / "mar" / "eval" / f"{steps:07d}" / "real_beside_sampled.mp4"
     return int(state.step), film.exists(), capsys.readouterr().out
 
   assert train(old, 2)[:2] == (2, True)
-  tells = [Tokens(old / "tokens", "train").metadata, *(load_card(old / "mar", family) for family in ("mar", "dvae"))]
-  assert not [text for facts in tells for text in strings(facts) if text.startswith("/") or str(tmp_path) in text]
+  stored = [Tokens(old / "tokens", "train").metadata, *(load_card(old / "mar", family) for family in ("mar", "dvae"))]
+  assert not [text for facts in stored for text in strings(facts) if text.startswith("/") or str(tmp_path) in text]
   old.rename(new)
   step, film, out = train(new, 4)
   assert step == 4 and film and f"resuming {new / 'mar'} at step 2" in out
@@ -212,7 +212,7 @@ def test_starting_weights_that_are_gone_name_their_flag(stage1, dataset):  # noq
     dvae.make_stage(config)
 
 
-def test_speech_gain_is_zero_for_a_prior_that_cannot_hear(tokens, tmp_path):
+def test_speech_gain_is_zero_for_a_prior_without_speech(tokens, tmp_path):
   config = far.get_config("tiny")
   config.data.update({"path": str(tokens), "num_threads": 0})
   stage = prior.make_stage(config)
@@ -230,15 +230,16 @@ def test_speech_gain_is_zero_for_a_prior_that_cannot_hear(tokens, tmp_path):
   assert gain(stage.state.prior) == 0  # a new prior has yet to learn to listen
 
 
-def test_weights_of_places_come_from_the_training_tokens(tokens):
+def test_weights_of_positions_come_from_the_training_tokens(tokens):
   data = Tokens(tokens, "train")
   objective = far.get_config("tiny").objective
-  assert prior.objective_options(objective, data, 8) == {"style_kl_weight": 1.0}
+  rate = lambda: prior_data.change_rate(data, 8)
+  assert prior_step.make_objective(objective, rate, 8).keywords == {"style_kl_weight": 1.0}
   codes = [data[i]["codes"] for i in range(len(data))]
   moving = np.concatenate([c[1:] != c[:-1] for c in codes]).mean(axis=(0, 3))
   with objective.unlocked():
-    objective.update({"place_power": 1.0, "first_frame": 2.0})
-  weights = prior.objective_options(objective, data, 8)["weights"]
+    objective.update({"change_weighting": 1.0, "first_frame_weight": 2.0})
+  weights = prior_step.make_objective(objective, rate, 8).keywords["weights"]
   np.testing.assert_allclose(weights[1:] / weights[:1], np.tile(moving / moving.mean() / 2, (7, 1, 1)), rtol=1e-4)
 
 
@@ -268,4 +269,4 @@ def test_bad_values_are_refused(dataset, tmp_path, field, value, message):  # no
   config = dvae_config(dataset, 4)
   config.update_from_flattened_dict({field: value})
   with pytest.raises(InputError, match=message):
-    loop.train(lambda: dvae.make_stage(config), config, tmp_path / "run")
+    loop.train(config, tmp_path / "run")

@@ -10,7 +10,7 @@ from configs import far
 from nwt_jax import evaluate
 from nwt_jax.data import clips
 from nwt_jax.data.tokens import Tokens
-from nwt_jax.train.stages import dvae, prior
+from nwt_jax.train.stages import dvae, prior, prior_data
 from tests import priors
 
 EPISODES, CLIPS = 215, 75
@@ -52,17 +52,14 @@ def episodes_read(many):
 
 
 def test_the_bank_of_styles_covers_all_episodes_and_starts(many):
-  codes, episode = prior.style_windows(many, 512, 32)
+  codes, episode = prior_data.style_windows(many, 512, 32)
   assert len(codes) == len(episode) == 512 and len(set(episode)) == EPISODES
   assert {start for _, start in many.read} == set(range(9))
 
 
 def test_rates_of_change_are_measured_in_as_many_episodes_as_clips(many):
-  objective = far.get_config("tiny").objective
-  with objective.unlocked():
-    objective.place_power = 1.0
-  prior.objective_options(objective, many, 8)
-  assert len(many.read) == len(episodes_read(many)) == prior.CLIPS_FOR_WEIGHTS
+  prior_data.change_rate(many, 8)
+  assert len(many.read) == len(episodes_read(many)) == prior_data.CLIPS_FOR_RATES
 
 
 def test_networks_start_from_as_many_episodes_as_windows(many):
@@ -73,7 +70,7 @@ def test_networks_start_from_as_many_episodes_as_windows(many):
 def test_the_clips_that_are_measured_come_from_as_many_episodes(many, monkeypatch):
   monkeypatch.setattr(clips, "Clips", Many)
   monkeypatch.setattr(evaluate, "flags", SimpleNamespace(FLAGS=SimpleNamespace(clips=20)))
-  found = evaluate.data_clips("data", SimpleNamespace(height=2, width=2))
+  found = evaluate.data_clips("data")
   assert len({clip["episode"] for clip in found}) == 20
 
 
@@ -85,17 +82,17 @@ def test_an_episodes_mean_frame_leaves_out_clips_from_all_over_it(many, monkeypa
   assert np.diff([-1, *left, CLIPS]).max() < 16
 
 
-def test_a_prior_is_judged_on_windows_from_all_over(token_set, tmp_path, monkeypatch):  # noqa: F811
+def test_a_prior_is_evaluated_on_windows_from_all_over(token_set, tmp_path, monkeypatch):  # noqa: F811
   config = far.get_config("tiny")
   with config.unlocked():
     config.data.update({"path": str(token_set), "num_threads": 0})
     config.model.update({"num_codes": 16})
     config.eval.clips = 3
-  monkeypatch.setattr(prior, "_check", lambda *_: None)
+  monkeypatch.setattr(prior.inputs, "check_grid", lambda *_: None)
   monkeypatch.setattr(prior, "find_dvae", lambda *_: tmp_path)
   stage = prior.make_stage(config)
   read, window = [], Tokens.window
-  monkeypatch.setattr(Tokens, "window", lambda self, *place: read.append(place[:2]) or window(self, *place))
+  monkeypatch.setattr(Tokens, "window", lambda self, *given: read.append(given[:2]) or window(self, *given))
   params = priors.parameters(priors.model("far", num_codes=16, num_episodes=2))
   stage.evaluate(stage.state.replace(prior=jax.device_get(params)), tmp_path)
   assert read == clips.spread(Tokens(token_set, "train").index, 3, 8) and len({start for _, start in read}) > 1

@@ -176,7 +176,7 @@ def _address_stem(address):
 
 
 def acquire(
-  recordings: list[Recording], folder: str | os.PathLike, log: Callable = print, height: int | None = None
+  recordings: Sequence[Recording], folder: str | os.PathLike, log: Callable = print, height: int | None = None
 ) -> tuple[dict[str, str], dict[str, str]]:
   """Makes every recording a file; yt-dlp downloads addresses, and files from an earlier call are taken as they are.
 

@@ -34,7 +34,9 @@ def start_worker() -> None:
 
 def end_with_parent() -> None:
   """Waits for the program that started this process, and ends with it: a killed one cannot end its workers."""
-  multiprocessing.parent_process().join()
+  parent = multiprocessing.parent_process()
+  assert parent is not None
+  parent.join()
   os._exit(1)
 
 

@@ -110,7 +110,8 @@ def report_lines(clips: Sequence[ClipRecord], crop: str, height: int) -> list[st
   for clip in clips:
     sides = [some[0][2] for some in clip.heads if some]
     if sides and not clip.fault:
-      tall = Box.parse(clip.crop).height if clip.crop else clip.shown[1]
+      box = Box.parse(clip.crop) if clip.crop else None
+      tall = box.height if isinstance(box, Box) else clip.shown[1]
       sizes.append(_MOUTH * float(np.median(sides)) * clip.shown[1] / tall * height)
   if sizes and (size := float(np.median(sizes))) < _SMALL:
     tight = _MOUTH / FRAMINGS["head"].tall * height

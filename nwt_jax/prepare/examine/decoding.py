@@ -110,7 +110,7 @@ def _decode(path, info, start, length, segment):
       # The header did not say how long it is, or was wrong: pictures are taken again, from all of the clip.
       _, log = run(last, strict=not errors)
     files = sorted(folder.glob("*.ppm"), key=lambda file: int(file.stem))
-    large = [cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB) for file in files]
+    large = [cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB) for file in files]  # ty: ignore[no-matching-overload]
     audio, channel = wave.read((folder / "sound").read_bytes())
     return Decoded(
       np.fromfile(folder / "grey", np.uint8).reshape(-1, SIDE, SIDE),

@@ -134,6 +134,7 @@ def measure(clips: Sequence[ClipRecord]) -> list:
   """Looks at mouths and listens. Args: clips: whose offset is one. Returns: [seconds looked at, *sync.Sync]."""
   openings, mels = [], []
   for clip in clips:
+    assert clip.length is not None
     try:
       samples = audio.read_audio(clip.path, start=clip.start, length=clip.length)
       parts = []

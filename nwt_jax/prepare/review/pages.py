@@ -62,11 +62,12 @@ def write_review(
   Path(path).write_text(page.replace("DATA", data.replace("<", "\\u003c"), 1), encoding="utf-8", errors="replace")
 
 
-def kept_part(clip: ClipRecord) -> list[float]:
+def kept_part(clip: ClipRecord) -> list:
   """Left, top, width, height of what is kept, parts of the picture; and how many pictures a strip has. Or nothing."""
   if not clip.crop:
     return []
   (width, height), box = clip.shown, Box.parse(clip.crop)
+  assert isinstance(box, Box)  # in pixels of this picture
   parts = (box.left / width, box.top / height, box.width / width, box.height / height)
   return [*(round(part, 4) for part in parts), clip.strip]
 

@@ -1,1 +1,1 @@
-"""What is checked before a run begins: values, paths, sizes, and whether the config fits together."""
+"""What is checked before jax is loaded: values, paths and sizes, and where tokens come from."""

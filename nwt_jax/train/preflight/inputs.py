@@ -1,4 +1,4 @@
-"""What a run reads and where it writes, held against its config by headers and cards alone: no jax, at once."""
+"""Checks what a run reads and where it writes against its config, by headers and cards alone, before jax is loaded."""
 
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,34 @@ from nwt_jax.errors import InputError
 from nwt_jax.io.disk import check_folder
 from nwt_jax.io.release import load_card
 from nwt_jax.names import plain
-from nwt_jax.train.lineage import find_clips, find_dvae
 from nwt_jax.train.preflight import values
+from nwt_jax.train.preflight.lineage import find_clips, find_dvae
+
+_CLIPS = ("clips", "make it with python -m nwt_jax.prepare --input='clips/*.mp4' --output=DIR")
+_TOKENS = ("tokens", "make it with python -m nwt_jax.main --config=configs/tokenize.py ...")
+NEEDS = {  # family -> the data that it reads, and where they come from
+  "dvae": _CLIPS,
+  "tokenize": _CLIPS,
+  "far": _TOKENS,
+  "mar": _TOKENS,
+  "digits": ("MNIST's four idx files", "download it"),
+}
 
 
 def check(config: Any, workdir: Path) -> None:
-  """All that can be said before jax is loaded.
+  """Checks all that can be checked before jax is loaded.
 
   Raises: InputError: a value that no run can use, data or weights that are not there, or are of another kind or size.
   """
+  if config.family not in NEEDS:
+    raise InputError(f"config family {config.family!r} is unknown; choose one of {', '.join(NEEDS)}")
+  if not config.data.path:
+    what, source = NEEDS[config.family]
+    raise InputError(f"no data: --config.data.path is empty, wanted a folder of {what}; {source}")
+  if config.family == "tokenize" and not config.dvae:
+    raise InputError(
+      "no dVAE: --config.dvae is empty, wanted the workdir of a stage-1 run; train configs/dvae_lwt.py first"
+    )
   values.check(config)
   check_folder(workdir, "workdir")
   path = config.data.path
@@ -68,8 +87,8 @@ def check_grid(config: Any, metadata: dict) -> None:
   """Raises: InputError: tokens of another grid, or of other heads or codes, than the prior takes."""
   grid = (metadata["height"], metadata["width"], metadata["heads"], metadata["codes"])
   model = config.model
-  wanted = (*tuple(model.grid), model.num_heads, model.num_codes)
-  if grid != wanted:
+  expected = (*tuple(model.grid), model.num_heads, model.num_codes)
+  if grid != expected:
     size = metadata["video"]["height"], metadata["video"]["width"]
     hint = sizes.hint_for_tokens(config.family, *size, grid[:2], *grid[2:])
     raise InputError(

@@ -1,4 +1,4 @@
-"""Single values of a config that no run can use, told before jax is loaded (see fitting.py for their combinations)."""
+"""Checks single values of a config, before jax is loaded; train/mismatch.py explains those that do not fit together."""
 
 import math
 from collections.abc import Iterator
@@ -14,17 +14,17 @@ FROM_1 = (
 FROM_0 = (
   "max_growth", "num_threads", "shift", "style_clips", "warmup", "half_life", "min_learning_rate", "clip",
   "num_classes", "gan_weight", "gp_weight", "class_weight", "kl_weight", "kl_rate", "pixel_weight", "pixel_fade_steps",
-  "place_power", "style_kl_weight", "temperature",
+  "change_weighting", "style_kl_weight", "temperature",
 )  # fmt: skip
-ABOVE_0 = ("learning_rate", "eps", "query_init", "mel_scale", "first_frame")
+ABOVE_0 = ("learning_rate", "eps", "query_init", "mel_scale", "first_frame_weight")
 BELOW_1 = ("b1", "b2", "ema_decay", "class_smoothing")  # from 0
-SHARES = ("own_errors", "hidden_first")  # from 0 to 1
+FROM_0_TO_1 = ("history_corruption", "first_frame_dropout")  # from 0 to 1
 SIZES = ("model", "critics")  # their whole numbers are sizes, but for convolutions of a stage, which may be none
-CODES = (2, 256)  # of a head: one byte holds a code
+CODES = (2, 256)  # least and most codes a head: one byte holds a code
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
-ORDERS = ("joint", "alternate")  # of generator and critics
+ORDERS = ("joint", "alternate")  # how generator and critics are updated
 CHOICES = {
-  "sampler": ("gumbel", "argmax"),  # of tokenize
+  "sampler": ("gumbel", "argmax"),  # a field of configs/tokenize.py
   "train.precision": PRECISIONS,
   "train.update_order": ORDERS,
   "train.export_dtype": ("float32", "float16"),
@@ -34,12 +34,12 @@ CHOICES = {
 def check(config: Any) -> None:
   """Raises: InputError: a value that no run can use; names the field, the value and what is wanted."""
   for path, value in leaves(config):
-    if wanted := fault(path, value):
-      raise InputError(f"--config.{path} has {value!r}, wanted {wanted}")
+    if expected := requirement(path, value):
+      raise InputError(f"--config.{path} has {value!r}, wanted {expected}")
 
 
 def leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-  """All values of a config, those of tuples one by one under the name of the whole."""
+  """Yields (path, value) of all fields of a config; a tuple's values come one by one under its path."""
   for name, value in config.items() if hasattr(config, "items") else ():
     at = f"{path}.{name}" if path else name
     if hasattr(value, "items"):
@@ -51,16 +51,16 @@ def leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _flat(value: Any, zeros: bool) -> Iterator[Any]:
-  """The items of nested tuples. Args: zeros: the first item of a pair may be 0, and is left out where it is."""
-  for place, item in enumerate(value):
+  """Yields the items of nested tuples. Args: zeros: the first item of a pair may be 0 and is left out where it is."""
+  for index, item in enumerate(value):
     if isinstance(item, list | tuple):
       yield from _flat(item, zeros)
-    elif not (zeros and place == 0 and item == 0):
+    elif not (zeros and index == 0 and item == 0):
       yield item
 
 
-def fault(path: str, value: Any) -> str:
-  """What is wanted in place of a value that is no use; empty where it is."""
+def requirement(path: str, value: Any) -> str:
+  """Returns what is wanted in place of a value that no run can use, or "" where the value is good."""
   group, name = path.split(".")[0], path.split(".")[-1]
   number = isinstance(value, int | float) and not isinstance(value, bool)
   if isinstance(value, float) and not math.isfinite(value):
@@ -79,7 +79,7 @@ def fault(path: str, value: Any) -> str:
     return "" if value > 0 else "more than 0"
   if name in BELOW_1:
     return "" if 0 <= value < 1 else "0 or more, and less than 1"
-  if name in SHARES:
+  if name in FROM_0_TO_1:
     return "" if 0 <= value <= 1 else "0 to 1"
   if name in FROM_1 or (group in SIZES and isinstance(value, int)):
     return "" if value >= 1 else "1 or more"

@@ -1,1 +1,1 @@
-"""What every stage runs on: processes, sharding, precision, logs, the folder of a run."""
+"""What every stage runs on: processes, sharding, precision, health, logs, pictures, the folder of a run."""

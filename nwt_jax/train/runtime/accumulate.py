@@ -1,4 +1,4 @@
-"""Gradient accumulation: a batch in parts, one after another, for an update that one pass has no memory for."""
+"""Gradient accumulation: a batch is computed in parts, one after another, where memory is too small for the whole."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +11,11 @@ from jaxtyping import Array
 from nwt_jax.errors import InputError
 
 
-def accumulated(gradient: Callable[[Any, Array], Any], parts: int) -> Callable[[Any, Array], Any]:
-  """The mean of `gradient` over `parts` parts of a batch, each with noise of its own.
+def accumulate_gradients(gradient: Callable[[Any, Array], Any], parts: int) -> Callable[[Any, Array], Any]:
+  """Builds the mean of `gradient` over `parts` parts of a batch, each with noise of its own.
 
   Args: gradient: (batch, key) -> a tree of means over the batch: gradients and metrics. Metrics that are no means, such
-    as codes in use, become means over parts.
+    as codes in use, become means over the parts.
   Returns: the same for the whole batch; `gradient` itself where there is one part.
   """
   if parts == 1:

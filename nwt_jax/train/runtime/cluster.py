@@ -1,4 +1,4 @@
-"""One program from a CPU to a pod: processes find each other and agree on the step to stop at (jax.distributed)."""
+"""Several processes as one run (jax.distributed): they find each other and agree on the step to stop at."""
 
 import contextlib
 import logging
@@ -25,7 +25,7 @@ def connect(heartbeat: int) -> None:
   """Joins the other processes of a Slurm step, a JobSet, a TPU slice, an MPI run, or those that three variables name.
 
   Alone, it starts the same service for itself. From here on SIGTERM, and the first Ctrl-C, end training at a step that
-  all processes agree on (`stopping`). A second Ctrl-C ends the process at once.
+  all processes agree on (`should_stop`). A second Ctrl-C ends the process at once.
 
   Args: heartbeat: seconds after which a silent process counts as dead, and the others end.
   Raises: InputError: the coordinator, or its port, cannot be had. (Where others than the coordinator do not come,
@@ -39,10 +39,10 @@ def connect(heartbeat: int) -> None:
   try:
     if count is not None and count != "1":
       address, index = os.environ[ADDRESS], int(os.environ[INDEX])
-      _answers(address, index)
+      _wait_for_coordinator(address, index)
       jax.distributed.initialize(address, int(count), index, **options)
-    elif count == "1" or not _found(options):
-      _alone(options)
+    elif count == "1" or not _connect_detected(options):
+      _connect_alone(options)
   except KeyError as error:
     raise InputError(
       f"{COUNT} is {count}, but {error.args[0]} is not set; set {ADDRESS}, {COUNT} and {INDEX}"
@@ -52,17 +52,17 @@ def connect(heartbeat: int) -> None:
     raise InputError(
       f"cannot join the other processes ({reason}); start all of them, with a free port, or set {COUNT}=1 for one alone"
     ) from error
-  if not jax.config.jax_enable_preemption_service:
+  if not jax.config.jax_enable_preemption_service:  # ty: ignore[missing-attribute]
     logging.warning("the preemption service is off: SIGTERM and Ctrl-C end training with no state saved")
     return
-  # Orbax tells as a warning that it saves, which the program says in its own last line.
+  # Orbax logs a warning that it saves, which the program reports in its own last line.
   logging.getLogger("absl").addFilter(lambda record: not record.funcName.endswith("reached_preemption"))
   _forward_interrupts()
 
 
 @contextlib.contextmanager
-def ending_together() -> Iterator[None]:
-  """An error in one process of several ends it at once, so that the others notice and end too.
+def exit_together() -> Iterator[None]:
+  """Ends this process at once after an error where there are several, so that the others notice and end too.
 
   Otherwise jax waits at its exit for the others, which wait for it in the middle of an update."""
   try:
@@ -73,15 +73,16 @@ def ending_together() -> Iterator[None]:
     if jax.process_count() == 1:
       raise
     line = cli.fault(error)
-    print(traceback.format_exc() if line is None else f"{program.name()}: {line}", file=sys.stderr, flush=True)
+    print(traceback.format_exc() if line is None else f"{cli.name()}: {line}", file=sys.stderr, flush=True)
     sys.stdout.flush()
     os._exit(1 if line is None else 2)
 
 
-def _answers(address: str, index: int) -> None:
-  """Waits for the coordinator, or sees that its port is free here: jaxlib would end the process with a stack trace.
+def _wait_for_coordinator(address: str, index: int) -> None:
+  """Waits for the coordinator, or checks on the coordinator itself that the port is free: jaxlib would end the process
+  with a stack trace.
 
-  Raises: OSError: no answer, or the port is taken."""
+  Raises: OSError: nothing answers, or the port is taken."""
   host, _, port = address.rpartition(":")
   if index == 0:
     with socket.socket() as here:
@@ -99,7 +100,7 @@ def _answers(address: str, index: int) -> None:
     time.sleep(0.5)
 
 
-def _found(options: dict) -> bool:
+def _connect_detected(options: dict) -> bool:
   """Joins the cluster that jax.distributed recognises; False where it recognises none."""
   try:
     jax.distributed.initialize(**options)
@@ -110,7 +111,7 @@ def _found(options: dict) -> bool:
   return True
 
 
-def _alone(options: dict) -> None:
+def _connect_alone(options: dict) -> None:
   jax.config.update("jax_check_proxy_envs", False)
   os.environ["no_grpc_proxy"] = ",".join(filter(None, (os.environ.get("no_grpc_proxy"), "127.0.0.1")))
   with socket.socket() as free:
@@ -119,18 +120,18 @@ def _alone(options: dict) -> None:
   jax.distributed.initialize(address, 1, 0, coordinator_bind_address=address, **options)
 
 
-def stopping(step: int) -> bool:
-  """Whether to save and stop after this step. All processes must ask after every step.
+def should_stop(step: int) -> bool:
+  """Returns whether to save and stop after this step. All processes must call it after every step.
 
-  False where `connect` was not called, as in notebooks, or the preemption service is off."""
+  It is False where `connect` was not called, as in notebooks, or the preemption service is off."""
   if not (jax.distributed.is_initialized() and jax.config.jax_enable_preemption_service):
     return False
   return multihost_utils.reached_preemption_sync_point(step)
 
 
 def _forward_interrupts() -> None:
-  """The first Ctrl-C becomes a SIGTERM to this process, the second its end; a thread reads them, so that neither waits
-  for a compilation to return."""
+  """Turns the first Ctrl-C into a SIGTERM to this process and ends it at the second. A thread reads them, so that
+  neither waits for a compilation to return."""
   if threading.current_thread() is not threading.main_thread():
     return
   read, write = os.pipe()

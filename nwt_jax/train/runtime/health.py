@@ -1,4 +1,4 @@
-"""The health of a long run: where time and memory go, updates that were left out, and when to stop."""
+"""The health of a long run: where time and memory go, skipped updates, and when a run has diverged."""
 
 import collections
 import contextlib
@@ -16,12 +16,12 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-GROWN = 3  # logs in a row of a grown gradient that stop a run
-KNOWN = 20  # logs before which there is no median to compare with
+GROWN_LOGS = 3  # so many logs in a row with a grown gradient stop a run
+MEDIAN_LOGS = 20  # logs that a median needs
 
 
-def skipped(*optimisers: Any) -> dict[str, Array]:
-  """Updates that were not finite and changed nothing: the row that this one ends, and all. Of the worse optimiser."""
+def skipped_updates(*optimisers: Any) -> dict[str, Array]:
+  """Counts updates that were not finite and changed nothing, in a row up to now and in all, of the worse optimiser."""
 
   def worst(name):
     return [count for state in optimisers for _, count in optax.tree.get_all_with_path(state, name)]
@@ -33,27 +33,28 @@ def skipped(*optimisers: Any) -> dict[str, Array]:
 
 
 @jax.jit
-def finite(state: Any) -> Array:
-  """Whether every number of a state is."""
+def all_finite(state: Any) -> Array:
+  """Returns whether every number of a state is finite."""
   floating = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
   return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in floating]))
 
 
-class Clock:
-  """Where the time between two logs went."""
+class StepClock:
+  """Measures where the time between two logs goes."""
 
   def __init__(self):
-    self._spent, self._start = collections.Counter(), time.monotonic()
+    self._spent: dict[str, float] = collections.defaultdict(int)
+    self._start = time.monotonic()
 
   @contextlib.contextmanager
-  def on(self, name: str) -> Iterator[None]:
-    """Counts what happens inside as `name`."""
+  def measure(self, name: str) -> Iterator[None]:
+    """Adds the time that is spent inside to `name`."""
     start = time.monotonic()
     yield
     self._spent[name] += time.monotonic() - start
 
   def read(self, steps: int) -> dict[str, float]:
-    """Seconds a step since the last reading; what no name claims is "compute"."""
+    """Returns seconds a step since the last call, by name; time outside all names is "compute"."""
     now = time.monotonic()
     spent = {name: self._spent[name] for name in ("data", "save", "evaluate")}
     spent["compute"] = max(now - self._start - sum(spent.values()), 0.0)
@@ -62,8 +63,8 @@ class Clock:
     return {f"time/{name}": seconds / max(steps, 1) for name, seconds in spent.items()}
 
 
-def memory() -> dict[str, float]:
-  """MiB in use by this process, and the most that its first device has held, where the backend counts."""
+def memory_usage() -> dict[str, float]:
+  """Returns MiB in use by this process, and the peak of its first device, where the backend counts it."""
   found = {}
   with contextlib.suppress(OSError):
     resident = int(Path("/proc/self/statm").read_text().split()[1])
@@ -72,15 +73,15 @@ def memory() -> dict[str, float]:
   return found | ({} if peak is None else {"memory/device_peak_mib": peak / 2**20})
 
 
-class Watch:
-  """Tells from logged metrics when a run has diverged."""
+class DivergenceWatch:
+  """Decides from logged metrics when a run has diverged."""
 
   def __init__(self, max_skipped: int, max_growth: float):
     self._max_skipped, self._max_growth = max_skipped, max_growth
     self._norms, self._grown = collections.defaultdict(lambda: collections.deque(maxlen=200)), collections.Counter()
 
-  def judge(self, flat: dict[str, float]) -> tuple[str | None, str | None]:
-    """Returns: why to stop, or None; what to warn of, or None."""
+  def check(self, flat: dict[str, float]) -> tuple[str | None, str | None]:
+    """Returns why to stop, or None, and what to warn of, or None."""
     row = int(flat.get("health/skipped_in_row", 0))
     bad = [name for name, value in flat.items() if not np.isfinite(value)]
     if row >= self._max_skipped:
@@ -91,9 +92,9 @@ class Watch:
       return None, f"{row} updates in a row were not finite and changed nothing" + (f" ({bad[0]})" if bad else "")
     for name in (name for name in flat if name.startswith("grad_norm/")):
       norms = self._norms[name]
-      usual = statistics.median(norms) if len(norms) >= KNOWN and self._max_growth else np.inf
+      usual = statistics.median(norms) if len(norms) >= MEDIAN_LOGS and self._max_growth else np.inf
       self._grown[name] = self._grown[name] + 1 if flat[name] > self._max_growth * usual > 0 else 0
-      if self._grown[name] >= GROWN:
+      if self._grown[name] >= GROWN_LOGS:
         return f"{name} is {flat[name]:.3g}, its median was {usual:.3g}", None
       if not self._grown[name]:
         norms.append(flat[name])
@@ -103,13 +104,13 @@ class Watch:
 def write_bundle(
   folder: Path, step: int, reason: str, batch: dict, state: Any, flat: dict, config: Any, last: int
 ) -> None:
-  """What reproduces a divergence: report.json, and for each process batch-INDEX.npz, its rows of the first bad batch.
+  """Writes what reproduces a divergence: report.json and, for each process, batch-INDEX.npz: its rows of the bad batch.
 
-  Args: step: of the first update that was not finite, or at which a growth was noticed. last: step of the newest
-    checkpoint, from which the same command meets it again.
+  Args: step: that of the first update that was not finite, or at which a growth was noticed. last: step of the newest
+    checkpoint, from which the same command comes to it again.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  np.savez(folder / f"batch-{jax.process_index()}.npz", **{name: np.asarray(value) for name, value in batch.items()})
+  np.savez(folder / f"batch-{jax.process_index()}.npz", **{name: np.asarray(value) for name, value in batch.items()})  # ty: ignore[invalid-argument-type]
   if jax.process_index():
     return
   tops = jax.tree_util.tree_flatten_with_path(state, is_leaf=lambda x: isinstance(x, dict) and "params" not in x)[0]

@@ -24,8 +24,8 @@ def format_seconds(seconds: float) -> str:
 
 
 class Events:
-  """An event file of TensorBoard. Written here and now, not by tensorboardX's thread, which a full disk kills silently:
-  its queue then fills, and the run hangs."""
+  """An event file of TensorBoard, written at once. tensorboardX would write it in a thread, which a full disk kills
+  silently: its queue then fills, and the run hangs."""
 
   def __init__(self, folder: Path):
     folder.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ class Events:
     self._flushed = time.monotonic()
 
   def write(self, step: int, flat: dict[str, float]) -> None:
-    """One point of every curve."""
+    """Writes one point of every curve."""
     values = [Summary.Value(tag=name, simple_value=value) for name, value in flat.items()]
     self._file.write(Event(wall_time=time.time(), step=step, summary=Summary(value=values)).SerializeToString())
     if time.monotonic() - self._flushed > FLUSH_SECONDS:
@@ -46,20 +46,22 @@ class Events:
 
 
 class Pace:
-  """How fast a run is and how long it will take: by updates alone, without the first, which compiles, and with the
-  saving and evaluating to come, each as long as it took in the mean (without its first, which may compile too)."""
+  """Estimates the speed of a run and the time left.
+
+  Speed counts updates alone, without the first, which compiles. Time left adds the saving and evaluating to come, each
+  as long as it took in the mean (without its first, which may compile too)."""
 
   def __init__(self, total_steps: int):
     self._total, self._began = total_steps, None
     self._paused, self._pauses = 0.0, {}  # seconds in all; (name, steps between them) -> seconds of each
 
   def begin(self, step: int) -> None:
-    """The first update of this process is done: time counts from here on."""
+    """Starts to count time, when the first update of this process is done."""
     self._began = self._last = (self._now(), step)
 
   @contextlib.contextmanager
   def pause(self, name: str, every: int) -> Iterator[None]:
-    """What happens inside is no update, and happens after every so many of them, and after the last."""
+    """Keeps the time that is spent inside out of the speed. Args: every: updates between two pauses of this name."""
     start = time.monotonic()
     yield
     seconds = time.monotonic() - start
@@ -67,7 +69,7 @@ class Pace:
     self._pauses.setdefault((name, every), []).append(seconds)
 
   def read(self, step: int) -> tuple[float, float] | None:
-    """Updates a second since the last reading, and seconds left; None before there are any to go by."""
+    """Returns updates a second since the last call and seconds left, or None before the first update is counted."""
     if self._began is None or step <= self._last[1]:
       return None
     now, (since, before), (start, first) = self._now(), self._last, self._began
@@ -75,7 +77,7 @@ class Pace:
     left = (self._total - step) * (now - start) / (step - first)
     for (_, every), seconds in self._pauses.items():
       later = seconds[1:] or seconds
-      due = -(-self._total // every) - (step - 1) // every  # the one after this step is to come, too
+      due = -(-self._total // every) - (step - 1) // every  # with the one after this step
       left += due * sum(later) / len(later)
     return (step - before) / max(now - since, 1e-9), left
 
@@ -84,7 +86,7 @@ class Pace:
 
 
 class MetricsWriter:
-  """Appends to WORKDIR/metrics.jsonl and WORKDIR/tensorboard; prints a line. Does nothing unless `active`."""
+  """Appends to WORKDIR/metrics.jsonl and WORKDIR/tensorboard, and prints a line; it does nothing unless `active`."""
 
   def __init__(self, workdir: Path, total_steps: int, active: bool):
     self._active, self._total, self._lost = active, total_steps, False
@@ -95,7 +97,8 @@ class MetricsWriter:
       self._events = Events(workdir / "tensorboard")
 
   def write(self, step: int, metrics: dict, show: tuple[str, ...] = ()) -> dict[str, float]:
-    """Writes scalars (a vector becomes one scalar an element); returns them as floats."""
+    """Writes scalars (a vector becomes one scalar an element) and returns them as floats. Args: show: names of the
+    metrics in the progress line, which is printed where there are any."""
     flat = {}
     for name, value in metrics.items():
       value = np.asarray(value)
@@ -121,7 +124,7 @@ class MetricsWriter:
     return flat
 
   def warn(self, text: str) -> None:
-    """One line on stderr, by the process that writes."""
+    """Prints a line on stderr, in the process that writes."""
     if self._active:
       print(f"warning: {text}", file=sys.stderr, flush=True)
 

@@ -10,17 +10,17 @@ from nwt_jax.errors import InputError
 from nwt_jax.train.preflight.values import PRECISIONS
 
 
-def in_precision(apply: Callable, precision: str) -> Callable:
-  """A network whose products are computed in `precision`.
+def with_precision(apply: Callable, precision: str) -> Callable:
+  """Returns a network whose products are computed in `precision`.
 
-  Args: apply: (params, *inputs) -> arrays. precision: "tensorfloat32" asks the backend for it, where it has one;
-    "bfloat16" computes in it altogether, from float32 parameters and to float32 outputs.
+  Args: apply: (params, *inputs) -> arrays. precision: "tensorfloat32" is used for products where the backend has it;
+    "bfloat16" is used for all of the network, from float32 parameters and to float32 outputs.
   Raises: InputError: a precision that is none of PRECISIONS.
   """
   if precision not in PRECISIONS:
     raise InputError(f"--config.train.precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
 
-  def asked(*args, **kwargs):
+  def in_products(*args, **kwargs):
     with jax.default_matmul_precision(precision):
       return apply(*args, **kwargs)
 
@@ -28,10 +28,10 @@ def in_precision(apply: Callable, precision: str) -> Callable:
     args, kwargs = _cast((args, kwargs), jnp.bfloat16)
     return _cast(apply(*args, **kwargs), jnp.float32)
 
-  return mixed if precision == "bfloat16" else asked
+  return mixed if precision == "bfloat16" else in_products
 
 
 def _cast(tree: Any, dtype) -> Any:
-  """Floating-point arrays of `tree` in another type; everything else as it is."""
+  """Casts floating-point arrays of `tree`; everything else stays as it is."""
   floating = lambda x: isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.floating)
   return jax.tree.map(lambda x: x.astype(dtype) if floating(x) else x, tree)

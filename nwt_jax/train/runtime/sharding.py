@@ -1,6 +1,7 @@
-"""Where arrays live: a mesh of two axes, batches cut over both, the state whole everywhere or cut over one (FSDP)."""
+"""Sharding: a mesh of two axes, batches cut over both, the state whole on every device or cut over one axis (FSDP)."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -25,17 +26,17 @@ def make_mesh(fsdp: int = 1) -> Mesh:
 
 
 def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
-  """The same value on every device: metrics."""
+  """Returns the sharding of metrics: the same value on every device."""
   return NamedSharding(mesh, PartitionSpec())
 
 
-def split(mesh: Mesh) -> NamedSharding:
-  """The first axis cut among all devices: batches."""
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+  """Returns the sharding of batches: the first axis is cut among all devices."""
   return NamedSharding(mesh, PartitionSpec((DATA, FSDP)))
 
 
-def of_state(state: Any, mesh: Mesh | AbstractMesh) -> Any:
-  """The rule for parameters and optimisers: an array is cut along its longest axis that divides, if it is large.
+def state_sharding(state: Any, mesh: Mesh | AbstractMesh) -> Any:
+  """Returns the sharding of parameters and optimisers: a large array is cut along its longest axis that divides.
 
   Args: state: arrays, or their shapes. Returns: a sharding for each.
   """
@@ -52,9 +53,9 @@ def of_state(state: Any, mesh: Mesh | AbstractMesh) -> Any:
 
 
 def bytes_per_device(state: Any, mesh: Mesh | AbstractMesh) -> int:
-  """Memory that one device needs for a state under the rule."""
-  shards = jax.tree.map(lambda x, s: np.prod(s.shard_shape(x.shape)) * x.dtype.itemsize, state, of_state(state, mesh))
-  return int(sum(jax.tree.leaves(shards)))
+  """Returns the memory that one device needs for a state under `state_sharding`."""
+  size = lambda x, sharding: np.prod(sharding.shard_shape(x.shape)) * x.dtype.itemsize
+  return int(sum(jax.tree.leaves(jax.tree.map(size, state, state_sharding(state, mesh)))))
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
@@ -65,32 +66,32 @@ def check_batch_size(batch_size: int, mesh: Mesh) -> None:
     )
 
 
-def place(state: Any, mesh: Mesh) -> Any:
-  """A state that every process has whole, laid out by the rule."""
+def shard_state(state: Any, mesh: Mesh) -> Any:
+  """Lays out a state, which every process has whole, by `state_sharding`."""
 
   def lay(x, sharding):
     x = np.asarray(x)
     return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
-  return jax.tree.map(lay, state, of_state(state, mesh))
+  return jax.tree.map(lay, state, state_sharding(state, mesh))
 
 
 def gather(state: Any, mesh: Mesh) -> Any:
-  """A laid-out state whole on this process's first device. All processes must ask for it together."""
+  """Returns a sharded state whole on this process's first device. All processes must call this together."""
   return jax.tree.map(lambda x: x.addressable_data(0), _gathering(mesh)(state))
 
 
 @functools.cache
-def _gathering(mesh: Mesh):
+def _gathering(mesh: Mesh) -> Callable:
   return jax.jit(lambda state: state, out_shardings=replicated(mesh))
 
 
 def to_devices(batch: dict, mesh: Mesh) -> dict:
-  """This process's slice of a batch as part of one global array a key."""
-  return {name: jax.make_array_from_process_local_data(split(mesh), value) for name, value in batch.items()}
+  """Returns a batch of global arrays, of which this process has the rows in `batch`."""
+  return {name: jax.make_array_from_process_local_data(batch_sharding(mesh), value) for name, value in batch.items()}
 
 
-def jit_step(step, mesh: Mesh, state: Any):
-  """Compiles (state, batch) -> (state, metrics) for states laid out like `state`, whose memory is reused."""
-  laid = of_state(state, mesh)
-  return jax.jit(step, donate_argnums=0, in_shardings=(laid, split(mesh)), out_shardings=(laid, replicated(mesh)))
+def jit_step(step: Callable, mesh: Mesh, state: Any) -> Callable:
+  """Compiles (state, batch) -> (state, metrics) for states sharded like `state`, whose memory is reused."""
+  of_state, of_batch = state_sharding(state, mesh), batch_sharding(mesh)
+  return jax.jit(step, donate_argnums=0, in_shardings=(of_state, of_batch), out_shardings=(of_state, replicated(mesh)))

@@ -1,4 +1,4 @@
-"""A run's folder: one trainer at a time, of one model and one data set; what changes between runs is said."""
+"""A run's folder: one trainer at a time, one model and one data set; other changes between runs are reported."""
 
 import contextlib
 import json
@@ -13,16 +13,17 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from nwt_jax import __version__
+from nwt_jax.aliases import rename_fields
 from nwt_jax.errors import InputError
 from nwt_jax.io.disk import check_folder
 from nwt_jax.io.lock import locked
 
 FIXED = ("family", "model", "critics", "objective.reconstruction")  # what a run cannot change on the way
-SHOWN = 8  # changed fields that are named
+MOST_CHANGES = 8  # changed fields that are named
 
 
 @contextlib.contextmanager
-def held(workdir: Path) -> Iterator[None]:
+def lock_workdir(workdir: Path) -> Iterator[None]:
   """Makes the folder and keeps other trainers out.
 
   Raises: InputError: it is a file, cannot be written, or another trainer is at work there.
@@ -42,14 +43,14 @@ def held(workdir: Path) -> Iterator[None]:
     yield
 
 
-def check(workdir: Path, config: Any, data: str) -> None:
+def check_run(workdir: Path, config: Any, data: str) -> None:
   """Compares config and circumstances with those of the run that the folder holds.
 
   Args: data: fingerprint of the data set.
   Raises: InputError: its run has another model or other data.
   """
   now, here = json.loads(config.to_json_best_effort()), circumstances(data)
-  before, then = (_read(workdir / name) for name in ("config.json", "run.json"))
+  before, then = rename_fields(_read(workdir / "config.json")), _read(workdir / "run.json")
   if before:
     for name in FIXED:
       if _field(before, name) != _field(now, name):
@@ -60,10 +61,10 @@ def check(workdir: Path, config: Any, data: str) -> None:
         "or its data set"
       )
     if jax.process_index() == 0:
-      _say_changes(flat(before), flat(now), then, here)
+      _report_changes(flatten(before), flatten(now), then, here)
 
 
-def record(workdir: Path, config: Any, data: str) -> None:
+def record_run(workdir: Path, config: Any, data: str) -> None:
   """Writes config and circumstances, once they are known to fit."""
   if jax.process_index() == 0:
     now = json.loads(config.to_json_best_effort())
@@ -74,7 +75,7 @@ def record(workdir: Path, config: Any, data: str) -> None:
 
 
 def circumstances(data: str) -> dict:
-  """What a run depends on beside its config."""
+  """Returns what a run depends on beside its config."""
   return {
     "data": data,
     "jax": jax.__version__,
@@ -83,12 +84,12 @@ def circumstances(data: str) -> dict:
   }
 
 
-def _say_changes(before: dict, now: dict, then: dict, here: dict) -> None:
+def _report_changes(before: dict, now: dict, then: dict, here: dict) -> None:
   changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
-  for name in changed[:SHOWN]:
+  for name in changed[:MOST_CHANGES]:
     print(f"config changed: {name} was {before.get(name)}, is {now.get(name)}", flush=True)
-  if len(changed) > SHOWN:
-    print(f"config changed: {len(changed) - SHOWN} more fields", flush=True)
+  if len(changed) > MOST_CHANGES:
+    print(f"config changed: {len(changed) - MOST_CHANGES} more fields", flush=True)
   for name in ("jax", "devices"):
     if then and then.get(name) != here[name]:
       logging.warning(
@@ -106,16 +107,17 @@ def _read(path: Path) -> dict:
 
 
 def _field(config: dict, path: str) -> Any:
-  """A value by its dotted path; None where the config has none. Switches that are off do not count: a config of
-  before there was such a switch has none."""
+  """Returns a value by its dotted path, or None where the config has none. Switches that are off are left out of a
+  group: a config that is older than a switch does not have it."""
+  found: Any = config
   for name in path.split("."):
-    config = config.get(name) if isinstance(config, dict) else None
-  return {k: v for k, v in config.items() if v is not False} if isinstance(config, dict) else config
+    found = found.get(name) if isinstance(found, dict) else None
+  return {k: v for k, v in found.items() if v is not False} if isinstance(found, dict) else found
 
 
-def flat(config: dict, prefix: str = "") -> dict:
-  """{"train.steps": 3, ...}"""
+def flatten(config: dict, prefix: str = "") -> dict:
+  """Returns nested fields by their dotted paths: {"train.steps": 3, ...}."""
   found = {}
   for name, value in config.items():
-    found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    found |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
   return found

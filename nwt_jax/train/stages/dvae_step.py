@@ -1,20 +1,27 @@
 """One update of stage 1: critics and generator together, or in turns (Alg. 2)."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from einops import repeat
 from flax import struct
 from jaxtyping import Array
 
+from nwt_jax import build
 from nwt_jax.errors import InputError
 from nwt_jax.generate.render import from_pixels
+from nwt_jax.models.dvae import DVAE
+from nwt_jax.objectives.dvae import make_losses
 from nwt_jax.train.preflight.values import ORDERS
-from nwt_jax.train.runtime.accumulate import accumulated
-from nwt_jax.train.runtime.health import skipped
+from nwt_jax.train.runtime.accumulate import accumulate_gradients
+from nwt_jax.train.runtime.health import skipped_updates
+from nwt_jax.train.runtime.precision import with_precision
+from nwt_jax.train.stages.initial import initial_params
 
 
 @struct.dataclass
@@ -28,28 +35,70 @@ class DVAEState:
   opt_critic: Any
   ema: Any = None  # moving average of `gen`, where the config asks for one
 
-  def shown(self) -> "DVAEState":
-    """What is evaluated and released: no optimisers, and the moving average as the generator where there is one."""
+  def for_release(self) -> "DVAEState":
+    """Returns what is evaluated and exported: the generator, or its moving average if it has one, and the critics."""
     gen = self.gen if self.ema is None else self.ema
-    return self.replace(gen=gen, ema=None, opt_gen=None, opt_critic=None)
+    return self.replace(gen=gen, ema=None, opt_gen=None, opt_critic=None)  # ty: ignore[missing-attribute]
 
 
-def init_state(gen: Any, critic: Any, tx_gen, tx_critic, ema: bool = False) -> DVAEState:
-  """A state at step 0 for given parameters."""
+def init_state(
+  gen: Any,
+  critic: Any,
+  tx_gen: optax.GradientTransformation,
+  tx_critic: optax.GradientTransformation,
+  ema: bool = False,
+) -> DVAEState:
+  """Returns a state at step 0 for given parameters."""
   average = jax.tree.map(jnp.copy, gen) if ema else None
   return DVAEState(jnp.zeros((), jnp.int32), gen, critic, tx_gen.init(gen), tx_critic.init(critic), average)
 
 
 def prepare(batch: dict) -> tuple[Array, Array, Array | None]:
-  """uint8 frames to [-1, 1] (D.9), one episode a clip to one a frame, and classes where clips have them (A.2)."""
+  """Returns video in [-1, 1] (D.9), the episode of every frame, and classes where clips have them (A.2)."""
   video = from_pixels(batch["video"])
   return video, repeat(batch["episode"], "b -> b t", t=video.shape[1]), batch.get("label")
 
 
+def make_update(
+  config: Any, model: DVAE, first: np.ndarray | jax.Array, critic: dict | None = None
+) -> tuple[DVAEState, Callable]:
+  """Draws the networks' parameters and builds their update, for clips or pictures.
+
+  Args: model: the generator. first: frames to initialise with, uint8 [b t h w c] (see models.memcodes.Query). critic:
+    parameters for the critics instead of fresh ones.
+  Returns: the state at step 0, and (state, batch) -> (state, metrics).
+  Raises: InputError: an objective that the data or the critics cannot serve.
+  """
+  weights = build.dvae_loss_weights(config.objective)
+  if weights.critics == "frozen" and critic is None:
+    raise InputError("--config.objective.critics=frozen needs pretrained critics, which only the MNIST study has")
+  if weights.class_weight and not config.num_classes:
+    raise InputError("--config.objective.class_weight needs clips with classes, which only MNIST has; set it to 0")
+  critics = build.critics(config.critics, config.num_classes)
+
+  @functools.partial(jax.jit, compiler_options=build.QUICK_COMPILE)
+  def initialise(key, first):
+    key_gen, key_critic = jax.random.split(key)
+    video, episode = from_pixels(first), jnp.zeros(first.shape[:2], jnp.int32)
+    gen = model.init(key_gen, video, episode, key_gen, weights.sampler)
+    return gen, critics.init(key_critic, video[:1]) if weights.reconstruction != "pixels" else {}
+
+  tx_gen, tx_critic = build.optimiser(config.optim.gen), build.optimiser(config.optim.critic)
+  options = config.train
+  losses = make_losses(*(with_precision(net.apply, options.precision) for net in (model, critics)), weights)
+  step = make_dvae_step(
+    losses, tx_gen, tx_critic, options.seed, options.update_order, options.critic_steps, options.accumulate,
+    options.ema_decay,
+  )  # fmt: skip
+  gen, drawn = initialise(jax.random.key(options.seed), first)
+  gen, critic = initial_params(options, "dvae", gen), drawn if critic is None else critic
+  return init_state(gen, critic, tx_gen, tx_critic, options.ema_decay > 0), step
+
+
 def make_dvae_step(
   losses: Callable,
-  tx_gen,
-  tx_critic,
+  tx_gen: optax.GradientTransformation,
+  tx_critic: optax.GradientTransformation,
   seed: int,
   update_order: str = "joint",
   critic_steps: int = 1,
@@ -58,10 +107,10 @@ def make_dvae_step(
 ) -> Callable:
   """Builds (state, batch) -> (state, metrics).
 
-  Args: losses: of `objectives.dvae.make_losses`. update_order: "joint" takes both gradients at the same parameters in
-    one pass (Alg. 2); "alternate" updates the critics `critic_steps` times, each with noise of its own, and then the
-    generator against the new critics. parts: of the batch, whose gradients are accumulated. ema_decay: of the
-    generator's moving average, for a state that has one.
+  Args: losses: made by `objectives.dvae.make_losses`. update_order: "joint" takes both gradients at the same parameters
+    in one pass (Alg. 2); "alternate" updates the critics `critic_steps` times, each with noise of its own, and then the
+    generator against the new critics. parts: how many the batch is cut into, whose gradients are accumulated.
+    ema_decay: decay of the generator's moving average, for a state that has one.
   """
   if update_order not in ORDERS:
     raise InputError(f"update_order {update_order!r} is unknown; choose one of {', '.join(ORDERS)}")
@@ -75,18 +124,19 @@ def make_dvae_step(
     return optax.apply_updates(params, updates), state
 
   def gradient_of(loss: Callable, params):
-    """The gradient of loss(params, inputs, key) by `params`, and the loss's metrics, of a whole batch."""
+    """Builds (batch, key) -> the gradient of loss(params, inputs, key) by `params`, and the loss's metrics."""
 
     def one_part(batch, key):
       return jax.grad(lambda p: loss(p, prepare(batch), key), has_aux=True)(params)
 
-    return accumulated(one_part, parts)
+    return accumulate_gradients(one_part, parts)
 
   def advance(state: DVAEState, updated: tuple, grads: tuple, metrics: dict):
     gen, critic, opt_gen, opt_critic = updated
     ema = None if state.ema is None else optax.incremental_update(gen, state.ema, 1 - ema_decay)
     metrics |= {"grad_norm/gen": optax.tree.norm(grads[0]), "grad_norm/critic": optax.tree.norm(grads[1])}
-    return DVAEState(state.step + 1, gen, critic, opt_gen, opt_critic, ema), metrics | skipped(opt_gen, opt_critic)
+    metrics |= skipped_updates(opt_gen, opt_critic)
+    return DVAEState(state.step + 1, gen, critic, opt_gen, opt_critic, ema), metrics
 
   def joint(state: DVAEState, batch: dict):
     def total(params, inputs, key):

@@ -1,7 +1,7 @@
 """Stage 1 on MNIST: the same networks, objectives and update as for clips, on pictures of one frame (appendix A)."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,18 @@ from nwt_jax.errors import InputError
 from nwt_jax.generate.render import from_pixels, to_pixels
 from nwt_jax.io.release import save_release
 from nwt_jax.objectives import terms
-from nwt_jax.train.loop import Stage
-from nwt_jax.train.pictures import write_grid
-from nwt_jax.train.stages.dvae import SHOW, collapse_warning, make_update
-from nwt_jax.train.stages.dvae_step import DVAEState
+from nwt_jax.train.runtime.pictures import write_grid
+from nwt_jax.train.stages.dvae_eval import PROGRESS, collapse_warning
+from nwt_jax.train.stages.dvae_step import DVAEState, make_update
+from nwt_jax.train.stages.stage import Stage
 
 CHUNK = 1_000  # pictures encoded or decoded at once
 
 
 def split(config: Any) -> tuple[Digits, Digits]:
-  """Training pictures, and those to judge on: `held_out` ones from all over the training set, or the test set.
+  """Returns training pictures and those to evaluate on: `held_out` ones of the training set, or the test set.
 
-  From all over: the last 5,000 pictures are easier than the others.
+  Held-out pictures come from all over the training set, as its last 5,000 are easier than the others.
   """
   train = read_digits(config.data.path, "train")
   if config.data.test:
@@ -35,12 +35,12 @@ def split(config: Any) -> tuple[Digits, Digits]:
   count, held_out = len(train.labels), config.data.held_out
   if not 1 <= held_out < count:
     raise InputError(f"held_out is {held_out} of {count} pictures; keep some on both sides")
-  apart = np.zeros(count, bool)
-  apart[np.arange(held_out) * count // held_out] = True
-  return Digits(train.pictures[~apart], train.labels[~apart]), Digits(train.pictures[apart], train.labels[apart])
+  is_held_out = np.zeros(count, bool)
+  is_held_out[np.arange(held_out) * count // held_out] = True
+  return tuple(Digits(train.pictures[rows], train.labels[rows]) for rows in (~is_held_out, is_held_out))
 
 
-def make_encoder(config: Any):
+def make_encoder(config: Any) -> Callable[[dict, np.ndarray], np.ndarray]:
   """Builds encode(params, pictures uint8 [n 1 h w 1]) -> the likeliest codes uint8 [n k]."""
   model = build.dvae(config.model)
 
@@ -52,14 +52,14 @@ def make_encoder(config: Any):
   return lambda params, pictures: np.concatenate([codes(params, part) for part in _parts(pictures)])
 
 
-def make_decoder(config: Any):
+def make_decoder(config: Any) -> Callable[[dict, np.ndarray], np.ndarray]:
   """Builds decode(params, codes [n k]) -> pictures uint8 [n h w]."""
   model = build.dvae(config.model)
 
   @jax.jit
   def pictures(params, codes):
-    places = codes[:, None, None, None].astype(jnp.int32)
-    video = model.apply(params, places, jnp.zeros((len(codes), 1), jnp.int32), method="decode")
+    memcodes = codes[:, None, None, None].astype(jnp.int32)
+    video = model.apply(params, memcodes, jnp.zeros((len(codes), 1), jnp.int32), method="decode")
     return to_pixels(video)[:, 0, :, :, 0]
 
   return lambda params, codes: np.concatenate([pictures(params, part) for part in _parts(codes)])
@@ -78,7 +78,7 @@ def make_stage(config: Any, critic: dict | None = None) -> Stage:
   model = build.dvae(config.model)
   state, step = make_update(config, model, train.pictures[:CHUNK], critic)
   encode, decode = make_encoder(config), make_decoder(config)
-  judge = make_classifier_test(config)
+  class_accuracy = make_classifier_test(config)
 
   def batches(first: int) -> Iterator[dict]:
     data, rows = config.data, (jax.process_index(), jax.process_count())
@@ -94,7 +94,7 @@ def make_stage(config: Any, critic: dict | None = None) -> Stage:
       "pixel_l1": float(np.mean(np.abs(real.astype(np.float32) - recon.astype(np.float32))) / 127.5),
       "permutations": float(len(np.unique(codes, axis=0))),
     }
-    return result | ({"critic_accuracy": judge(state.critic, held_out)} if config.num_classes else {})
+    return result | ({"critic_accuracy": class_accuracy(state.critic, held_out)} if config.num_classes else {})
 
   def export(state: DVAEState, folder: Path) -> None:
     card = {
@@ -105,16 +105,16 @@ def make_stage(config: Any, critic: dict | None = None) -> Stage:
     save_release(folder, "dvae", jax.device_get(state.gen), card, config.train.export_dtype)
 
   warn = collapse_warning(config.model.num_codes, config.data.batch_size // config.train.accumulate)
-  return Stage(state, step, batches, evaluate, export, SHOW, warn, train.fingerprint())
+  return Stage(state, step, batches, evaluate, export, PROGRESS, warn, train.fingerprint())
 
 
-def make_classifier_test(config: Any):
+def make_classifier_test(config: Any) -> Callable[[dict, Digits], float]:
   """Builds accuracy(critic parameters, digits) of the critics' class head."""
   critics = build.critics(config.critics, config.num_classes)
 
   @jax.jit
   def error(params, pictures, labels):
-    return terms.error(critics.apply(params, from_pixels(pictures)).classes, labels)
+    return terms.class_error(critics.apply(params, from_pixels(pictures)).classes, labels)
 
   def accuracy(params, digits: Digits) -> float:
     parts = zip(_parts(digits.pictures), _parts(digits.labels), strict=True)
@@ -132,7 +132,7 @@ def train_classifier(config: Any, train: Digits, steps: int) -> dict:
   @functools.partial(jax.jit, donate_argnums=(0, 1))
   def update(params, state, batch):
     pictures = from_pixels(batch["video"])
-    loss = lambda p: terms.cross_entropy(critics.apply(p, pictures).classes, batch["label"], smoothing)
+    loss = lambda p: terms.class_cross_entropy(critics.apply(p, pictures).classes, batch["label"], smoothing)
     updates, state = tx.update(jax.grad(loss)(params), state, params)
     return optax.apply_updates(params, updates), state
 

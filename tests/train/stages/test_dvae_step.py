@@ -32,7 +32,7 @@ def networks():
 def small():
   """Losses, parameters and a batch."""
   config, model, critics, gen, critic, batch = networks()
-  return make_losses(model.apply, critics.apply, build.weights(config.objective)), gen, critic, batch
+  return make_losses(model.apply, critics.apply, build.dvae_loss_weights(config.objective)), gen, critic, batch
 
 
 def close(first, second, tolerance):
@@ -88,7 +88,7 @@ def test_four_devices_equal_one(setup):
   single, single_metrics = jax.jit(step)(state, batch)
   mesh = sharding.make_mesh()
   many, metrics = sharding.jit_step(step, mesh, state)(
-    sharding.place(state, mesh), sharding.to_devices(jax.device_get(batch), mesh)
+    sharding.shard_state(state, mesh), sharding.to_devices(jax.device_get(batch), mesh)
   )
   close(single.gen, many.gen, 1e-5)
   close(single.critic, many.critic, 1e-5)

@@ -35,8 +35,8 @@ def tiny(data, arg):
 @pytest.mark.parametrize("arg", ["loss=elbo", "loss=adv", "loss=class", "loss=frozen"])
 def test_each_loss_trains_what_it_says(data, arg):
   config = tiny(data, arg)
-  train, judged = mnist.split(config)
-  assert (len(train.labels), len(judged.labels)) == (36, 4)
+  train, held_out = mnist.split(config)
+  assert (len(train.labels), len(held_out.labels)) == (36, 4)
   classifier = mnist.train_classifier(config, train, 1) if arg == "loss=frozen" else None
   stage = mnist.make_stage(config, classifier)
   batch = next(stage.batches(0))
@@ -60,8 +60,8 @@ def test_each_loss_trains_what_it_says(data, arg):
   if arg == "loss=elbo":
     expected = np.mean((video - recon) ** 2)
   else:
-    judge = jax.jit(critics.apply, compiler_options=build.QUICK_COMPILE)
-    layers = [judge(stage.state.critic, x).features[0] for x in (video, recon)]
+    output_of = jax.jit(critics.apply, compiler_options=build.QUICK_COMPILE)
+    layers = [output_of(stage.state.critic, x).features[0] for x in (video, recon)]
     chosen = zip(*layers, strict=True) if arg == "loss=adv" else [[maps[-1] for maps in layers]]
     expected = sum(np.mean(np.abs(a - b)) for a, b in chosen)
   np.testing.assert_allclose(metrics["loss/recon"], expected, rtol=1e-4)
@@ -74,12 +74,14 @@ def test_the_class_loss_sees_real_pictures_alone(data):
   stage = mnist.make_stage(config)
   inputs = prepare(jax.tree.map(jnp.asarray, next(stage.batches(0))))
   critics, model = build.critics(config.critics, config.num_classes), build.dvae(config.model)
-  weights = lambda weight: build.weights({**config.objective.to_dict(), "class_weight": weight})
+  weights = lambda weight: build.dvae_loss_weights({**config.objective.to_dict(), "class_weight": weight})
 
   @functools.partial(jax.jit, compiler_options=build.QUICK_COMPILE)
   def found(gen, critic, inputs):
     losses = [make_losses(model.apply, critics.apply, weights(weight)) for weight in (2.0, 0.0)]
-    entropy = terms.cross_entropy(critics.apply(critic, inputs[0]).classes, inputs[2], config.objective.class_smoothing)
+    entropy = terms.class_cross_entropy(
+      critics.apply(critic, inputs[0]).classes, inputs[2], config.objective.class_smoothing
+    )
     return [loss(gen, critic, *inputs, jax.random.key(0), 0) for loss in losses], entropy
 
   (with_class, without), entropy = found(stage.state.gen, stage.state.critic, inputs)
@@ -104,7 +106,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(data, tmp_path):
       config = tiny(data, "loss=class")
       with config.unlocked():
         config.train.update({"steps": number, "save_every": 1})
-      _, evaluation = loop.train(lambda config=config: mnist.make_stage(config), config, tmp_path / name)
+      _, evaluation = loop.train(config, tmp_path / name)
     return load_release(tmp_path / name, "dvae")[0], evaluation
 
   (whole, first), (resumed, second) = run("whole", 3), run("parts", 2, 3)

@@ -9,7 +9,8 @@ import pytest
 
 from nwt_jax.data.tokens import Tokens, write_tokens
 from nwt_jax.objectives.prior import prior_loss
-from nwt_jax.train.stages.prior_step import make_prior_loss, with_own_errors, without_first
+from nwt_jax.train.stages.prior_history import corrupt_history, drop_first_frame
+from nwt_jax.train.stages.prior_step import make_prior_loss
 from tests import priors
 
 
@@ -19,7 +20,7 @@ def test_errors_are_guesses_that_last_to_a_frame_in_a_share_of_the_clips():
   codes = jnp.asarray(draw.integers(0, 3, (clips, frames, 2, 2, 2)), jnp.int32)
   guesses = jnp.zeros((*codes.shape, 8)).at[..., 7].set(1e4)  # symbol 7, which no clip has
   for share in (0.0, 0.4, 1.0):
-    got = np.asarray(with_own_errors(codes, guesses, jax.random.key(1), share))
+    got = np.asarray(corrupt_history(codes, guesses, jax.random.key(1), share))
     wrong = got == 7
     np.testing.assert_array_equal(got[~wrong], np.asarray(codes)[~wrong])
     changed = wrong.any(axis=(1, 2, 3, 4))
@@ -34,7 +35,7 @@ def test_errors_are_guesses_that_last_to_a_frame_in_a_share_of_the_clips():
 def test_errors_are_drawn_once_a_clip_from_the_guesses():
   codes = jnp.full((3_000, 5, 1, 1, 1), 3)
   guesses = jnp.log(jnp.broadcast_to(jnp.array([0.7, 0.3, 0.0, 0.0]), (*codes.shape, 4)))
-  got = np.asarray(with_own_errors(codes, guesses, jax.random.key(0), 1.0))[..., 0, 0, 0]
+  got = np.asarray(corrupt_history(codes, guesses, jax.random.key(0), 1.0))[..., 0, 0, 0]
   first = got[:, 0][got[:, 0] < 3]
   assert set(first) == {0, 1} and abs(np.mean(first) - 0.3) < 0.05
   for clip in got:
@@ -44,7 +45,7 @@ def test_errors_are_drawn_once_a_clip_from_the_guesses():
 def test_the_first_frame_is_hidden_in_a_share_of_the_clips():
   codes = jnp.asarray(np.random.default_rng(0).integers(0, 8, (500, 3, 2, 2, 2)), jnp.int32)
   for share in (0.0, 0.4, 1.0):
-    got = np.asarray(without_first(codes, 8, jax.random.key(1), share))
+    got = np.asarray(drop_first_frame(codes, 8, jax.random.key(1), share))
     np.testing.assert_array_equal(got[:, 1:], codes[:, 1:])
     hidden = (got[:, 0] == 8).all(axis=(1, 2, 3))
     np.testing.assert_array_equal(got[~hidden, 0], np.asarray(codes)[~hidden, 0])
@@ -52,7 +53,10 @@ def test_the_first_frame_is_hidden_in_a_share_of_the_clips():
 
 
 @pytest.mark.parametrize("family", ["far", "mar"])
-@pytest.mark.parametrize("changed", [dict(own_errors=1.0, hidden_first=0.0), dict(own_errors=0.0, hidden_first=1.0)])
+@pytest.mark.parametrize(
+  "changed",
+  [dict(history_corruption=1.0, first_frame_dropout=0.0), dict(history_corruption=0.0, first_frame_dropout=1.0)],
+)
 def test_a_changed_history_leaves_the_targets_and_the_style(family, changed):
   module = priors.model(family)
   params, inputs = priors.parameters(module), priors.batch(module, 4)
@@ -61,13 +65,13 @@ def test_a_changed_history_leaves_the_targets_and_the_style(family, changed):
   def objective(logits, codes, mean, log_std):
     return prior_loss(logits, codes, mean, log_std, 1.0)[0], {"codes": codes, "mean": mean}
 
-  def slopes(own_errors, hidden_first):
-    loss = make_prior_loss(module, objective, own_errors, hidden_first)
+  def slopes(history_corruption, first_frame_dropout):
+    loss = make_prior_loss(module, objective, history_corruption, first_frame_dropout)
     return priors.jit(jax.grad(loss, has_aux=True))(params, batch, jax.random.key(2))
 
-  (plain, clean), (erring, told) = slopes(0.0, 0.0), slopes(**changed)
-  np.testing.assert_array_equal(told["codes"], inputs["codes"])
-  np.testing.assert_allclose(told["mean"], clean["mean"], rtol=1e-5, atol=1e-6)  # the style is of the true clip
+  (plain, clean), (erring, corrupted) = slopes(0.0, 0.0), slopes(**changed)
+  np.testing.assert_array_equal(corrupted["codes"], inputs["codes"])
+  np.testing.assert_allclose(corrupted["mean"], clean["mean"], rtol=1e-5, atol=1e-6)  # the style is of the true clip
   assert any(jax.tree.leaves(jax.tree.map(lambda a, b: not np.allclose(a, b), plain, erring)))
 
 

@@ -1,4 +1,4 @@
-"""What tokens come from, wherever it is now: the dVAE, which a release takes along, and the clips, for pictures."""
+"""Finds what tokens were made from: the dVAE, which a release takes along, and the clips, for pictures."""
 
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,10 @@ from nwt_jax.io.release import load_card
 
 
 def find_dvae(config: Any, metadata: dict) -> Path:
-  """The release that the tokens were made with: of `config.dvae`, else the one that they tell of, wherever it is now.
+  """Returns the release that the tokens were made with: `config.dvae`, else the one that the tokens' metadata names,
+  also where both were moved together.
 
-  Raises: InputError: none there, or another one."""
+  Raises: InputError: it is not there, or is another one."""
   if not config.dvae:
     same = lambda folder: _card_of(folder).get("sha256") == metadata["dvae_sha256"]
     if found := origins.find(metadata.get("dvae", ""), config.data.path, same):
@@ -38,9 +39,9 @@ def _card_of(folder: Path) -> dict:
 
 
 def find_clips(config: Any, metadata: dict) -> Clips | None:
-  """The clips that the tokens were made from, for pictures: of `config.data.clips`, else those that the tokens tell of.
+  """Returns the held-out clips that the tokens were made from, for pictures: those in `config.data.clips`, else those
+  that the tokens' metadata names. Returns None where they are not there: a run does without.
 
-  Returns: the split that is held out; None, with a notice: they are not there. A run does without.
   Raises: InputError: `config.data.clips` are others."""
 
   def same(folder: Path) -> bool:
@@ -62,12 +63,12 @@ def find_clips(config: Any, metadata: dict) -> Clips | None:
     return found
   if found := origins.find(metadata.get("clips", ""), config.data.path, same):
     return Clips.held_out(found)
-  import jax
-
-  if jax.process_index() == 0:
-    print(
-      f"no pictures: the clips of the tokens in {config.data.path} are not where they tell "
-      f"({metadata.get('clips') or 'nowhere'}); give their folder with --config.data.clips=DIR",
-      flush=True,
-    )
   return None
+
+
+def no_clips(config: Any, metadata: dict) -> str:
+  """Returns the line for a run whose clips are not found, and so has no pictures."""
+  return (
+    f"no pictures: the clips of the tokens in {config.data.path} are not where they tell "
+    f"({metadata.get('clips') or 'nowhere'}); give their folder with --config.data.clips=DIR"
+  )

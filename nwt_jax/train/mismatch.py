@@ -1,4 +1,4 @@
-"""Values of a config that do not fit together, in one line that names them; a bug of ours keeps its traceback."""
+"""Explains a failure in one line where values of the config do not fit together; a bug keeps its traceback."""
 
 import contextlib
 import json
@@ -12,17 +12,17 @@ from nwt_jax.data import dataset
 from nwt_jax.data.clips import PREPARE
 from nwt_jax.data.mnist import SIZE
 from nwt_jax.errors import InputError, Stopped
-from nwt_jax.train.preflight import abstract
-from nwt_jax.train.runtime.workdir import flat
+from nwt_jax.train.runtime.workdir import flatten
+from nwt_jax.train.stages import abstract
 
-SHOWN, LONGEST = 4, 80  # fields that are named, and letters of a value
+MOST_FIELDS, MOST_LETTERS = 4, 80  # fields that are named, and letters of a value
 
 
 @contextlib.contextmanager
-def fitting(config: Any, default: Any) -> Iterator[None]:
-  """What fails inside because of the config's values becomes an InputError.
+def explain_mismatch(config: Any, default: Any) -> Iterator[None]:
+  """Turns an error inside into an InputError where the config's values cause it.
 
-  Args: config: of the run. default: the same config file without the values that were set on the command line.
+  Args: config: that of the run. default: the same config file without the values that were set on the command line.
   """
   given = config.copy_and_resolve_references()  # stages add to a config what they learn from the data
   try:
@@ -37,7 +37,7 @@ def fitting(config: Any, default: Any) -> Iterator[None]:
 
 
 def explain(config: Any, default: Any) -> str | None:
-  """Which values, changed from `default`, do not fit; None where it is not the config that fails.
+  """Returns which values, changed from `default`, do not fit; None where the config is not what fails.
 
   The update is built again without arrays, with the config, with `default`, and with each changed value set back.
   """
@@ -45,16 +45,18 @@ def explain(config: Any, default: Any) -> str | None:
   reason = failure(config, size)
   if reason is None or failure(default, size) is not None:
     return None
-  now, before = flat(_plain(config)), flat(_plain(default))
+  now, before = flatten(_plain(config)), flatten(_plain(default))
   changed = [field for field in now if now[field] != before.get(field)]
   alone = [field for field in changed if field in before and failure(_set_back(config, default, field), size) is None]
   named = alone or changed
-  told = (f"--config.{name}={_text(now[name])} (its file has {_text(before.get(name))})" for name in named[:SHOWN])
-  return f"the config does not fit together: {', '.join(told)}: {reason}"
+  parts = (
+    f"--config.{name}={_text(now[name])} (its file has {_text(before.get(name))})" for name in named[:MOST_FIELDS]
+  )
+  return f"the config does not fit together: {', '.join(parts)}: {reason}"
 
 
 def frame_size(config: Any) -> tuple[int, int, int]:
-  """Height, width and channels of the pictures that stage 1 is to train on; priors need none."""
+  """Returns height, width and channels of the pictures that stage 1 trains on; for priors any will do."""
   if config.family != "dvae":
     return SIZE, SIZE, 1
   metadata = dataset.read_metadata(config.data.path, "clips", PREPARE)
@@ -62,7 +64,7 @@ def frame_size(config: Any) -> tuple[int, int, int]:
 
 
 def failure(config: Any, size: tuple[int, int, int]) -> str | None:
-  """What an update of this config raises where it is built from shapes alone, in one line; None where nothing."""
+  """Returns in one line what an update of this config raises when it is built from shapes alone, or None."""
   try:
     state, step = abstract.update(config, *size)
     jax.eval_shape(step, state, abstract.batch(config, config.data.batch_size, *size))
@@ -73,9 +75,9 @@ def failure(config: Any, size: tuple[int, int, int]) -> str | None:
 
 
 def _text(value: Any) -> str:
-  """A value as one writes it on the command line; long ones are cut."""
+  """Returns a value as it is written on the command line; long ones are cut."""
   text = str(value).replace("[", "(").replace("]", ")").replace(" ", "")
-  return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+  return text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}..."
 
 
 def _plain(config: Any) -> dict:

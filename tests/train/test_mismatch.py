@@ -8,7 +8,9 @@ import pytest
 from nwt_jax.data.tokens import write_tokens
 from nwt_jax.errors import InputError
 from nwt_jax.io.release import load_card
-from nwt_jax.train.preflight import abstract, fitting, trial, values
+from nwt_jax.train import mismatch, trial
+from nwt_jax.train.preflight import values
+from nwt_jax.train.stages import abstract
 
 NAN = float("nan")
 
@@ -41,7 +43,7 @@ VALUES = [
   ("mar", "optim.b1", 1.0, "less than 1"),
   ("mar", "optim.eps", 0.0, "more than 0"),
   ("mar", "optim.warmup", -5, "0 or more"),
-  ("mar", "objective.own_errors", 1.5, "0 to 1"),
+  ("mar", "objective.history_corruption", 1.5, "0 to 1"),
   ("mar", "objective.style_kl_weight", -1.0, "0 or more"),
   ("mar", "model.grid", (4, "x"), "whole numbers"),
   ("mar", "model.grid", (0, 3), "1 or more"),
@@ -114,11 +116,11 @@ TOGETHER = [
 def test_what_does_not_fit_together_is_named_with_what_the_file_has(clips, name, changes):
   harmless = {"data.batch_size": 2, "train.steps": 9}
   config, default = config_of(name, clips, **harmless, **changes), config_of(name, clips)
-  with pytest.raises(InputError) as error, fitting.fitting(config, default):
+  with pytest.raises(InputError) as error, mismatch.explain_mismatch(config, default):
     rehearse(config)
   said, field = str(error.value), next(iter(changes))
   assert said.startswith(f"the config does not fit together: --config.{field}=")
-  assert f"(its file has {fitting._text(fitting.flat(fitting._plain(default))[field])}): " in said
+  assert f"(its file has {mismatch._text(mismatch.flatten(mismatch._plain(default))[field])}): " in said
   assert "batch_size" not in said and len(said.splitlines()) == 1
 
 
@@ -160,19 +162,19 @@ def rehearse(config):
 
 def test_two_values_that_fail_only_together_are_both_named(clips):
   changes = {"model.patch": 3, "model.kernel": 3}
-  line = fitting.explain(config_of("dvae_lwt", clips, **changes), config_of("dvae_lwt", clips))
+  line = mismatch.explain(config_of("dvae_lwt", clips, **changes), config_of("dvae_lwt", clips))
   assert "--config.model.kernel=3" in line and "--config.model.patch=3" in line
 
 
 def test_a_bug_keeps_its_traceback_whatever_was_set(clips, monkeypatch):
   config, default = config_of("mar", clips, **{"data.batch_size": 2}), config_of("mar", clips)
-  with pytest.raises(ZeroDivisionError), fitting.fitting(config, default):
+  with pytest.raises(ZeroDivisionError), mismatch.explain_mismatch(config, default):
     raise ZeroDivisionError  # the config fits, so it is none of its values
   config = config_of("mar", clips, **{"model.grid": (16, 14)})
 
   def broken(*_):
     raise TypeError("a bug of ours")
 
-  monkeypatch.setattr(abstract.prior, "make_update", broken)
-  with pytest.raises(TypeError, match="a bug of ours"), fitting.fitting(config, default):
+  monkeypatch.setattr(abstract.prior_step, "make_update", broken)
+  with pytest.raises(TypeError, match="a bug of ours"), mismatch.explain_mismatch(config, default):
     abstract.update(config)  # it fails with the file's own values, too

@@ -1,4 +1,4 @@
-"""Pictures of a run, for eyes: a grid of frames, and clips side by side with their sound."""
+"""Pictures of a run: a grid of frames, and clips side by side with their sound."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +11,13 @@ from nwt_jax.io.video import write_video
 
 
 def side_by_side(clips: Sequence[np.ndarray]) -> np.ndarray:
-  """Clips uint8 [t h w 3] in one row, as long as the shortest."""
+  """Joins clips uint8 [t h w 3] in one row, as long as the shortest."""
   length = min(len(clip) for clip in clips)
   return np.concatenate([clip[:length] for clip in clips], axis=2)
 
 
 def write_grid(path: Path, rows: Sequence[np.ndarray], columns: int = 8) -> None:
-  """A PNG with one clip a row: `columns` frames spread evenly over it."""
+  """Writes a PNG with one clip a row: `columns` frames spread evenly over it."""
   strips = []
   for clip in rows:
     picks = clip[np.linspace(0, len(clip) - 1, columns).round().astype(int)]
@@ -28,7 +28,7 @@ def write_grid(path: Path, rows: Sequence[np.ndarray], columns: int = 8) -> None
 def write_pairs(
   path: Path, pairs: Sequence[tuple[np.ndarray, np.ndarray]], audios: Sequence[np.ndarray], fps: int
 ) -> None:
-  """An MP4 of the pairs one after another, each with its sound (24 kHz)."""
+  """Writes an MP4 of the pairs one after another, each with its sound (24 kHz)."""
   frames = np.concatenate([side_by_side(pair) for pair in pairs])
   sounds = []
   for pair, audio in zip(pairs, audios, strict=True):

@@ -1,4 +1,4 @@
-"""An update as training builds it, with shapes in place of arrays: full size can be lowered where it could not run."""
+"""The update that training builds, with shapes in place of arrays: full sizes are lowered where they could not run."""
 
 import functools
 from collections.abc import Callable
@@ -10,22 +10,22 @@ import jax.numpy as jnp
 from nwt_jax import build
 from nwt_jax.io.mel import MEL_FRAMES
 from nwt_jax.objectives.prior import prior_loss
-from nwt_jax.train.stages import dvae, prior
+from nwt_jax.train.stages import dvae_step, prior_step
 
 HEIGHT, WIDTH = 256, 224  # PAPER: 3.1
 
 
 def update(config: Any, height: int = HEIGHT, width: int = WIDTH, channels: int = 3) -> tuple[Any, Callable]:
-  """The state's shapes, and the step (state, batch) -> (state, metrics), from a config of any family that trains."""
+  """Returns the state's shapes and the step (state, batch) -> (state, metrics), from a config of any family."""
   steps = []
 
   def start(first):
     if config.family in ("dvae", "digits"):
-      state, step = dvae.make_update(config, build.dvae(config.model, config.train.remat), first)
+      state, step = dvae_step.make_update(config, build.dvae(config.model, config.train.remat), first)
     else:
       objective = functools.partial(prior_loss, style_kl_weight=config.objective.style_kl_weight)
       model = build.prior(config.family, config.model, config.train.remat)
-      state, step = prior.make_update(config, model, objective)
+      state, step = prior_step.make_update(config, model, objective)
     steps.append(step)
     return state
 
@@ -37,7 +37,7 @@ def update(config: Any, height: int = HEIGHT, width: int = WIDTH, channels: int 
 def batch(
   config: Any, clips: int, height: int = HEIGHT, width: int = WIDTH, channels: int = 3
 ) -> dict[str, jax.ShapeDtypeStruct]:
-  """The shapes of a batch of so many clips."""
+  """Returns the shapes of a batch of so many clips."""
   frames, model = config.data.get("frames", 1), config.model
   episode = jax.ShapeDtypeStruct((clips,), jnp.int32)
   video = jax.ShapeDtypeStruct((clips, frames, height, width, channels), jnp.uint8)

@@ -1,0 +1,75 @@
+"""Generates the API pages from the docstrings, as HTML that needs no server and no network.
+
+  make docs      # or: .venv-docs/bin/python scripts/api_page.py out/docs
+
+pdoc reads the modules; this file turns our docstring sections ("Args: a: ... b: ...") into lists. The program ends with
+exit code 1 where a module cannot be imported, or something public in the modules of API has no docstring.
+"""
+
+import importlib
+import pkgutil
+import re
+import sys
+import warnings
+from pathlib import Path
+
+PACKAGE = "nwt_jax"
+API = ("nwt_jax.api", "nwt_jax.api.video")  # what users call
+SECTION = re.compile(r"(?:^|(?<=[.)] )|(?<=\n))((?:Args|Returns|Yields|Raises|Source)(?:, (?:Returns|Raises))?):\s")
+ENTRY = re.compile(r"(?:^|(?<=\. )|(?<=\n))(\*{0,2}[a-z]\w*(?:, [a-z]\w*)*|[A-Z]\w*Error): ")
+
+
+def sections(docstring: str) -> str:
+  """A docstring in Markdown, with a list of parameters or errors for each of its sections."""
+  text, *parts = SECTION.split(docstring)
+  made = [text.rstrip()]
+  for name, body in zip(parts[::2], parts[1::2], strict=True):
+    before, *entries = ENTRY.split("\n".join(line.strip() for line in body.strip().split("\n")))
+    made.append(f"**{name}:** {one_line(before)}".rstrip())
+    if entries:
+      pairs = zip(entries[::2], entries[1::2], strict=True)
+      made.append("\n".join(f"  - {as_code(names)}: {one_line(said)}" for names, said in pairs))
+  return "\n\n".join(made)
+
+
+def one_line(text: str) -> str:
+  """Text without line breaks."""
+  return " ".join(text.split())
+
+
+def as_code(names: str) -> str:
+  """Names of parameters or errors, each as code."""
+  return ", ".join(f"`{name}`" for name in names.split(", "))
+
+
+def contents(package) -> str:
+  """A list of a package's modules, each with the first paragraph of its docstring."""
+  names = [found.name for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+  names = [name for name in names if not name.endswith("__main__")]
+  first = {name: (importlib.import_module(name).__doc__ or "").strip().split("\n\n")[0] for name in names}
+  return "\n".join(f"{'  ' * (name.count('.') - 1)}- `{name}` {one_line(said)}" for name, said in first.items())
+
+
+def undocumented(module) -> list[str]:
+  """Public functions, classes and methods of a pdoc module that have no docstring."""
+  own = [*module.classes, *module.functions]
+  own += [method for kind in module.classes for method in kind.own_members if method.kind == "function"]
+  return [one.fullname for one in own if not one.name.startswith("_") and not one.docstring]
+
+
+def main(folder: str) -> None:
+  """Writes folder/index.html and a page for each module."""
+  pdoc = importlib.import_module("pdoc")  # of .venv-docs alone; tests import this file without it
+  warnings.filterwarnings("error", message="Error loading module")
+  pdoc.render.env.filters["to_markdown"] = sections
+  pdoc.render.configure(footer_text=PACKAGE)
+  package = importlib.import_module(PACKAGE)
+  package.__doc__ = f"{package.__doc__}\n\nMost users need `{API[0]}`. All modules:\n\n{contents(package)}"
+  pdoc.pdoc(PACKAGE, output_directory=Path(folder))
+  if lacking := [name for module in API for name in undocumented(pdoc.doc.Module.from_name(module))]:
+    sys.exit(f"public names without a docstring: {', '.join(lacking)}")
+  print(Path(folder) / "index.html")
+
+
+if __name__ == "__main__":
+  main(*sys.argv[1:])
