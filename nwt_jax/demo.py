@@ -30,7 +30,7 @@ def define_flags() -> None:
 def main(_) -> None:
   """Samples and reports."""
   folder = Path(flags.FLAGS.output)
-  from nwt_jax.io.place import check_folder
+  from nwt_jax.io.disk import check_folder
   from nwt_jax.io.release import load_card
 
   load_card(flags.FLAGS.checkpoint, "mar")

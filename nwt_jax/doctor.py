@@ -28,7 +28,7 @@ from nwt_jax import __version__, cli, compilation_cache
 from nwt_jax.errors import InputError, MachineError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-# What io/video.py, io/audio.py and prepare/examine/clip.py ask ffmpeg for, and what else recordings mostly are.
+# What io/video.py, io/audio.py and prepare/examine/examination.py ask ffmpeg for, and what else recordings mostly are.
 CODECS = {"encoders": "libx264 aac ppm rawvideo pcm_f32le pcm_s16le", "decoders": "h264 aac rawvideo pcm_s16le"}
 RECORDINGS = "hevc vp9 mp3 opus"
 EXTRAS = {  # extra: its modules, the line that brings it

@@ -44,7 +44,7 @@ def define_flags() -> None:
 def main(_) -> None:
   """Measures, prints a table, writes the files."""
   from nwt_jax.io import release
-  from nwt_jax.io.place import check_folder
+  from nwt_jax.io.disk import check_folder
 
   folder = Path(flags.FLAGS.output)
   check_folder(folder, "output")

@@ -7,7 +7,7 @@ import pytest
 
 from nwt_jax.data import tokens
 from nwt_jax.io import audio, ffmpeg
-from nwt_jax.prepare import __main__ as prepare
+from tests.preparing import prepare
 
 EPISODES = ("red", "green", "blue")
 
@@ -59,9 +59,7 @@ def folder(tmp_path_factory):
 def dataset(folder, tmp_path_factory):
   """The movies, prepared as PNG at 32 x 24."""
   output = tmp_path_factory.mktemp("prepared") / "clips"
-  prepare.prepare(
-    output, pattern=str(folder), episodes=folder / "clips.csv", height=32, width=24, image_format="png", workers=1
-  )
+  prepare(output, input=str(folder), episodes=folder / "clips.csv", height=32, width=24, image_format="png", workers=1)
   return output
 
 

@@ -1,4 +1,4 @@
-"""Drawn faces that move by chance: what the rulers of mouths are tried on, with no speech needed."""
+"""Drawn faces that move by chance: what the mouth trackers are tried on, with no speech needed."""
 
 import numpy as np
 

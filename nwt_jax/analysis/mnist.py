@@ -43,7 +43,7 @@ def main(_) -> None:
   """Runs the experiments and writes what they found."""
   options = flags.FLAGS
   from nwt_jax.data.mnist import read_digits
-  from nwt_jax.io.place import check_folder
+  from nwt_jax.io.disk import check_folder
 
   mnist = read_digits(options.data, "train")  # before jax: a wrong folder is answered at once
   output = Path(options.output)

@@ -39,7 +39,7 @@ def main(_) -> None:
 
   # Before jax and the models are loaded: what does not fit is answered at once
   from nwt_jax.api import episodes
-  from nwt_jax.io.place import check_folder
+  from nwt_jax.io.disk import check_folder
   from nwt_jax.io.release import SHIPPED, load_card
   from nwt_jax.io.video import FPS, probe_video, read_video
 

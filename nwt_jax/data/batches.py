@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,7 +15,7 @@ PREFETCH = 2  # batches read ahead by each thread
 
 
 def video_batches(
-  path,
+  path: str | os.PathLike | None,
   split: str,
   batch_size: int,
   frames: int,
@@ -44,7 +45,7 @@ def video_batches(
 
 
 def token_batches(
-  path,
+  path: str | os.PathLike | None,
   split: str,
   batch_size: int,
   frames: int,
@@ -83,9 +84,9 @@ def long_enough(records: Records, frames: int) -> list[int]:
       f"wanted windows of {frames}; set --config.data.frames={max(lengths)} or prepare longer clips"
     )
   if len(fit) < len(lengths):
-    short = len(lengths) - len(fit)
+    too_short = len(lengths) - len(fit)
     logging.warning(
-      "%d of %d %s clips are shorter than %d frames: left out", short, len(lengths), records.split, frames
+      "%d of %d %s clips are shorter than %d frames: left out", too_short, len(lengths), records.split, frames
     )
   return fit
 
@@ -101,8 +102,8 @@ def _batches(records, window, batch_size, frames, seed, start_step, rows, num_th
   local = batch_size // process_count
   fit = long_enough(records, frames)
 
-  def draw(place, rng):
-    clip = fit[place]
+  def draw(index, rng):
+    clip = fit[index]
     return clip, int(rng.integers(records.index[clip]["frames"] - frames + 1))
 
   def read(windows):

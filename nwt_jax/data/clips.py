@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,12 +34,12 @@ class Records:
   """
 
   kind: str
-  remedy: str
+  hint: str
 
-  def __init__(self, path, split: str):
+  def __init__(self, path: str | os.PathLike | None, split: str):
     if split not in SPLITS:
       raise InputError(f"there is no split {split!r}; the splits are {', '.join(SPLITS)}")
-    self.metadata = dataset.read_metadata(path, self.kind, self.remedy)
+    self.metadata = dataset.read_metadata(path, self.kind, self.hint)
     self.path, self.split = Path(path), split
     index = json.loads((self.path / dataset.INDEX).read_text())
     self._check(index)
@@ -48,7 +49,7 @@ class Records:
     self._records = shards.as_data_source(split) if self.index else ()
 
   @classmethod
-  def held_out(cls: type[Split], path) -> Split:
+  def held_out(cls: type[Split], path: str | os.PathLike | None) -> Split:
     """What a run is judged on: the validation split, or, where that is empty, the training split."""
     found = cls(path, "validation")
     return found if len(found) else cls(path, "train")
@@ -62,13 +63,13 @@ class Records:
       found = (self.path / name).stat().st_size if (self.path / name).is_file() else None
       if found != size:
         what = "is missing" if found is None else f"has {found} bytes, wanted {size}"
-        raise InputError(f"{self.path / name} {what}; copy the data set again, or make it with `{self.remedy}`")
+        raise InputError(f"{self.path / name} {what}; copy the data set again, or make it with `{self.hint}`")
     home = {}
     for split, rows in index.items():
       for row in rows:
         if home.setdefault(row["name"], split) != split:
           raise InputError(
-            f"{self.path}: {row['name']!r} is in {home[row['name']]} and in {split}; make it again with `{self.remedy}`"
+            f"{self.path}: {row['name']!r} is in {home[row['name']]} and in {split}; make it again with `{self.hint}`"
           )
 
   def record(self, i: int) -> Mapping:
@@ -85,14 +86,14 @@ class Records:
       )
       raise InputError(
         f"{where} is damaged ({why[0] if why else type(error).__name__}); copy the data set again, or make it with "
-        f"`{self.remedy}`"
+        f"`{self.hint}`"
       ) from error
 
   def episode_name(self, episode: int) -> str:
     """The name of an episode's number; `MEAN` for -1, an episode held out of training."""
     return self.metadata["episodes"][episode] if episode >= 0 else MEAN
 
-  def check_window(self, i, start, length):
+  def check_window(self, i: int, start: int, length: int) -> None:
     """Raises ValueError where a window leaves its clip."""
     frames = self.index[i]["frames"]
     if start < 0 or length < 1 or start + length > frames:
@@ -103,12 +104,12 @@ class Clips(Records):
   """One split of prepared clips."""
 
   kind = "clips"
-  remedy = PREPARE
+  hint = PREPARE
 
   def __getitem__(self, i: int) -> dict:
     """A whole clip.
 
-    Returns: name str; episode int, place in metadata["episodes"] or -1; video uint8 RGB [t, h, w, 3]; mel float32
+    Returns: name str; episode int, index into metadata["episodes"] or -1; video uint8 RGB [t, h, w, 3]; mel float32
       [4 t, 80]; audio float32 [samples] at 24 kHz; truth dict or None.
     """
     record = self.record(i)
@@ -138,7 +139,7 @@ class Clips(Records):
     }
 
   def excerpts(self, count: int, frames: int) -> list[dict]:
-    """Windows with their sound, for eyes and rulers: from all over the split (`spread`), no longer than their clips.
+    """Windows with their sound, for eyes and metrics: from all over the split (`spread`), no longer than their clips.
 
     Returns: up to `count` of: name str; episode int; video uint8 RGB [t, h, w, 3]; audio float32 [samples] at 24 kHz.
     """
@@ -158,7 +159,7 @@ class Clips(Records):
     return video
 
 
-def as_text(value):
+def as_text(value: str | bytes) -> str:
   return value.decode() if isinstance(value, bytes) else str(value)
 
 
@@ -180,12 +181,12 @@ def spread(
     clips[index[clip]["episode"]].append(clip)
   episodes = _halves_first([_halves_first(clips[episode]) for episode in sorted(clips)])
   chosen = [clip for clips in itertools.zip_longest(*episodes) for clip in clips if clip is not None][:count]
-  room = [max(index[clip]["frames"] - frames, 0) + 1 for clip in chosen]
+  starts = [max(index[clip]["frames"] - frames, 0) + 1 for clip in chosen]
   # The first start is in the middle; multiples of the golden ratio fill [0, 1) evenly, however many they are.
-  shares = ((0.5 + place * GOLDEN) % 1 for place in range(len(chosen)))
-  return [(clip, int(share * free)) for clip, share, free in zip(chosen, shares, room, strict=True)]
+  shares = ((0.5 + n * GOLDEN) % 1 for n in range(len(chosen)))
+  return [(clip, int(share * free)) for clip, share, free in zip(chosen, shares, starts, strict=True)]
 
 
 def _halves_first(items):
   width = max(len(items) - 1, 1).bit_length()
-  return [items[place] for place in sorted(range(len(items)), key=lambda place: f"{place:0{width}b}"[::-1])]
+  return [items[n] for n in sorted(range(len(items)), key=lambda n: f"{n:0{width}b}"[::-1])]

@@ -12,14 +12,15 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
 from nwt_jax.errors import InputError
+from nwt_jax.io.disk import writing
 from nwt_jax.io.mel import MEL_BINS
-from nwt_jax.io.place import writing
 
 FORMAT = 1  # of metadata.json and the records
 VERSION = "1.0.0"  # of the shards, as TFDS wants it
@@ -28,11 +29,11 @@ OVERWRITE = "give another --output, or --overwrite to replace it"
 METADATA, INDEX = "metadata.json", "index.json"
 
 
-def clip_features():
+def clip_features() -> dict[str, Any]:
   """What a record of a clip holds. Each frame is one JPEG or PNG, so that a window decodes only its frames."""
   return {
     "name": tfds.features.Text(),
-    "episode": tfds.features.Scalar(np.int32),  # place in metadata's `episodes`; -1: held out
+    "episode": tfds.features.Scalar(np.int32),  # index into metadata's `episodes`; -1: held out
     "frame_count": tfds.features.Scalar(np.int32),
     "frames": tfds.features.Sequence(tfds.features.Tensor(shape=(), dtype=np.object_)),
     # Bytes, because TFDS would store plain tensors as lists of int64 or float, 18 times slower.
@@ -42,7 +43,7 @@ def clip_features():
   }
 
 
-def token_features(rows, columns, heads):
+def token_features(rows: int, columns: int, heads: int) -> dict[str, Any]:
   """What a record of a tokenized clip holds. Args: rows, columns, heads: of one frame's codes."""
   return {
     "name": tfds.features.Text(),
@@ -70,7 +71,7 @@ class Serializer:
     return row | {"sha256": _digest(record)}, stable
 
 
-def write_shard(path, records: Iterable[tuple[dict, bytes]]) -> list[dict]:
+def write_shard(path: str | os.PathLike, records: Iterable[tuple[dict, bytes]]) -> list[dict]:
   """Writes one file of serialized records, in order.
 
   Args: path: file to write. records: read once; all of them are in memory together. Returns: their rows of the index.
@@ -81,7 +82,7 @@ def write_shard(path, records: Iterable[tuple[dict, bytes]]) -> list[dict]:
   return [row for row, _ in records]
 
 
-def shard_paths(folder, name: str, split: str, count: int) -> list[Path]:
+def shard_paths(folder: str | os.PathLike, name: str, split: str, count: int) -> list[Path]:
   """Where the shards of a split lie, under the names that TFDS looks for."""
   return [Path(folder) / name / VERSION / f"{name}-{split}.array_record-{n:05d}-of-{count:05d}" for n in range(count)]
 
@@ -94,14 +95,14 @@ def new_folder(parent: Path, prefix: str) -> Path:
 
 
 @contextlib.contextmanager
-def building(output, overwrite: bool = False, remedy: str = OVERWRITE) -> Iterator[Path]:
+def atomic_folder(output: str | os.PathLike, overwrite: bool = False, hint: str = OVERWRITE) -> Iterator[Path]:
   """A folder beside `output` to build a data set in; moved there at the end of the block, and gone after an error.
 
-  Args: output: folder to make. overwrite: replace a data set there. remedy: what to do about one, for the error.
+  Args: output: folder to make. overwrite: replace a data set there. hint: what to do about one, for the error.
   Raises: InputError: `output` is in use (see check_output), or cannot be written.
   """
   output = Path(output)
-  check_output(output, overwrite, remedy)
+  check_output(output, overwrite, hint)
   try:
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = new_folder(output.parent, f".{output.name}-building-")
@@ -114,7 +115,9 @@ def building(output, overwrite: bool = False, remedy: str = OVERWRITE) -> Iterat
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def describe_dataset(folder, name: str, features: Mapping, shards: Mapping[str, list], facts: Mapping) -> dict:
+def describe_dataset(
+  folder: str | os.PathLike, name: str, features: Mapping, shards: Mapping[str, list], facts: Mapping
+) -> dict:
   """Writes all but the shards of a data set: index, metadata, and what TFDS reads.
 
   Args: folder: with the shards in it. name: kind of data set. features: see clip_features. shards: for each split the
@@ -126,9 +129,9 @@ def describe_dataset(folder, name: str, features: Mapping, shards: Mapping[str, 
   index = {split: [row for rows in files for row in rows] for split, files in shards.items()}
   if not index.get("train"):
     raise InputError("no clip is left to train on; see the clips that were left out above")
-  place = folder / name / VERSION
+  target = folder / name / VERSION
   template = tfds.core.ShardedFileTemplate(
-    data_dir=place,
+    data_dir=target,
     template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
     dataset_name=name,
     filetype_suffix="array_record",
@@ -144,7 +147,7 @@ def describe_dataset(folder, name: str, features: Mapping, shards: Mapping[str, 
     if index[split]
   ]
   tfds.folder_dataset.write_metadata(
-    data_dir=place, features=features, split_infos=infos, filename_template=template, check_data=False
+    data_dir=target, features=features, split_infos=infos, filename_template=template, check_data=False
   )
   metadata = {
     "format": FORMAT,
@@ -162,23 +165,23 @@ def describe_dataset(folder, name: str, features: Mapping, shards: Mapping[str, 
 
 
 def write_dataset(
-  output,
+  output: str | os.PathLike,
   name: str,
   features: Mapping,
   splits: Mapping[str, tuple[int, Iterable[Mapping]]],
   facts: Mapping,
   records_per_shard: int,
   overwrite: bool = False,
-  remedy: str = OVERWRITE,
+  hint: str = OVERWRITE,
 ) -> dict:
   """Writes a whole data set from records as they come; whole, or not at all.
 
-  Args: output, overwrite, remedy: see building. name, features, facts: see describe_dataset. splits: for each split the
-    number of its records, and them, read once, in order.
+  Args: output, overwrite, hint: see atomic_folder. name, features, facts: see describe_dataset. splits: for each
+    split the number of its records, and them, read once, in order.
   Returns: the metadata, as written.
-  Raises: InputError: see building and describe_dataset.
+  Raises: InputError: see atomic_folder and describe_dataset.
   """
-  with building(output, overwrite, remedy) as folder:
+  with atomic_folder(output, overwrite, hint) as folder:
     (folder / name / VERSION).mkdir(parents=True)
     shards, serialize = {}, Serializer(features)
     for split, (count, records) in splits.items():
@@ -205,14 +208,14 @@ def _fingerprint(metadata, index):
   facts = {key: metadata[key] for key in metadata if key not in ("request", "clips", "dvae")}
   if "skipped" in facts:
     facts["skipped"] = sorted(facts["skipped"])  # the reasons name paths
-  said = json.dumps([facts, index], sort_keys=True)
-  return hashlib.sha256(said.encode()).hexdigest()
+  text = json.dumps([facts, index], sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()
 
 
-def check_output(output, overwrite=False, remedy=OVERWRITE):
+def check_output(output: str | os.PathLike, overwrite: bool = False, hint: str = OVERWRITE) -> None:
   """Refuses a folder that a new data set would destroy.
 
-  Args: output: the folder. overwrite: a data set there may be replaced. remedy: what else to do, for the error.
+  Args: output: the folder. overwrite: a data set there may be replaced. hint: what else to do, for the error.
   Raises: InputError: a file, or a folder with other things in it; a data set, unless `overwrite`.
   """
   output = Path(output)
@@ -223,7 +226,7 @@ def check_output(output, overwrite=False, remedy=OVERWRITE):
   if not (output / METADATA).is_file():
     raise InputError(f"{output} holds something that is not a data set; give another folder")
   if not overwrite:
-    raise InputError(f"{output} holds another data set; {remedy}")
+    raise InputError(f"{output} holds another data set; {hint}")
 
 
 def _move(folder, output):
@@ -236,27 +239,27 @@ def _move(folder, output):
   shutil.rmtree(old, ignore_errors=True)
 
 
-def read_metadata(path, kind: str, remedy: str) -> dict:
+def read_metadata(path: str | os.PathLike | None, kind: str, hint: str) -> dict:
   """Reads a data set's description.
 
-  Args: path: its folder. kind: what it must be. remedy: the command that makes one, for the error.
+  Args: path: its folder. kind: what it must be. hint: the command that makes one, for the error.
   Raises: InputError: no data set there, another kind, or another format.
   """
   if not path:
-    raise InputError(f"no data set was named; make one with `{remedy}` and pass --config.data.path=DIR")
+    raise InputError(f"no data set was named; make one with `{hint}` and pass --config.data.path=DIR")
   file = Path(path) / METADATA
   if not file.is_file():
     raise InputError(
       f"{path} holds no data set ({METADATA} is missing); if it was moved, give its folder of today, as in "
-      f"--config.data.path=DIR, or make one with `{remedy}`"
+      f"--config.data.path=DIR, or make one with `{hint}`"
     )
   try:
     metadata = json.loads(file.read_text())
     found, version = metadata["kind"], metadata["format"]
   except (ValueError, KeyError, TypeError) as error:
-    raise InputError(f"{file} is damaged; make the data set again with `{remedy}`") from error
+    raise InputError(f"{file} is damaged; make the data set again with `{hint}`") from error
   if found != kind:
-    raise InputError(f"{path} holds {found}, wanted {kind}; make them with `{remedy}`")
+    raise InputError(f"{path} holds {found}, wanted {kind}; make them with `{hint}`")
   if version != FORMAT:
-    raise InputError(f"{path} has format {version}, this version reads {FORMAT}; make it again with `{remedy}`")
+    raise InputError(f"{path} has format {version}, this version reads {FORMAT}; make it again with `{hint}`")
   return metadata

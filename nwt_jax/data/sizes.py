@@ -1,5 +1,6 @@
 """Which variant of the configs goes with frames of which size, and what to do about others: said, not decided, here."""
 
+import os
 from typing import NamedTuple
 
 
@@ -49,7 +50,7 @@ def variant_for(height: int, width: int) -> Variant | None:
   return None
 
 
-def next_steps(path, height: int, width: int) -> list[str]:
+def next_steps(path: str | os.PathLike, height: int, width: int) -> list[str]:
   """What to do with prepared frames: the first command, and what the priors will want to be told."""
   variant = variant_for(height, width)
   if variant is None:
@@ -63,13 +64,13 @@ def next_steps(path, height: int, width: int) -> list[str]:
   return lines
 
 
-def remedy_for_frames(height: int, width: int) -> str:
+def hint_for_frames(height: int, width: int) -> str:
   """What to do where a dVAE's config does not fit the frames."""
   variant = variant_for(height, width)
   return f"use --config=configs/dvae_lwt.py{variant.suffix}" if variant else OTHERS
 
 
-def remedy_for_tokens(family: str, height: int, width: int, grid: tuple[int, int], heads: int, codes: int) -> str:
+def hint_for_tokens(family: str, height: int, width: int, grid: tuple[int, int], heads: int, codes: int) -> str:
   """What to do where a prior's config does not fit the tokens.
 
   Args: family: mar or far. height, width: of the frames. grid, heads, codes: of the tokens.

@@ -1,6 +1,7 @@
 """Tokenized clips: codes sampled once per clip by the trained dVAE (2.2.1), beside the mel that they belong to."""
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sized
 
 import numpy as np
@@ -14,7 +15,7 @@ RECORDS_PER_SHARD = 1024
 
 
 def write_tokens(
-  output,
+  output: str | os.PathLike,
   splits: Mapping[str, Iterable[Mapping]],
   metadata: Mapping,
   counts: Mapping[str, int] | None = None,
@@ -58,18 +59,18 @@ def write_tokens(
   if counts is None:
     splits = {split: clips if isinstance(clips, Sized) else list(clips) for split, clips in splits.items()}
     counts = {split: len(clips) for split, clips in splits.items()}
-  dealt = {split: (counts[split], records(clips)) for split, clips in splits.items()}
+  counted = {split: (counts[split], records(clips)) for split, clips in splits.items()}
   features = dataset.token_features(*grid)
-  remedy = "give another --workdir, or remove that one"
+  hint = "give another --workdir, or remove that one"
   shard = RECORDS_PER_SHARD
-  return dataset.write_dataset(output, "tokens", features, dealt, metadata, shard, overwrite, remedy)
+  return dataset.write_dataset(output, "tokens", features, counted, metadata, shard, overwrite, hint)
 
 
 class Tokens(Records):
   """One split of tokenized clips."""
 
   kind = "tokens"
-  remedy = TOKENIZE
+  hint = TOKENIZE
 
   def __getitem__(self, i: int) -> dict:
     """A whole clip.

@@ -1,5 +1,7 @@
 """Sound files in and out: any file to mono samples at 24 kHz (appendix D.8), samples to WAV."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,9 @@ BLOCK = 1 << 18  # samples read at once
 BLOCK_SAMPLES = 1 << 20  # samples written at once
 
 
-def read_audio(path, sample_rate=SAMPLE_RATE, start=0.0, length=None):
+def read_audio(
+  path: str | os.PathLike, sample_rate: int = SAMPLE_RATE, start: float = 0.0, length: float | None = None
+) -> np.ndarray:
   """Reads any sound file, or the first sound stream of a video, as mono.
 
   Sound and picture of a video share one clock: where the sound starts after the picture, silence comes first. Where
@@ -45,7 +49,9 @@ def read_audio(path, sample_rate=SAMPLE_RATE, start=0.0, length=None):
   return resample(np.concatenate(parts), rate, sample_rate)
 
 
-def read_blocks(path, begin, start=0.0, length=None):
+def read_blocks(
+  path: str | os.PathLike, begin: Callable, start: float = 0.0, length: float | None = None
+) -> int | None:
   """Reads sound as mono, block by block, so that memory does not grow with the recording.
 
   Args: path, start, length: as for read_audio. begin: called with the samples per second, it returns what takes each
@@ -113,7 +119,7 @@ def _read_track(path, begin, only, start, length, options=()):
   return reader.mix
 
 
-def resample(samples, rate, new_rate):
+def resample(samples: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
   """Changes the sample rate with soxr's high quality filter.
 
   Args: samples: float32 [samples]. rate, new_rate: samples per second.
@@ -126,7 +132,7 @@ def resample(samples, rate, new_rate):
   return soxr.resample(np.asarray(samples, np.float32), rate, new_rate, quality="HQ").astype(np.float32)
 
 
-def write_wav(path, audio, sample_rate=SAMPLE_RATE):
+def write_wav(path: str | os.PathLike, audio: np.ndarray, sample_rate: int = SAMPLE_RATE) -> None:
   """Writes mono sound as a 16-bit WAV; samples outside [-1, 1] are clipped.
 
   Args: path: file to write; its folder is made. audio: float32 [samples]. sample_rate: samples per second.
@@ -144,11 +150,11 @@ def write_wav(path, audio, sample_rate=SAMPLE_RATE):
     raise InputError(f"cannot write {path}: {error}; give a folder that can be written to") from error
 
 
-def to_int16(audio):
+def to_int16(audio: np.ndarray) -> np.ndarray:
   """Quantises float samples to 16 bits. Args: audio: float [samples]. Returns: int16 [samples]."""
   return np.clip(np.round(np.asarray(audio, np.float64) * 32767), -32768, 32767).astype(np.int16)
 
 
-def from_int16(samples):
+def from_int16(samples: np.ndarray) -> np.ndarray:
   """Undoes to_int16. Args: samples: int16 [samples]. Returns: float32 [samples]."""
   return np.asarray(samples, np.float32) / np.float32(32767)

@@ -12,7 +12,7 @@ import numpy as np
 from nwt_jax.errors import InputError, MachineError
 from nwt_jax.io import audio
 from nwt_jax.io.audio import SAMPLE_RATE, resample
-from nwt_jax.io.downmix import MOST, Downmix, cancel_message, check_values, look
+from nwt_jax.io.downmix import MOST, Downmix, cancel_message, check_values, measure
 from nwt_jax.io.mel import HOP, MEL_BINS, MEL_FLOOR, MEL_FRAMES, WINDOW, log_mel
 
 FRAME_SAMPLES = HOP * MEL_FRAMES  # samples per video frame
@@ -208,7 +208,7 @@ def check_samples(samples: np.ndarray) -> np.ndarray:
     scale = f"samples / 2**{8 * samples.itemsize - 1}" + (" - 1" if samples.dtype.kind == "u" else "")
     hint = f" ({scale})" if samples.dtype.kind in "iu" else ""
     raise InputError(f"sound has type {samples.dtype}; give floats in [-1, 1]{hint} or int16")
-  check_values("sound", *look(samples))
+  check_values("sound", *measure(samples))
   return samples if samples.ndim == 2 else samples[:, None]
 
 

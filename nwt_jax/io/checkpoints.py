@@ -115,10 +115,8 @@ class Checkpoints:
     left = f"step {self.latest} is kept" if self.latest else "there is none before it"
     full = FULL in str(error) or getattr(error, "errno", None) == errno.ENOSPC
     reason = FULL if full else (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-    remedy = ": make room there, and give the same command again" if full else ""
-    self._failure = InputError(
-      f"checkpoint {step} could not be written to {self._directory} ({reason}); {left}{remedy}"
-    )
+    hint = ": make room there, and give the same command again" if full else ""
+    self._failure = InputError(f"checkpoint {step} could not be written to {self._directory} ({reason}); {left}{hint}")
     self._failure.__cause__ = error
     self._in_a_row += 1
 

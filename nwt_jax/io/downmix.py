@@ -47,7 +47,7 @@ class Downmix:
   def __call__(self, block: np.ndarray) -> np.ndarray:
     """Args: block: float [samples channels]. Returns: float32 [samples], whatever the blocks that it comes in."""
     self.samples += len(block)
-    bad, peak = look(block)
+    bad, peak = measure(block)
     self.bad, self.peak = self.bad + bad, max(self.peak, peak)
     if self.channels == 1:
       return np.ascontiguousarray(block[:, 0], np.float32)
@@ -77,7 +77,7 @@ def cancel_message(name: str, channel: int) -> str:
   return f"the channels of {name} cancel: their mix is 10 dB quieter than channel {channel + 1} or more"
 
 
-def look(block: np.ndarray) -> tuple[int, float]:
+def measure(block: np.ndarray) -> tuple[int, float]:
   """How many samples are NaN or infinite, and how far the loudest reaches."""
   peak = float(np.abs(block).max(initial=0.0))  # NaN where a sample is
   return (0, peak) if np.isfinite(peak) else (int((~np.isfinite(block)).sum()), 0.0)

@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import imageio_ffmpeg
 
@@ -41,7 +42,7 @@ def one_thread() -> None:
   _threads[:] = ["-threads", "1", "-filter_threads", "1", "-filter_complex_threads", "1"]
 
 
-def source(path):
+def source(path: str | os.PathLike) -> list[str]:
   """Arguments that name an input file to ffmpeg so that the name can only mean a file on this disk.
 
   Args: path: any path. Returns: list of arguments, ending with the -i pair.
@@ -49,7 +50,7 @@ def source(path):
   return [*_threads, *SAFE_INPUT, "-i", f"file:{path}"]
 
 
-def check_file(path, kind):
+def check_file(path: str | os.PathLike, kind: str) -> Path:
   """Refuses what is not a non-empty file.
 
   Args: path: what the user named. kind: the word for what was wanted ("sound", "video").
@@ -71,7 +72,7 @@ def check_file(path, kind):
   return path
 
 
-def executable():
+def executable() -> str:
   """The ffmpeg to run. Returns: its path. Raises: MachineError: there is none on this machine, or one too old."""
   try:
     path = imageio_ffmpeg.get_ffmpeg_exe()
@@ -80,11 +81,11 @@ def executable():
   found = version(path)
   number = re.match(r"n?(\d+)\.(\d+)", found)  # builds from between versions have other names, and are taken as new
   if number and tuple(map(int, number.groups())) < OLDEST:
-    raise MachineError(f"ffmpeg {found} ({path}) is too old: {OLDEST[0]}.{OLDEST[1]} or newer is needed; {_remedy()}")
+    raise MachineError(f"ffmpeg {found} ({path}) is too old: {OLDEST[0]}.{OLDEST[1]} or newer is needed; {_hint()}")
   return path
 
 
-def _remedy():
+def _hint():
   return "unset IMAGEIO_FFMPEG_EXE" if os.environ.get("IMAGEIO_FFMPEG_EXE") else "pip install -U imageio-ffmpeg"
 
 
@@ -95,7 +96,7 @@ def version(path: str) -> str:
     done = subprocess.run([path, "-version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
   except (OSError, subprocess.TimeoutExpired) as error:
     why = getattr(error, "strerror", None) or "no answer"
-    raise MachineError(f"ffmpeg ({path}) does not start ({why}); {_remedy()}") from error
+    raise MachineError(f"ffmpeg ({path}) does not start ({why}); {_hint()}") from error
   named = re.match(r"ffmpeg version (\S+)", done.stdout.decode("utf-8", "replace"))
   return named[1] if named else "of unknown version"
 
@@ -197,7 +198,15 @@ def _check_status(status, memory, file_size):
     raise MachineError(f"ffmpeg was ended by {name} (for lack of memory?); free some, or use fewer --workers")
 
 
-def decode(path, arguments, kind, start=0.0, length=None, before=(), take=None):
+def decode(
+  path: str | os.PathLike,
+  arguments: Sequence,
+  kind: str,
+  start: float = 0.0,
+  length: float | None = None,
+  before: Sequence = (),
+  take: Callable | None = None,
+) -> bytes:
   """Runs ffmpeg over one file and collects what it writes to its standard output.
 
   Args: path: input file. arguments: what follows the input, without the output. kind: the word for what is wanted.
@@ -215,7 +224,7 @@ def decode(path, arguments, kind, start=0.0, length=None, before=(), take=None):
   return output
 
 
-def part(start, length):
+def part(start: float, length: float | None) -> list[str]:
   """Arguments, before an input, to read a part of it. Args: start, length: seconds; length None: to the end."""
   return [*(["-ss", f"{start:.6f}"] if start else []), *([] if length is None else ["-t", f"{length:.6f}"])]
 
@@ -224,7 +233,7 @@ def part(start, length):
 _WRITERS = re.compile(r"\[(rawvideo|framecrc|image2|s16le|f32le|null|segment|matroska enc|out#|vost#|aost#)")
 
 
-def errors(log) -> list[str]:
+def errors(log: BinaryIO) -> list[str]:
   """What the readers of a file complained about, line by line. Args: log: open binary file, written with -loglevel
   level+error or more."""
   log.seek(0)
@@ -232,7 +241,7 @@ def errors(log) -> list[str]:
   return [line for line in lines if re.search(r"\[(error|fatal|panic)\]", line) and not _WRITERS.match(line)]
 
 
-def first_error(log, path=None):
+def first_error(log: BinaryIO, path: str | os.PathLike | None = None) -> str:
   """What an ffmpeg log says is wrong: its first error, of which later ones are consequences.
 
   Args: log: open binary file, written with -loglevel level+error or more. path: input name to strip. Returns: str.
@@ -244,7 +253,7 @@ def first_error(log, path=None):
   return message(found[0], path) if found else "ffmpeg gave no reason"
 
 
-def message(line, path=None):
+def message(line: str, path: str | os.PathLike | None = None) -> str:
   """A line of an ffmpeg log without the names of components. Args: path: input name to strip."""
   if "moov atom not found" in line:
     return "the file is cut short (its index is missing)"

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from nwt_jax.io.place import writing
+from nwt_jax.io.disk import writing
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:

@@ -28,7 +28,7 @@ MEL_ARGUMENTS = {
 BLOCK_FRAMES = 1024  # video frames whose mel is computed at once, so that memory does not grow with the recording
 
 
-def log_mel(audio, frames=None):
+def log_mel(audio: np.ndarray, frames: int | None = None) -> np.ndarray:
   """Natural-log mel spectrogram: librosa.feature.melspectrogram with Table 7's arguments, then log(max(mel, 1e-5)).
 
   Row r looks at 800 samples around sample 200 r, with silence outside the recording; video frame f owns rows
@@ -49,11 +49,11 @@ def log_mel(audio, frames=None):
     frames = -(-len(audio) // (HOP * MEL_FRAMES))
   mel = np.full((MEL_FRAMES * frames, MEL_BINS), np.log(MEL_FLOOR), np.float32)
   # librosa gives one row per hop and one more at the end; a frame that only sees silence is the floor already.
-  heard = min(frames, -(-((len(audio) + FFT_SIZE // 2) // HOP + 1) // MEL_FRAMES)) if len(audio) else 0
+  audible = min(frames, -(-((len(audio) + FFT_SIZE // 2) // HOP + 1) // MEL_FRAMES)) if len(audio) else 0
   padded = np.pad(audio, (FFT_SIZE // 2, FFT_SIZE + MEL_FRAMES * HOP))
   window, filters = _window(), mel_filters().T
-  for start in range(0, heard, BLOCK_FRAMES):
-    stop = min(start + BLOCK_FRAMES, heard)
+  for start in range(0, audible, BLOCK_FRAMES):
+    stop = min(start + BLOCK_FRAMES, audible)
     strip = padded[start * MEL_FRAMES * HOP : (stop * MEL_FRAMES - 1) * HOP + FFT_SIZE]
     slices = np.lib.stride_tricks.sliding_window_view(strip, FFT_SIZE)[::HOP]
     spectrum = np.fft.rfft(slices * window)
@@ -71,7 +71,7 @@ def _window():
 
 
 @lru_cache(maxsize=1)
-def mel_filters():
+def mel_filters() -> np.ndarray:
   """Slaney's mel filterbank, as librosa.filters.mel gives it: linear below 1 kHz, logarithmic above, unit area.
 
   Returns: float64 [80, 513]; read-only, because it is shared.

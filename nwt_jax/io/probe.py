@@ -1,5 +1,6 @@
 """What a file of sound or pictures holds, as ffmpeg reports it (imageio-ffmpeg ships no ffprobe)."""
 
+import os
 import re
 import tempfile
 from dataclasses import dataclass
@@ -37,15 +38,15 @@ class MediaInfo:
   lead: float
 
   @property
-  def has_video(self):
+  def has_video(self) -> bool:
     return self.width > 0
 
   @property
-  def has_audio(self):
+  def has_audio(self) -> bool:
     return self.sample_rate > 0
 
 
-def probe(path):
+def probe(path: str | os.PathLike) -> MediaInfo:
   """Asks ffmpeg what a file holds, without decoding it.
 
   Args: path: a sound or video file.

@@ -13,7 +13,7 @@ class Progress:
   Args: title: what is being done. total: items. unit: their name. first: what the first result waits for.
   """
 
-  def __init__(self, title, total, unit="clips", first="starting"):
+  def __init__(self, title: str, total: int, unit: str = "clips", first: str = "starting"):
     self.title, self.total, self.unit, self.first = title, total, unit, first
     self.done = 0
     self._began = self._last = time.monotonic()
@@ -23,7 +23,7 @@ class Progress:
     if total and self._live:
       self._write(self._began)
 
-  def step(self, count=1, known=False):
+  def step(self, count: int = 1, known: bool = False) -> None:
     """More items are done. Args: count: how many came together. known: they were there, from an earlier call."""
     if not count:
       return
@@ -36,14 +36,14 @@ class Progress:
       self._last = now
       self._write(now)
 
-  def say(self, text):
+  def log(self, text: str) -> None:
     """Writes a line of its own, for example about one item."""
     print(("\r\033[K" if self._live else "") + text, file=sys.stderr, flush=True)
 
-  def close(self):
+  def close(self) -> None:
     """Writes what it took, the start included."""
     seconds = time.monotonic() - self._began
-    self.say(f"{self.title}: {self.done} {self.unit} in {_clock(seconds)}{self._rate(time.monotonic())}")
+    self.log(f"{self.title}: {self.done} {self.unit} in {_clock(seconds)}{self._rate(time.monotonic())}")
 
   def _rate(self, now):
     """The rate since the first result, and the time left by it; nothing before there is one to go by."""

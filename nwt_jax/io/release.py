@@ -12,7 +12,7 @@ import numpy as np
 import safetensors.numpy
 
 from nwt_jax.errors import InputError
-from nwt_jax.io.place import writing
+from nwt_jax.io.disk import writing
 
 FAMILIES = ("dvae", "far", "mar")
 SHIPPED = Path(__file__).resolve().parent.parent / "released" / "talker"

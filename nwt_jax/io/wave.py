@@ -1,6 +1,7 @@
 """Sound of any number of channels from ffmpeg: a WAV of floats, whose header tells where each channel belongs."""
 
 import struct
+from collections.abc import Callable
 
 import numpy as np
 
@@ -19,28 +20,28 @@ class Reader:
     to take instead of the mix.
   """
 
-  def __init__(self, begin, only=None):
+  def __init__(self, begin: Callable, only: int | None = None):
     self.mix = Downmix(1)
-    self._begin, self._only, self._take, self._held = begin, only, None, bytearray()
+    self._begin, self._only, self._take, self._pending = begin, only, None, bytearray()
 
-  def feed(self, data):
+  def feed(self, data: bytes) -> None:
     """Takes the next bytes of the file, however they are cut."""
-    self._held += data
+    self._pending += data
     if self._take is None:
-      if (start := _samples(self._held)) is None:
+      if (start := _samples(self._pending)) is None:
         return
-      kind, channels, rate = struct.unpack_from("<HHI", self._held, 20)
-      mask = struct.unpack_from("<I", self._held, 40)[0] if kind == _EXTENSIBLE else 0
+      kind, channels, rate = struct.unpack_from("<HHI", self._pending, 20)
+      mask = struct.unpack_from("<I", self._pending, 40)[0] if kind == _EXTENSIBLE else 0
       self.mix, self._take = Downmix(channels, mask, self._only), self._begin(rate)
-      del self._held[:start]
+      del self._pending[:start]
     size = 4 * self.mix.channels
-    whole = len(self._held) // size * size
-    block = np.frombuffer(bytes(self._held[:whole]), "<f4").reshape(-1, self.mix.channels)
-    del self._held[:whole]
+    whole = len(self._pending) // size * size
+    block = np.frombuffer(bytes(self._pending[:whole]), "<f4").reshape(-1, self.mix.channels)
+    del self._pending[:whole]
     self._take(self.mix(block))
 
 
-def read(data):
+def read(data: bytes) -> tuple[np.ndarray, int | None]:
   """Mixes a whole WAV of such floats. Args: data: its bytes.
 
   Returns: float32 [samples], and the channel that was taken because the channels cancel; None: their mix."""

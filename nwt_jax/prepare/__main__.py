@@ -11,28 +11,19 @@ command) or --auto. Pictures are stretched to the size asked for: cut what has a
 the same command goes on where it was cut off.
 """
 
-import functools
-import hashlib
-import json
 import os
-import sys
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import fields
 
 from absl import flags
 
 from nwt_jax import cli
 from nwt_jax.errors import InputError
-
-# PAPER: D.3, 507 to 1130 left to right and 0 to 712 from the bottom. GAP: of 1280 x 720, the one common size it fits
-LWT_BOX = "623x712+507+8@1280x720"
-PRESETS = {
-  "": {"split_seconds": 0.0, "trim": False, "crop": "", "overlay_mask": False, "episodes": None},
-  "lwt": {"split_seconds": 4.0, "trim": True, "crop": LWT_BOX, "overlay_mask": True, "episodes": "recordings"},
-}
-ENGINES = ("local", "beam")
+from nwt_jax.prepare import pipeline
+from nwt_jax.prepare.options import ENGINES, PRESETS, STEPS, PrepareOptions
 
 
-def define_flags():
+def define_flags() -> None:
   """Defines this program's options; in a function, so that tests can import the file beside other programs."""
   flags.DEFINE_string(
     "input", None, "Recordings: a folder, a file, a quoted glob (** for sub-folders), or a list (.txt, .jsonl)."
@@ -58,7 +49,7 @@ def define_flags():
   flags.DEFINE_list("auto", [], "Flags whose clips are dropped without asking, or: all.")
   flags.DEFINE_string("decisions", None, "decisions.json, saved from review.html.")
   flags.DEFINE_float("max_bad_fraction", 0.5, "Stop where more of the clips than this are at fault.", 0.0, 1.0)
-  flags.DEFINE_enum("stop_after", "", ["", "acquire", "split", "examine"], "Only the steps up to this one.")
+  flags.DEFINE_enum("stop_after", "", STEPS, "Only the steps up to this one.")
   flags.DEFINE_integer("height", 256, "Frame height in pixels.", lower_bound=16, upper_bound=4096)
   flags.DEFINE_integer("width", 224, "Frame width in pixels.", lower_bound=16, upper_bound=4096)
   flags.DEFINE_integer("fps", 30, "Frames per second.")
@@ -84,158 +75,14 @@ def define_flags():
   flags.DEFINE_boolean("overwrite", False, "Replace a data set that is there.")
 
 
-def main(argv):
+def main(argv: Sequence[str]) -> None:
   """Reads the flags and prepares. Args: argv: unused."""
   del argv
-  options = flags.FLAGS
-  if not options.output:
+  if not flags.FLAGS.output:
     raise InputError("--output=DIR is missing: the folder to make")
-  same = (
-    "talker", "root", "height", "width", "interpolate", "faces", "auto", "decisions", "max_bad_fraction", "stop_after",
-    "fps", "seed", "deal", "image_format", "records_per_shard", "engine", "beam_options", "workers", "overwrite",
-  )  # fmt: skip
-  preset = PRESETS[options.preset]
-  chosen = {name: preset[name] if options[name].value is None else options[name].value for name in preset}
-  given = {name: options[name].value for name in same}
-  prepare(options.output, pattern=options.input, holdout=options.holdout_episodes, **chosen, **given)
-
-
-def prepare(
-  output,
-  pattern=None,
-  talker=None,
-  root=None,
-  episodes=None,
-  split_seconds=0.0,
-  trim=False,
-  crop="",
-  overlay_mask=False,
-  interpolate="repeat",
-  faces=True,
-  auto=(),
-  decisions=None,
-  max_bad_fraction=0.5,
-  stop_after="",
-  height=256,
-  width=224,
-  fps=30,
-  seed=0,
-  holdout=(),
-  deal="",
-  image_format="jpeg",
-  records_per_shard=32,
-  engine="local",
-  beam_options="",
-  workers=1,
-  overwrite=False,
-):
-  """Makes a data set of clips; the whole program.
-
-  Args: as the flags of the same names; pattern is --input, holdout is --holdout_episodes.
-  Returns: the data set's metadata; None with `stop_after`.
-  Raises: InputError: see the line it carries.
-  Source: appendix D.
-  """
-  from nwt_jax import names
-  from nwt_jax.data import dataset
-  from nwt_jax.io import audio, mel, video
-  from nwt_jax.metrics import face
-  from nwt_jax.prepare import cache, pipeline
-  from nwt_jax.prepare.engines.beam import Beam
-  from nwt_jax.prepare.engines.local import Local
-  from nwt_jax.prepare.examine import crops
-  from nwt_jax.prepare.review import manifest, summary
-  from nwt_jax.prepare.write import records, shards, splits
-
-  if (pattern is None) == (talker is None):
-    raise InputError("give either --input=RECORDINGS or --talker=N")
-  if fps * mel.HOP * mel.MEL_FRAMES != audio.SAMPLE_RATE:
-    raise InputError(f"--fps={fps}: the models hear four mel rows a frame, which is 30 frames a second; leave it out")
-  crop, holdout = crops.parse(crop), [names.plain(name) for name in holdout]
-  picture = records.Picture(height, width, fps, image_format, overlay_mask, interpolate)
-  auto, decided = manifest.read_auto(auto), manifest.read_decisions(decisions) if decisions else {}
-  request = [dataset.FORMAT, vars(picture), records_per_shard, seed, sorted(holdout), sorted(auto), decided]
-  request += [deal] if deal else []
-  if talker is not None:
-    given = {"episodes": episodes, "crop": crop, "split_seconds": split_seconds, "stop_after": stop_after, "deal": deal}
-    if wrong := [name for name, value in given.items() if value]:
-      raise InputError(
-        f"--{wrong[0]} (or --preset) belongs to --input; the talker has episodes, clips and a size of its own"
-      )
-    request.append(talker)
-  else:
-    assert pattern is not None
-    look = pipeline.Look(trim, faces and face.available())
-    if crop in crops.FRAMINGS and not look.faces:
-      raise InputError(f"--crop={crop} looks for faces: leave --nofaces out, or {face.INSTALL}")
-    outputs = (output, cache.work_of(output))
-    box = video.Box.parse(crop) if crop and crop not in crops.FRAMINGS else None
-    lines = box.picture[1] if isinstance(box, video.BoxOf) else None  # asked for of addresses
-    wanted = pipeline.Wanted(os.fspath(pattern), root, episodes, split_seconds, outputs, deal, lines)
-    found = pipeline.listed(wanted, _say)
-    splits.check_holdout(found[1], holdout)  # before hours of looking at clips
-    request += [crop, vars(look), pipeline.request(wanted, *found)]
-  request = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
-  if not overwrite and not stop_after and (done := _already(output, request)):
-    lost = sum("could not be downloaded" in reason for reason in done["skipped"].values())
-    _say(
-      f"{output} already holds this data set; nothing to do"
-      + (f" (--overwrite tries {lost} addresses again)" if lost else "")
-    )
-    return done
-  if not stop_after:
-    dataset.check_output(output, overwrite)
-  with (
-    cache.workplace(output) as work,
-    Beam(beam_options.split(), work) if engine == "beam" else Local(workers) as runner,
-  ):
-    facts = {**vars(picture), "crop": crop, "seed": seed, "request": request}
-    building = shards.Building(output, overwrite, work, picture, seed, holdout, records_per_shard, facts, deal)
-    notes = []
-    if talker is not None:
-      clips, order = records.talker_clips(talker, seed)
-      entries = [splits.Entry(clip.name, clip.episode, f"clip {clip.name}") for clip in clips]
-      metadata = building.build(clips, entries, order, [], runner, lambda *_: None)
-    else:
-      pieces, rows = pipeline.gather(wanted, *found, work, workers, _say, stop_after)
-      if stop_after in ("acquire", "split"):
-        print(f"{len(pieces)} clips, {len(rows)} recordings lost; next: the same command without --stop_after")
-        return None
-      if faces and not look.faces:
-        _say(f"faces, and sound against mouth, are not looked at: {face.INSTALL}")
-      if unknown := sorted(set(decided) - {piece.clip.name for piece in pieces}):
-        _say(f"{len(unknown)} decisions are for clips that are not here, {unknown[0]!r} first")
-      rows += pipeline.look_at(pieces, look, work, runner, _say)
-      given = {piece.clip.name: piece.clip.crop for piece in pieces}
-      crops.choose(rows, given, crop, width / height, _say)
-      pipeline.check_budget(rows, max_bad_fraction)
-      pipeline.join_duplicates(rows)
-      told = pipeline.compare(rows, pieces, look.faces, work if stop_after else Path(output), work, runner)
-      notes = [*told.notes, *crops.notes(rows, crop, height)]
-      for row in rows:
-        row |= manifest.decide(row, decided, auto)
-      if stop_after == "examine":
-        print("\n".join([*notes, *pipeline.write_review(work, rows, told, found[1])]))
-        return None
-      clips = pipeline.kept_clips(rows, pieces)
-      entries = pipeline.kept_entries(rows, pieces)
-      tell = functools.partial(pipeline.tell, rows, pieces, told, found[1], work)
-      metadata = building.build(clips, entries, sorted({entry.episode for entry in entries}), rows, runner, tell)
-    cache.clear(work)
-  print("\n".join([*notes, *summary.lines(output, metadata)]))
-  return metadata
-
-
-def _already(output, request):
-  try:
-    metadata = json.loads((Path(output) / "metadata.json").read_text())
-    return metadata if metadata["request"] == request else None
-  except (OSError, ValueError, KeyError, TypeError):
-    return None
-
-
-def _say(text):
-  print(text, file=sys.stderr, flush=True)
+  given = {field.name: flags.FLAGS[field.name].value for field in fields(PrepareOptions)}
+  preset = PRESETS[flags.FLAGS.preset]
+  pipeline.prepare(PrepareOptions(**given | {name: value for name, value in preset.items() if given[name] is None}))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from nwt_jax.io.lock import locked
 
@@ -16,8 +17,8 @@ _OURS = (SEGMENTS, PICTURES, CACHE, "review.html", "manifest.jsonl", "building-*
 
 
 @contextlib.contextmanager
-def workplace(output) -> Iterator[Path]:
-  """OUTPUT.work, where the steps leave what they made: after an error all of it, for the next call; else downloads.
+def workdir(output: str | os.PathLike) -> Iterator[Path]:
+  """Makes and locks OUTPUT.work, where steps leave what they made: after an error all of it stays, else downloads.
 
   Raises: InputError: it cannot be made, or another program is at work there.
   """
@@ -34,7 +35,7 @@ def workplace(output) -> Iterator[Path]:
           os.rmdir(folder)
 
 
-def work_of(output) -> Path:
+def work_of(output: str | os.PathLike) -> Path:
   """The folder beside a data set that its preparation works in."""
   return Path(f"{os.fspath(output).rstrip('/')}.work")
 
@@ -46,10 +47,10 @@ def clear(work: Path) -> None:
       shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-class Kept:
+class ResultCache:
   """Results of jobs from this and earlier calls, one JSON line each, so that work that was cut off goes on."""
 
-  def __init__(self, path):
+  def __init__(self, path: str | os.PathLike):
     self.path, self.known = Path(path), {}
     for line in self.path.read_text().splitlines() if self.path.exists() else ():
       try:
@@ -60,11 +61,11 @@ class Kept:
     self.path.parent.mkdir(parents=True, exist_ok=True)
 
   def map(
-    self, engine, function: Callable, jobs: Sequence, keys: Sequence[str], step: Callable, lasts: Callable = bool
+    self, engine: Any, function: Callable, jobs: Sequence, keys: Sequence[str], step: Callable, keep: Callable = bool
   ) -> list:
     """engine.map(function, jobs) without the jobs whose key is known.
 
-    Args: step: called after each (`Progress.step`). lasts: whether a result is to be kept for later calls.
+    Args: step: called after each (`Progress.step`). keep: whether a result is kept for later calls.
     """
     missing = [(job, key) for job, key in zip(jobs, keys, strict=True) if key not in self.known]
     step(len(jobs) - len(missing), known=True)
@@ -73,7 +74,7 @@ class Kept:
       file.write("\n")
       for (_, key), value in zip(missing, engine.map(function, [job for job, _ in missing]), strict=True):
         self.known[key] = value
-        if lasts(value):
+        if keep(value):
           file.write(json.dumps([key, value]) + "\n")
           file.flush()
         step()
@@ -82,10 +83,11 @@ class Kept:
 
 def picture_of(work: Path, name: str) -> Path:
   """Where the strip of pictures of a clip lies."""
-  return work / PICTURES / f"{short(name)}.jpg"
+  return work / PICTURES / f"{short_hash(name)}.jpg"
 
 
-def stamp(path):
+def file_stamp(path: str | os.PathLike) -> tuple[int, int]:
+  """Size and time of change (ns) of a file; zeros where there is none."""
   try:
     found = os.stat(path)
     return found.st_size, found.st_mtime_ns
@@ -93,5 +95,6 @@ def stamp(path):
     return 0, 0
 
 
-def short(*parts) -> str:
+def short_hash(*parts) -> str:
+  """24 hex digits that stand for all parts together."""
   return hashlib.sha256("\n".join(map(str, parts)).encode("utf-8", "surrogateescape")).hexdigest()[:24]

@@ -3,13 +3,17 @@
 Lengths are in units of 1/128 of the frame's height, so that every size shows the same picture.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
+Points = Sequence | np.ndarray  # [n, 2], or one of them
+Colour = Sequence | np.ndarray  # red, green, blue, 0 to 255
 _FINE = 8  # fractional bits of polygon corners in OpenCV's fixed point
 
 
-def curve(corners, steps: int = 10, closed: bool = True) -> np.ndarray:
+def curve(corners: Points, steps: int = 10, closed: bool = True) -> np.ndarray:
   """A Catmull-Rom spline through the corners: [n, 2] -> [n * steps, 2] (a little shorter where it is open)."""
   points = np.asarray(corners, np.float64)
   if closed:
@@ -43,7 +47,7 @@ def box(x0: float, y0: float, x1: float, y1: float, radius: float = 0.0) -> np.n
   return np.concatenate(parts)
 
 
-def line(points, width: float) -> np.ndarray:
+def line(points: Points, width: float) -> np.ndarray:
   """The outline of a stroke along the points, full in the middle and tapered at its ends: [2n, 2]."""
   points = np.asarray(points, np.float64)
   along = np.gradient(points, axis=0)
@@ -52,7 +56,9 @@ def line(points, width: float) -> np.ndarray:
   return np.concatenate([points + normal * taper * width / 2, (points - normal * taper * width / 2)[::-1]])
 
 
-def fill(image: np.ndarray, points: np.ndarray, colour, scale: float, origin, smooth: bool = True) -> None:
+def fill(
+  image: np.ndarray, points: Points, colour: Colour | int, scale: float, origin: Points, smooth: bool = True
+) -> None:
   """Fills a polygon in a uint8 image in place. points in units; a pixel is (points - origin) * scale."""
   pixels = (np.asarray(points) - origin) * scale - 0.5
   corners = np.round(pixels * (1 << _FINE)).astype(np.int32)
@@ -69,17 +75,19 @@ class Canvas:
     self.alpha = np.zeros(self.shape, np.float32)
     self.move = lambda points: points  # a transform for what follows, such as a leaning body
 
-  def mask(self, points, blur: float = 0.0) -> np.ndarray:
+  def mask(self, points: Points, blur: float = 0.0) -> np.ndarray:
     """Where a closed outline covers the picture, float32 [h w] 0..1; blur is a standard deviation in units."""
     return self._cover(self.move(np.asarray(points, np.float64)), blur, 0, 0, self.shape[1], self.shape[0])
 
-  def paint(self, where: np.ndarray, colour, opacity: float = 1.0) -> None:
+  def paint(self, where: np.ndarray, colour: Colour, opacity: float = 1.0) -> None:
     """Lays a colour over the picture where the mask says."""
     cover = (where * opacity).astype(np.float32)
     self.rgb += cover[..., None] * (np.asarray(colour, np.float32) / 255 - self.rgb)
     self.alpha += cover * (1 - self.alpha)
 
-  def blob(self, points, colour, opacity: float = 1.0, blur: float = 0.0, clip: np.ndarray | None = None) -> None:
+  def blob(
+    self, points: Points, colour: Colour, opacity: float = 1.0, blur: float = 0.0, clip: np.ndarray | None = None
+  ) -> None:
     """Fills an outline, softly if blur > 0, only inside the mask `clip` if given. Works on its bounding box alone."""
     points = self.move(np.asarray(points, np.float64))
     margin = 3.5 * blur + 2 / self.scale
@@ -109,7 +117,7 @@ class Canvas:
       where = cv2.resize(where, None, fx=coarse, fy=coarse, interpolation=cv2.INTER_LINEAR)[: y1 - y0, : x1 - x0]
     return where
 
-  def gradient(self, top, bottom) -> None:
+  def gradient(self, top: Colour, bottom: Colour) -> None:
     """Covers the picture with a vertical gradient between two colours."""
     ramp = np.linspace(0, 1, self.shape[0], dtype=np.float32)[:, None, None]
     colour = (1 - ramp) * np.asarray(top, np.float32) + ramp * np.asarray(bottom, np.float32)
@@ -132,7 +140,7 @@ class Canvas:
     return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
-def tint(colour, amount: float):
+def tint(colour: Colour, amount: float) -> tuple[float, ...]:
   """A colour made lighter (amount > 0, towards warm white) or darker (amount < 0, keeping its hue)."""
   colour = np.asarray(colour, np.float64)
   if amount >= 0:
@@ -140,11 +148,11 @@ def tint(colour, amount: float):
   return tuple(colour * (1 + amount))
 
 
-def glow(skin):
-  """Lit skin: brighter, and as much redder than blue as before (the mouth's ruler counts on that)."""
+def glow(skin: Colour) -> tuple[float, ...]:
+  """Lit skin: brighter, and as much redder than blue as before (the mouth tracker counts on that)."""
   return tuple(np.minimum(np.asarray(skin, np.float64) + (22, 27, 22), 255))
 
 
-def mix(a, b, amount: float):
+def mix(a: Colour, b: Colour, amount: float) -> tuple[float, ...]:
   """A colour between a and b."""
   return tuple((1 - amount) * np.asarray(a, np.float64) + amount * np.asarray(b, np.float64))

@@ -23,12 +23,12 @@ _EYE_BOX = (-8.0, -8.0, 8.0, 6.0)
 _LIDS = 16  # steps of a blink that are drawn ahead
 
 
-def gap_of(opening):
+def gap_of(opening: np.ndarray | np.floating | float) -> np.ndarray | np.floating | float:
   """Units between the lips as the frame shows them: the drawn gap, stretched with the jaw. opening 0..1, any shape."""
   return GAP * opening * (1 + STRETCH * opening)
 
 
-def half_width_of(width):
+def half_width_of(width: np.ndarray | np.floating | float) -> np.ndarray | np.floating | float:
   """Units from the middle of the mouth to its corner. width 0..1, any shape."""
   return 6.3 + 6.2 * width
 

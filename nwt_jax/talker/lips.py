@@ -1,4 +1,4 @@
-"""The pixel ruler for lip sync on talker frames: how far the mouth is open, from colours alone (no place in the paper).
+"""The mouth tracker for talker frames: how far the mouth is open, from colours alone (no place in the paper).
 
 The drawing's colours are chosen for it: the dark of a mouth, teeth and tongue lie on one plane in RGB where yellow
 equals blue, and every skin and every lip lies the same 35 to 50 levels off it. So "yellow minus blue" of a pixel is
@@ -84,7 +84,7 @@ def best_lag(a: np.ndarray, b: np.ndarray, max_lag: int = 8) -> int | None:
 def _checked(frames):
   frames = np.asarray(frames)
   if frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
-    raise InputError(f"mouth ruler got an array of shape {frames.shape}; want RGB frames [t, h, w, 3] with t > 0")
+    raise InputError(f"mouth tracker got an array of shape {frames.shape}; want RGB frames [t, h, w, 3] with t > 0")
   return frames
 
 

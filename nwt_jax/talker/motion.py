@@ -5,6 +5,7 @@ of the targets around, weighted by dominance functions that fall off away from e
 Everything here is a function of the speech alone: chance has no part, so a model that hears can learn all of it.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -64,7 +65,7 @@ class Motion(NamedTuple):
   pose: np.ndarray  # [t, 3]: turn, nod, roll, each about -1..1
 
 
-def move(phonemes, audio: np.ndarray, frames: int, fps: float, sample_rate: int) -> Motion:
+def move(phonemes: Sequence, audio: np.ndarray, frames: int, fps: float, sample_rate: int) -> Motion:
   """Turns speech into motion.
 
   Args: phonemes: (symbol, start_s, end_s) in order. audio: float32 [samples]. frames: how many. fps: frames a second.

@@ -1,6 +1,8 @@
 """What the synthetic talker says: a grammar over everyday words, so that test sentences are new and words shared."""
 
 import random
+from collections.abc import Sequence
+from typing import Any
 
 _PEOPLE = (
   "my sister|my brother|our neighbour|the teacher|the baker|the old farmer|a young pilot|the mayor|my best friend|"
@@ -71,7 +73,7 @@ _SHORT = (
 )
 
 
-def pick(chance: random.Random, options):
+def pick(chance: random.Random, options: Sequence) -> Any:
   """One of the options. Only `random()` is drawn, whose sequence Python promises to keep from version to version."""
   return options[int(chance.random() * len(options))]
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -10,6 +9,7 @@ from ml_collections import ConfigDict
 
 from nwt_jax.configs import dvae_lwt
 from nwt_jax.data import dataset
+from nwt_jax.prepare.options import Picture
 from nwt_jax.prepare.write import records as sources
 from nwt_jax.train import loop
 from nwt_jax.train.stages import Stage, dvae
@@ -41,8 +41,8 @@ def write_noise(folder: Path) -> None:
   """Writes a data set of four clips of noise, 12 frames of 32 x 24 each."""
   noise = np.random.default_rng(0)
   frames, sound = noise.integers(0, 256, (4, 12, 32, 24, 3), np.uint8), noise.uniform(-0.1, 0.1, (4, 9600))
-  clips = [SimpleNamespace(name=f"noise{n}", read=lambda _, n=n: (frames[n], sound[n], None)) for n in range(4)]
-  records = [sources.make_record(clip, 0, sources.Picture(32, 24, 30, "png")) for clip in clips]
+  picture = Picture(32, 24, 30, "png")
+  records = [sources.encode_clip(f"noise{n}", 0, frames[n], sound[n], None, picture) for n in range(4)]
   facts = {"episodes": ["noise"], "fps": 30, "height": 32, "width": 24, "sample_rate": 24_000}
   splits = {"train": (3, records[:3]), "validation": (1, records[3:]), "test": (0, [])}
   dataset.write_dataset(folder, "clips", dataset.clip_features(), splits, facts, 4)

@@ -8,6 +8,7 @@ import pytest
 
 from nwt_jax.errors import InputError
 from nwt_jax.io import audio, ffmpeg, video
+from nwt_jax.io.box import Box
 
 
 def make(path, *arguments):
@@ -102,19 +103,19 @@ def test_frames_are_scaled_and_turned_as_shown(tmp_path):
 def test_a_box_is_cut_out_of_the_picture_as_shown(tmp_path):
   whole = gradient(3, 64, 48)
   video.write_video(tmp_path / "a.mp4", whole)
-  box = video.Box.parse("30x20+10+40")
+  box = Box.parse("30x20+10+40")
   part = video.read_video(tmp_path / "a.mp4", crop=box)
   assert np.abs(part.astype(int) - whole[:, 40:60, 10:40]).mean() < 3
   assert video.read_video(tmp_path / "a.mp4", height=10, width=15, crop=box).shape == (3, 10, 15, 3)
   turned = make(tmp_path / "b.mp4", "-display_rotation", "90", "-i", tmp_path / "a.mp4", "-c", "copy")
-  part = video.read_video(turned, crop=video.Box.parse("30x20+30+20")).astype(int)
+  part = video.read_video(turned, crop=Box.parse("30x20+30+20")).astype(int)
   assert np.abs(part - np.rot90(whole, 1, (1, 2))[:, 20:40, 30:60]).mean() < 4
   for path, text in (("a.mp4", "30x20+19+40"), ("a.mp4", "48x80+0+0"), ("b.mp4", "40x60+0+0"), ("b.mp4", "20x40+0+20")):
     with pytest.raises(InputError, match="box .* reaches outside|cannot be read"):
-      video.read_video(tmp_path / path, crop=video.Box.parse(text))
+      video.read_video(tmp_path / path, crop=Box.parse(text))
   for text in ("30x20", "30x20+1", "0x20+1+1", "-3x20+1+1", "axb+1+1"):
     with pytest.raises(InputError, match="write WIDTHxHEIGHT"):
-      video.Box.parse(text)
+      Box.parse(text)
 
 
 def test_the_file_says_that_it_is_generated(tmp_path):

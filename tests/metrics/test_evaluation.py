@@ -116,7 +116,7 @@ def test_the_mouth_is_judged_in_its_frame(drawn):
     assert metrics[name]["mean"] == pytest.approx(np.mean(values)), name
 
 
-class Ruler:
+class Tracker:
   """Finds no face where all is black; reads a mouth at one place otherwise."""
 
   def mouth_box(frames):
@@ -131,7 +131,7 @@ class Ruler:
 @pytest.fixture
 def real(drawn, monkeypatch):
   """The clips as if they were of real people."""
-  monkeypatch.setattr(evaluation, "choose_ruler", lambda clips: Ruler)
+  monkeypatch.setattr(evaluation, "choose_mouth_tracker", lambda clips: Tracker)
   return [{**clip, "truth": None} for clip in drawn]
 
 

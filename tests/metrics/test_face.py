@@ -1,4 +1,4 @@
-"""The landmark ruler: on drawn faces, whose truth is known, and on real ones where there are any."""
+"""The landmark tracker: on drawn faces, whose truth is known, and on real ones where there are any."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ def test_reads_the_truth_of_drawn_faces(needs_networks, episode):
   assert abs(correlation(face.mouth_opening(frames), other)) < 0.6
 
 
-def test_agrees_with_the_colour_ruler(needs_networks):
+def test_agrees_with_the_colour_tracker(needs_networks):
   frames, _ = _drawn("library", 5)
   assert correlation(face.mouth_opening(frames), lips.mouth_opening(frames)) > 0.9
   a, b = face.mouth_box(frames), lips.mouth_box(frames)
@@ -65,16 +65,16 @@ def test_a_face_in_few_frames_of_a_clip_is_chance_and_its_mouth_unknown(monkeypa
   mesh = np.random.default_rng(0).uniform(0, 60, (8, 468, 2))
   shown = [None] * 8
   monkeypatch.setattr(face, "_meshes", lambda frames: shown)
-  ruler = evaluation.choose_ruler([{"truth": None}])
+  tracker = evaluation.choose_mouth_tracker([{"truth": None}])
   frames = np.zeros((8, 64, 56, 3), np.uint8)
   for count in range(9):
     shown[:count] = mesh[:count]
     if count < 4:
-      assert not ruler.mouth_opening(frames).any(), count
+      assert not tracker.mouth_opening(frames).any(), count
       with pytest.raises(InputError, match="no face found" if count == 0 else f"found in {count} of 8 frames"):
-        ruler.mouth_box(frames)
+        tracker.mouth_box(frames)
     else:
-      assert lips.moves(ruler.mouth_opening(frames)) and len(ruler.mouth_box(frames)) == 4
+      assert lips.moves(tracker.mouth_opening(frames)) and len(tracker.mouth_box(frames)) == 4
 
 
 def test_bad_input_and_a_missing_extra_are_told_in_one_line(monkeypatch):

@@ -14,110 +14,14 @@ from nwt_jax.data.clips import Clips
 from nwt_jax.errors import InputError
 from nwt_jax.io import audio, ffmpeg, probe, video
 from nwt_jax.names import SPLITS
-from nwt_jax.prepare import __main__ as prepare
 from nwt_jax.prepare.acquire import recordings, segments
-from nwt_jax.prepare.examine.clip import Look, examine
-from nwt_jax.prepare.write import records
+from nwt_jax.prepare.options import Picture
 from tests import media
-
-LOOK = Look(False, False)
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory):
-  """A good clip of two seconds."""
-  return media.clip(tmp_path_factory.mktemp("good") / "good.mp4", seed=1)
-
-
-def test_a_good_clip_is_clean(good):
-  row = examine(str(good), LOOK)
-  assert (row["fault"], row["flags"]) == ("", []) and row["facts"]["frames"] == 50
-  assert row["length"] == pytest.approx(2.0, abs=0.03) and row["picture"] and row["print"]
-  trimmed = examine(str(good), Look(True, False))
-  assert trimmed["start"] == 0 and trimmed["length"] == row["length"]  # two seconds are not more than two
-
-
-def test_fault_29_what_is_no_video_is_rejected(tmp_path):
-  contents = {"empty": b"", "byte": b"x", "text": b"hello\n" * 100}
-  contents["jpeg"] = records.encode_image(media.pictures(0, 1)[0], "jpeg")
-  for name, content in contents.items():
-    (tmp_path / f"{name}.mp4").write_bytes(content)
-    row = examine(str(tmp_path / f"{name}.mp4"), LOOK)
-    assert row["fault"] == "unreadable" and f"{name}.mp4" in row["reason"] and "\n" not in row["reason"]
-  assert examine(str(tmp_path / "absent.mp4"), LOOK)["fault"] == "unreadable"
-
-
-def test_fault_30_damage_is_found(good, tmp_path):
-  data = good.read_bytes()
-  fast = media.remux(good, tmp_path / "fast.mp4", "-c", "copy", "-movflags", "+faststart").read_bytes()
-  random = np.random.default_rng(0)
-  middle = bytearray(fast)
-  middle[len(fast) // 2 : len(fast) // 2 + 400] = random.bytes(400)
-  for name, content in {
-    "no_index": data[: len(data) // 2],
-    "tail_gone": fast[: int(len(fast) * 0.7)],
-    "head_gone": data[200:],
-    "middle": bytes(middle),
-  }.items():
-    (tmp_path / "bad.mp4").write_bytes(content)
-    assert examine(str(tmp_path / "bad.mp4"), LOOK)["fault"] in ("damaged", "unreadable"), name
-
-
-def test_a_stream_from_between_key_frames_is_found(tmp_path):
-  """A decoder shows grey until the first key frame and reports nothing, so that only the pictures can tell."""
-  frames = media.pictures(4, 75)
-  frames[:12] = 128
-  row = examine(str(media.record(tmp_path / "cut.mp4", frames, media.speech(4, 3.0))), LOOK)
-  assert row["fault"] == "mid_group" and "its first 12 pictures are grey" in row["reason"]
-
-
-def test_the_damaged_recordings_of_grid_are_found():
-  root = os.environ.get("NWT_DATA")
-  if not root:
-    pytest.skip("set NWT_DATA to a folder that holds grid_raw/ to examine damaged recordings")
-  for name, fault in (("bbizzn", "mid_group"), ("brwa4p", "mid_group"), ("bbaf2n", ""), ("swwv8p", "")):
-    assert examine(f"{root}/grid_raw/{name}.mpg", LOOK)["fault"] == fault
-
-
-def test_fault_31_sound_and_picture(good, tmp_path):
-  frames, sound = media.pictures(2, 50), media.speech(2, 2.0)
-  fault = lambda path: examine(str(path), LOOK)["fault"]
-  assert fault(media.record(tmp_path / "mute.mp4", frames, None)) == "no_sound"
-  assert fault(media.record(tmp_path / "blind.m4a", None, sound, encode=["-c:a", "aac"])) == "no_picture"
-  for name, seconds in (("shorter", 2.0 - 1 / 25), ("longer", 2.0 + 1 / 25)):
-    path = media.record(tmp_path / f"{name}.mp4", frames, media.speech(2, seconds))
-    assert fault(path) == "" and len(records.FileClip("x", str(path)).read(_picture())[0]) in (59, 60, 61)
-  assert fault(media.record(tmp_path / "half.mp4", frames, media.speech(2, 1.0))) == "out_of_sync"
-  late = media.remux(
-    good, tmp_path / "late.mp4", "-itsoffset", "1", "-i", good, "-map", "0:v", "-map", "1:a", "-c", "copy"
-  )
-  assert fault(late) == "out_of_sync"
-  flags = lambda sound, name: examine(str(media.record(tmp_path / name, frames, sound)), LOOK)["flags"]
-  assert flags(np.zeros(48_000), "silent.mp4") == ["silent"]
-  assert flags(np.clip(40 * sound, -1, 1), "clipped.mp4") == ["clipped"]
-  swapped = ["-filter:a", "pan=stereo|c0=c0|c1=-1*c0", "-c:v", "copy"]
-  row = examine(str(media.remux(good, tmp_path / "swapped.mp4", *swapped)), LOOK)
-  assert (row["fault"], row["flags"]) == ("", ["cancelled"])  # not silent: it is heard by one channel
-  two = ["-map", "0:v", "-map", "1:a", "-map", "1:a", "-c:a:1", "pcm_s16le"]
-  assert fault(media.record(tmp_path / "two.mkv", frames, sound, encode=[*media.FAST, *two])) == ""
-
-
-def test_what_a_clip_shows_is_flagged(tmp_path):
-  sound = media.speech(5, 3.0)
-  moving = media.pictures(5, 75)
-  shown = {
-    "cut": np.concatenate([moving[:40], 255 - media.pictures(77, 35)]),
-    "frozen": np.concatenate([moving[:30], np.repeat(moving[30:31], 45, axis=0)]),
-    "black": np.concatenate([moving[:30], np.zeros_like(moving[:45])]),
-  }
-  for flag, frames in shown.items():
-    row = examine(str(media.record(tmp_path / f"{flag}.mp4", frames, sound)), LOOK)
-    assert row["fault"] == "" and flag in row["flags"] and len(set(row["flags"]) - {"cut", "frozen", "black"}) == 0
-  assert "frozen" not in examine(str(tmp_path / "cut.mp4"), LOOK)["flags"]
+from tests.preparing import examined, frames_of, prepare
 
 
 def _picture(height=64, width=64, **options):
-  return records.Picture(height, width, 30, "png", **options)
+  return Picture(height, width, 30, "png", **options)
 
 
 RATES = {"23.976": 24000 / 1001, "25": 25.0, "29.97": 30000 / 1001, "50": 50.0, "60": 60.0}
@@ -141,8 +45,8 @@ def test_fault_32_sound_stays_within_a_frame_of_the_picture(tmp_path, name):
     path = media.remux(path, tmp_path / "variable.mkv", *drop)
   else:
     path = media.flash_and_beep(tmp_path / "steady.mp4", RATES[name])
-  assert examine(str(path), LOOK)["fault"] == ""
-  frames, sound, _ = records.FileClip("x", str(path)).read(_picture())
+  assert examined(path).fault == ""
+  frames, sound = frames_of(path, _picture())
   assert len(frames) == pytest.approx(3.2 * 30, abs=1 if name in RATES else 3)  # its last frames are dropped
   light = frames.reshape(len(frames), -1).mean(axis=1) > 150
   loud = np.array([np.abs(part).max() > 0.3 for part in np.array_split(sound[: 800 * len(frames)], len(frames))])
@@ -157,7 +61,7 @@ def test_fault_32_segments_keep_sound_and_picture_together(tmp_path):
   assert [round(piece.start, 2) for piece in pieces] == [0.0, 2.4, 4.32, 6.24]  # key frames every 0.48 s
   found = 0
   for piece in pieces:
-    frames, sound, _ = records.FileClip("x", str(piece.path)).read(_picture())
+    frames, sound = frames_of(piece.path, _picture())
     light = frames.reshape(len(frames), -1).mean(axis=1) > 150
     loud = np.array([np.abs(part).max() > 0.3 for part in np.array_split(sound[: 800 * len(frames)], len(frames))])
     flashes, beeps = (np.flatnonzero(np.diff(np.pad(x.astype(int), 1)) > 0) for x in (light, loud))
@@ -180,8 +84,8 @@ def test_fault_33_odd_pictures_come_through(tmp_path):
   }
   for name, (pictures, encode) in kinds.items():
     path = media.record(tmp_path / name, pictures, sound, encode=encode)
-    row = examine(str(path), LOOK)
-    assert row["fault"] == "", (name, row["reason"])
+    row = examined(path)
+    assert row.fault == "", (name, row.reason)
     read = video.read_video(path)
     assert len(read) == 30 and read.shape[1] == pictures.shape[1]
     wanted = frames[:, : pictures.shape[1], : read.shape[2]]
@@ -197,7 +101,7 @@ def test_fault_33_odd_pictures_come_through(tmp_path):
     "-metadata:s:v:0",
     "rotate=90",
   )
-  assert examine(str(turned), LOOK)["fault"] == ""
+  assert examined(turned).fault == ""
 
 
 @pytest.mark.slow
@@ -208,8 +112,8 @@ def test_fault_34_bombs_are_refused_at_once(tmp_path):
   hours = make("hours.mkv", "color=c=black:s=16x16:r=1:d=36000", "-c:v", "ffv1")
   for path, faults in ((huge, ("damaged", "unreadable", "no_picture")), (hours, ("too_large",))):
     start = time.monotonic()
-    row = examine(str(path), LOOK)
-    assert row["fault"] in faults and time.monotonic() - start < 2, row["reason"]
+    row = examined(path)
+    assert row.fault in faults and time.monotonic() - start < 2, row.reason
 
 
 def test_fault_34_output_and_time_have_limits(good, monkeypatch):
@@ -245,8 +149,8 @@ def test_fault_35_disguised_playlists_open_nothing(good, tmp_path):
     }
     for name, text in texts.items():
       (tmp_path / f"{name}.mp4").write_text(text)
-      row = examine(str(tmp_path / f"{name}.mp4"), LOOK)
-      assert row["fault"] == "unreadable", name
+      row = examined(tmp_path / f"{name}.mp4")
+      assert row.fault == "unreadable", name
       with pytest.raises(InputError):
         video.read_video(tmp_path / f"{name}.mp4")
       with pytest.raises(InputError):
@@ -261,104 +165,13 @@ def test_fault_36_odd_names_are_names(good, tmp_path):
     path = tmp_path / "in %d" / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(good.read_bytes())
-    assert examine(str(path), LOOK)["fault"] == "", name
+    assert examined(path).fault == "", name
     assert len(segments.split(path, tmp_path / "cut %d" / str(abs(hash(name))), 1.0)) == 2
   for bad in ("pipe:0", "concat:a|b", "http://127.0.0.1:9/x.mp4", "-", "%d.mp4"):
     with pytest.raises(InputError):
       recordings.find(bad)
   with pytest.raises(InputError, match="NUL"):
     recordings.find("a\0b")
-
-
-@pytest.mark.parametrize(
-  "line, message",
-  [
-    ("../x.mp4", "lies outside"),
-    ("/etc/passwd", "lies outside"),
-    ("link.mp4", "lies outside"),
-    ("ftp://example.org/x.mp4", "start with http"),
-    ("file:///etc/passwd", "start with http"),
-    ("a\tb.mp4", "control character"),
-    ("{", "no JSON object"),
-    ("[1]", "wanted an object"),
-    ('{"name": "x"}', "`path` or `url`"),
-    ('{"path": "a.mp4", "start": 3, "end": 2}', "before its start"),
-    ('{"path": "a.mp4", "start": -1}', "wanted seconds"),
-    ('{"path": "a.mp4", "end": "soon"}', "wanted seconds"),
-    ('{"path": "a.mp4", "name": "../b"}', "cannot name"),
-    ('{"path": "a\\u0000b.mp4"}', "control character"),
-  ],
-)
-def test_fault_37_bad_lines_are_named(tmp_path, line, message):
-  root = tmp_path / "root"
-  root.mkdir()
-  (tmp_path / "elsewhere.mp4").write_text("x")
-  os.symlink(tmp_path / "elsewhere.mp4", root / "link.mp4")
-  path = root / ("list.jsonl" if line[0] in "{[" else "list.txt")
-  path.write_text(('{"path": "good.mp4"}\n' if line[0] in "{[" else "good.mp4\n") + line + "\n")
-  with pytest.raises(InputError, match=f"line 2: .*{message}"):
-    recordings.read_list(path)
-
-
-def test_fault_37_lists_are_read(tmp_path):
-  (tmp_path / "l.txt").write_bytes(b"# all of them\r\na.mp4\r\nsub/b.mp4\r\n\r\nhttps://example.org/watch?v=abc\r\n")
-  found = recordings.read_list(tmp_path / "l.txt")
-  assert [r.name for r in found[:2]] == ["a", "sub/b"] and found[2].remote and found[2].name.startswith("abc-")
-  assert found[1].where == str(tmp_path / "sub" / "b.mp4")
-  (tmp_path / "l.jsonl").write_text(
-    '{"path": "a.mp4", "name": "x", "start": 1, "end": 2.5, "episode": "e", "source": "s"}\n'
-  )
-  assert recordings.find(str(tmp_path / "l.jsonl")) == [
-    recordings.Recording("x", str(tmp_path / "a.mp4"), 1.0, 1.5, "e", "s")
-  ]
-  (tmp_path / "l.txt").write_text("a.mp4\na.mp4\n")
-  with pytest.raises(InputError, match="line 2: the name 'a' stands in line 1"):
-    recordings.read_list(tmp_path / "l.txt")
-  (tmp_path / "l.txt").write_text(f"{tmp_path.name}/a.mp4\n{tmp_path}/b.mp4\n")
-  assert [r.name for r in recordings.read_list(tmp_path / "l.txt", tmp_path.parent)] == [
-    f"{tmp_path.name}/a", f"{tmp_path.name}/b",
-  ]  # fmt: skip
-  (tmp_path / "l.txt").write_text("# nothing\n")
-  with pytest.raises(InputError, match="lists no recordings"):
-    recordings.read_list(tmp_path / "l.txt")
-
-
-def test_addresses_need_the_downloader(tmp_path, monkeypatch):
-  (tmp_path / "l.txt").write_text("https://example.org/a.mp4\n")
-  found = recordings.read_list(tmp_path / "l.txt")
-  monkeypatch.setattr(recordings.importlib.util, "find_spec", lambda name: None)
-  with pytest.raises(InputError, match="pip install yt-dlp"):
-    recordings.acquire(found, tmp_path / "d")
-
-
-def test_a_dead_address_is_an_outcome(good, tmp_path, monkeypatch):
-  (tmp_path / "l.txt").write_text("https://example.org/dead.mp4\nhttps://example.org/alive.mp4\n")
-  fake = tmp_path / "yt_dlp.py"  # in the downloader's place: fails for one address, brings a file for the other
-  fake.write_text(
-    "import shutil, sys\n"
-    "assert sys.argv[-2] == '--'\n"
-    "sys.exit('ERROR: HTTP Error 404') if 'dead' in sys.argv[-1] else None\n"
-    f"shutil.copy({str(good)!r}, 'video.mp4')\n"
-  )
-  monkeypatch.syspath_prepend(tmp_path)
-  monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-  found = recordings.read_list(tmp_path / "l.txt")
-  paths, failed = recordings.acquire(found, tmp_path / "d", lambda text: None)
-  dead, alive = (r.name for r in found)
-  assert list(failed) == [dead] and "404" in failed[dead] and list(paths) == [alive]
-  works = fake.read_text()
-  fake.write_text("raise SystemExit('not a second time')")
-  assert recordings.acquire(found[1:], tmp_path / "d", lambda text: None)[0] == paths
-  fake.write_text(works)
-  made = prepare.prepare(tmp_path / "out", pattern=str(tmp_path / "l.txt"), height=16, width=16)
-  rows = {row["name"]: row for row in map(json.loads, (tmp_path / "out" / "manifest.jsonl").read_text().splitlines())}
-  assert (
-    not rows[dead]["kept"]
-    and rows[dead]["url"].endswith("dead.mp4")
-    and "could not be downloaded" in rows[dead]["reason"]
-  )
-  assert rows[alive]["kept"] and made["splits"]["train"] == 1
-  assert os.listdir(tmp_path / "out.work") == ["downloads"]
 
 
 def test_fault_38_a_hanging_decoder_is_ended_with_its_children(good, tmp_path, monkeypatch):
@@ -369,8 +182,8 @@ def test_fault_38_a_hanging_decoder_is_ended_with_its_children(good, tmp_path, m
   monkeypatch.setattr(ffmpeg, "executable", lambda: str(fake))
   monkeypatch.setattr(probe, "SECONDS", 3)
   start = time.monotonic()
-  row = examine(str(good), LOOK)
-  assert row["fault"] == "unreadable" and "not done with it after 3 s" in row["reason"]
+  row = examined(good)
+  assert row.fault == "unreadable" and "not done with it after 3 s" in row.reason
   assert time.monotonic() - start < 20
   child = int((tmp_path / "child").read_text())
   for _ in range(50):
@@ -392,9 +205,9 @@ def test_fault_39_too_many_bad_clips_stop_the_preparation(good, tmp_path):
   media.record(tmp_path / "in" / "mute.mp4", media.pictures(1, 20), None)
   (tmp_path / "in" / "good.mp4").write_bytes(good.read_bytes())
   with pytest.raises(InputError, match=r"4 of 5 clips are at fault \(3 unreadable, 1 no_sound\), more than .*=0.5"):
-    prepare.prepare(tmp_path / "out", pattern=str(tmp_path / "in"), height=16, width=16)
+    prepare(tmp_path / "out", input=str(tmp_path / "in"), height=16, width=16)
   assert not (tmp_path / "out").exists()
-  made = prepare.prepare(tmp_path / "out", pattern=str(tmp_path / "in"), height=16, width=16, max_bad_fraction=0.8)
+  made = prepare(tmp_path / "out", input=str(tmp_path / "in"), height=16, width=16, max_bad_fraction=0.8)
   assert len(made["skipped"]) == 4
 
 
@@ -403,7 +216,7 @@ def test_fault_43_too_little_data_is_said(good, tmp_path):
 
   (tmp_path / "in").mkdir()
   (tmp_path / "in" / "good.mp4").write_bytes(good.read_bytes())
-  prepare.prepare(tmp_path / "out", pattern=str(tmp_path / "in"), height=16, width=16)
+  prepare(tmp_path / "out", input=str(tmp_path / "in"), height=16, width=16)
   with pytest.raises(InputError, match="wanted windows of 99"):
     video_batches(tmp_path / "out", "train", 1, 99, 0)
   with pytest.raises(InputError, match="no clips for test|test"):
@@ -412,8 +225,13 @@ def test_fault_43_too_little_data_is_said(good, tmp_path):
 
 def test_fault_44_an_unknown_episode_lists_the_choices(folder, tmp_path):
   with pytest.raises(InputError, match="'purple'; the episodes are blue, green, red"):
-    prepare.prepare(
-      tmp_path / "o", pattern=str(folder), episodes=folder / "clips.csv", height=16, width=16, holdout=["purple"]
+    prepare(
+      tmp_path / "o",
+      input=str(folder),
+      episodes=folder / "clips.csv",
+      height=16,
+      width=16,
+      holdout_episodes=["purple"],
     )
 
 
@@ -423,7 +241,7 @@ def test_fault_45_one_recording_under_two_names_stays_together(tmp_path):
   louder = ["-c:v", "mpeg2video", "-q:v", "6", "-c:a", "mp2", "-af", "volume=0.6", "-ss", "0.3"]
   for seed in (2, 5):  # another codec, another loudness, and less of it
     media.remux(tmp_path / "in" / f"c{seed}.mp4", tmp_path / "in" / f"again{seed}.mpg", *louder)
-  made = prepare.prepare(tmp_path / "out", pattern=str(tmp_path / "in"), height=16, width=16)
+  made = prepare(tmp_path / "out", input=str(tmp_path / "in"), height=16, width=16)
   assert sum(made["splits"].values()) == 10
   rows = {row["name"]: row for row in map(json.loads, (tmp_path / "out" / "manifest.jsonl").read_text().splitlines())}
   assert {name for name, row in rows.items() if "duplicate" in row["flags"]} == {"again2", "again5"}

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from nwt_jax.prepare import __main__ as prepare
 from nwt_jax.prepare.write import records
 from tests import media
+from tests.preparing import prepare
 
 SEEDS = 5
 X264 = ["-c:v", "libx264", "-preset", "ultrafast", "-crf", "14", "-c:a", "aac"]
@@ -77,8 +77,8 @@ def test_sixty_defects_among_sixty_good_clips(tmp_path):
       good.add(f"good_{stem}{seed}")
     wanted |= _defects(tmp_path / "in", seed)
   assert len(good) == len(wanted) == 60
-  prepare.prepare(
-    tmp_path / "out", pattern=str(tmp_path / "in"), height=32, width=32, faces=False, max_bad_fraction=0.6, workers=2
+  prepare(
+    tmp_path / "out", input=str(tmp_path / "in"), height=32, width=32, faces=False, max_bad_fraction=0.6, workers=2
   )
   lines = (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()
   rows = {row["name"]: row for row in map(json.loads, lines)}

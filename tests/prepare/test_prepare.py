@@ -15,10 +15,11 @@ from nwt_jax.data import dataset as builder
 from nwt_jax.data.clips import Clips
 from nwt_jax.errors import InputError
 from nwt_jax.io import audio, mel, video
+from nwt_jax.io.box import Box
 from nwt_jax.names import SPLITS
-from nwt_jax.prepare import __main__ as prepare
 from nwt_jax.prepare.acquire import recordings, segments
 from nwt_jax.prepare.write import records as sources
+from tests.preparing import prepare
 
 
 def all_clips(path):
@@ -56,7 +57,7 @@ def test_who_may_read_what_preparation_leaves_is_for_the_umask_to_say(request, f
   before = os.umask(mask)
   request.addfinalizer(lambda: os.umask(before))
   size = {"height": 32, "width": 24, "image_format": "png", "workers": 1}
-  prepare.prepare(tmp_path / "out", pattern=str(folder), split_seconds=0.3, **size)
+  prepare(tmp_path / "out", input=str(folder), split_seconds=0.3, **size)
   segments.split(folder / "m5.mp4", tmp_path / "pieces", 0.4)  # of which preparation leaves those of one step
   left = [*(tmp_path / "out").rglob("*"), tmp_path / "out", *(tmp_path / "pieces").rglob("*"), tmp_path / "pieces"]
   assert len(left) > 12
@@ -101,7 +102,7 @@ def test_more_records_than_a_shard_holds_keep_their_order(tmp_path, dataset):
 
 
 def test_jpeg_is_close_and_a_window_is_a_part(folder, dataset, tmp_path):
-  prepare.prepare(tmp_path / "j", pattern=str(folder / "m3.mp4"), height=32, width=24)
+  prepare(tmp_path / "j", input=str(folder / "m3.mp4"), height=32, width=24)
   clips = Clips(tmp_path / "j", "train")
   whole = clips[0]
   assert clips.metadata["episodes"] == ["default"] and len(clips) == 1
@@ -118,18 +119,18 @@ def test_jpeg_is_close_and_a_window_is_a_part(folder, dataset, tmp_path):
 
 
 def test_pictures_are_cropped(folder, tmp_path):
-  prepare.prepare(tmp_path / "cut", str(folder), height=16, width=16, image_format="png", crop="20x24+8+4")
+  prepare(tmp_path / "cut", str(folder), height=16, width=16, image_format="png", crop="20x24+8+4")
   (name, (_, clip)), *_ = all_clips(tmp_path / "cut").items()
   path = {found.name: found.where for found in recordings.find(str(folder))}[name]
-  wanted = video.read_video(path, height=16, width=16, crop=video.Box.parse("20x24+8+4"))
+  wanted = video.read_video(path, height=16, width=16, crop=Box.parse("20x24+8+4"))
   np.testing.assert_array_equal(clip["video"], wanted)
   assert (wanted != video.read_video(path, height=16, width=16)).any()
   assert builder.read_metadata(tmp_path / "cut", "clips", "")["crop"] == "20x24+8+4"
 
 
 def test_a_held_out_episode_has_no_number(folder, tmp_path):
-  made = prepare.prepare(
-    tmp_path / "h", pattern=str(folder), episodes=folder / "clips.csv", height=16, width=16, holdout=["green"]
+  made = prepare(
+    tmp_path / "h", input=str(folder), episodes=folder / "clips.csv", height=16, width=16, holdout_episodes=["green"]
   )
   assert made["episodes"] == ["blue", "red"] and made["holdout_episodes"] == ["green"]
   found = all_clips(tmp_path / "h")
@@ -141,7 +142,7 @@ def test_clips_of_one_recording_stay_together(folder, tmp_path):
   rows = [["clip", "session", "source"]] + [[f"m{i}.mp4", "one", f"tape{i // 2}"] for i in range(6)]
   with open(tmp_path / "s.csv", "w", newline="") as file:
     csv.writer(file).writerows(rows)
-  prepare.prepare(tmp_path / "d", pattern=str(folder), episodes=tmp_path / "s.csv", height=16, width=16)
+  prepare(tmp_path / "d", input=str(folder), episodes=tmp_path / "s.csv", height=16, width=16)
   place = {name: split for name, (split, _) in all_clips(tmp_path / "d").items()}
   assert all(place[f"m{2 * i}"] == place[f"m{2 * i + 1}"] for i in range(3)) and len(set(place.values())) == 3
 
@@ -150,39 +151,39 @@ def test_bad_files_are_left_out_and_named(folder, tmp_path, capsys):
   shutil.copytree(folder, tmp_path / "in")
   (tmp_path / "in" / "m0.mp4").write_text("no video")
   (tmp_path / "in" / "m1.mp4").write_bytes(b"")
-  made = prepare.prepare(tmp_path / "out", pattern=str(tmp_path / "in"), height=16, width=16)
+  made = prepare(tmp_path / "out", input=str(tmp_path / "in"), height=16, width=16)
   assert sorted(made["skipped"]) == ["m0", "m1"] and sum(made["splits"].values()) == 4
   assert "left out" in capsys.readouterr().err
   (tmp_path / "bad").mkdir()
   shutil.copy(tmp_path / "in" / "m0.mp4", tmp_path / "bad")
   with pytest.raises(InputError, match="none of the 1 clips"):
-    prepare.prepare(tmp_path / "none", pattern=str(tmp_path / "bad"), height=16, width=16)
+    prepare(tmp_path / "none", input=str(tmp_path / "bad"), height=16, width=16)
   assert not (tmp_path / "none").exists()
 
 
 def test_a_failure_leaves_no_folder(folder, tmp_path, monkeypatch):
   monkeypatch.setattr(sources, "encode_image", lambda *_: (_ for _ in ()).throw(RuntimeError("ours")))
   with pytest.raises(RuntimeError, match="ours"):
-    prepare.prepare(tmp_path / "out", pattern=str(folder), height=16, width=16)
+    prepare(tmp_path / "out", input=str(folder), height=16, width=16)
   assert os.listdir(tmp_path) == ["out.work"]
 
 
 def test_an_output_in_use_is_not_touched(folder, tmp_path, capsys):
   source = str(folder / "m[01].mp4")
-  first = prepare.prepare(tmp_path / "d", pattern=source, height=16, width=16)
+  first = prepare(tmp_path / "d", input=source, height=16, width=16)
   stamp = os.stat(tmp_path / "d" / "metadata.json").st_mtime_ns
-  assert prepare.prepare(tmp_path / "d", pattern=source, height=16, width=16) == first
+  assert prepare(tmp_path / "d", input=source, height=16, width=16) == first
   assert "nothing to do" in capsys.readouterr().err
   with pytest.raises(InputError, match="--overwrite"):
-    prepare.prepare(tmp_path / "d", pattern=source, height=16, width=32)
+    prepare(tmp_path / "d", input=source, height=16, width=32)
   assert os.stat(tmp_path / "d" / "metadata.json").st_mtime_ns == stamp
-  second = prepare.prepare(tmp_path / "d", pattern=source, height=16, width=32, overwrite=True)
+  second = prepare(tmp_path / "d", input=source, height=16, width=32, overwrite=True)
   assert Clips(tmp_path / "d", "train")[0]["video"].shape[1:] == (16, 32, 3)
   assert second["fingerprint"] != first["fingerprint"] and os.listdir(tmp_path) == ["d"]
   (tmp_path / "photos").mkdir()
   (tmp_path / "photos" / "dear.jpg").touch()
   with pytest.raises(InputError, match="not a data set"):
-    prepare.prepare(tmp_path / "photos", pattern=source, height=16, width=16, overwrite=True)
+    prepare(tmp_path / "photos", input=source, height=16, width=16, overwrite=True)
 
 
 def test_without_speech_the_talker_stops_at_once(tmp_path, monkeypatch):
@@ -193,7 +194,7 @@ def test_without_speech_the_talker_stops_at_once(tmp_path, monkeypatch):
 
   monkeypatch.setattr(talker, "make_clip", mute)
   with pytest.raises(InputError, match="talker"):
-    prepare.prepare(tmp_path / "t", talker=3, height=32, width=28)
+    prepare(tmp_path / "t", talker=3, height=32, width=28)
   assert os.listdir(tmp_path) == []
 
 
@@ -236,7 +237,7 @@ def test_files_get_names(tmp_path):
 def test_a_bad_table_is_refused(folder, tmp_path, table, message):
   (tmp_path / "t.csv").write_text(table)
   with pytest.raises(InputError, match=message):
-    prepare.prepare(tmp_path / "out", pattern=str(folder), episodes=tmp_path / "t.csv", height=16, width=16)
+    prepare(tmp_path / "out", input=str(folder), episodes=tmp_path / "t.csv", height=16, width=16)
 
 
 def test_missing_data_names_the_command(tmp_path, token_set):
@@ -264,10 +265,11 @@ def test_the_program_refuses_in_a_line(refused, tmp_path):
 def test_preparing_and_reading_need_neither_tensorflow_nor_jax(folder, tmp_path):
   code = f"""
 import sys
-from nwt_jax.prepare import prepare
+from nwt_jax.prepare.options import PrepareOptions
+from nwt_jax.prepare.pipeline import prepare
 from nwt_jax.data.clips import Clips
 from nwt_jax.data import tokens
-prepare({str(tmp_path / "d")!r}, pattern={str(folder / "m0.mp4")!r}, height=16, width=16)
+prepare(PrepareOptions({str(tmp_path / "d")!r}, {str(folder / "m0.mp4")!r}, height=16, width=16))
 assert len(Clips({str(tmp_path / "d")!r}, "train")[0]["video"]) == 24
 sys.exit(", ".join(name for name in ("tensorflow", "jax") if name in sys.modules) or 0)
 """
@@ -285,7 +287,7 @@ def test_real_clips(tmp_path):
   (tmp_path / "in").mkdir()
   for name in names:
     os.symlink(os.path.join(root, "grid_s1", "clips", f"{name}.mp4"), tmp_path / "in" / f"{name}.mp4")
-  made = prepare.prepare(tmp_path / "d", pattern=str(tmp_path / "in"), episodes=table, height=128, width=112)
+  made = prepare(tmp_path / "d", input=str(tmp_path / "in"), episodes=table, height=128, width=112)
   assert made["splits"] == {"train": 1, "validation": 1, "test": 1}
   clip = Clips(tmp_path / "d", "train")[0]
   assert clip["video"].shape == (90, 128, 112, 3) and clip["mel"].shape == (360, 80)

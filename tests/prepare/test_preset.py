@@ -6,12 +6,13 @@ import pytest
 
 from nwt_jax.errors import InputError
 from nwt_jax.io import video
-from nwt_jax.io.video import Box
-from nwt_jax.prepare import __main__ as prepare
+from nwt_jax.io.box import Box
+from nwt_jax.prepare import options
 from nwt_jax.prepare.acquire import recordings
 from nwt_jax.prepare.review import manifest
-from nwt_jax.prepare.write import overlay, records
+from nwt_jax.prepare.write import overlay
 from tests import media
+from tests.preparing import frames_of, prepare
 
 
 @pytest.mark.parametrize(
@@ -26,8 +27,8 @@ from tests import media
   ],
 )
 def test_the_papers_box_keeps_its_part_of_any_size(size, kept):
-  box = Box.parse(prepare.LWT_BOX)
-  assert str(box) == prepare.LWT_BOX and box == ((623, 712, 507, 8), (1280, 720))
+  box = Box.parse(options.LWT_BOX)
+  assert str(box) == options.LWT_BOX and box == ((623, 712, 507, 8), (1280, 720))
   assert str(box.on(*size)) == kept and box.on(*size).within(*size)
   assert Box.parse("623x712+507+8").on(1920, 1080) == Box.parse("623x712+507+8")  # without: the picture's own pixels
 
@@ -35,7 +36,7 @@ def test_the_papers_box_keeps_its_part_of_any_size(size, kept):
 def test_what_does_not_fit_is_refused():
   for size in ((960, 720), (720, 1280), (1280, 544)):
     with pytest.raises(InputError, match=f"another shape of picture than {size[0]} x {size[1]}"):
-      Box.parse(prepare.LWT_BOX).on(*size)
+      Box.parse(options.LWT_BOX).on(*size)
   with pytest.raises(InputError, match="reaches outside its 640 x 360"):
     Box.parse("623x712+507+8").on(640, 360)
   for text in ("1x1+0+0@", "1x1+0+0@0x9", "1x1+0+0@9x0", "0x1+0+0", "1x0+0+0", "1x1+0", "1x1+0+0@2x", "axb+0+0"):
@@ -49,14 +50,14 @@ def test_pictures_of_other_sizes_are_cropped_to_the_same_part(tmp_path):
     frames = np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in scene])
     media.record(tmp_path / "in" / f"{width}x{height}.mp4", frames, media.speech(5, 1.0))
   media.clip(tmp_path / "in" / "96x72.mp4", 6, 1.0)
-  prepare.prepare(tmp_path / "out", str(tmp_path / "in"), crop=prepare.LWT_BOX, height=16, width=16, faces=False)
+  prepare(tmp_path / "out", str(tmp_path / "in"), crop=options.LWT_BOX, height=16, width=16, faces=False)
   rows = {row["name"]: row for row in manifest.read(tmp_path / "out" / manifest.NAME)}
   refused = rows.pop("96x72")
   assert refused["fault"] == "crop_outside" and "another shape of picture than 96 x 72" in refused["reason"]
   kept = {}
   for name, row in rows.items():
     size = tuple(map(int, name.split("x")))
-    assert row["fault"] == "" and row["crop"] == str(Box.parse(prepare.LWT_BOX).on(*size))
+    assert row["fault"] == "" and row["crop"] == str(Box.parse(options.LWT_BOX).on(*size))
     kept[name] = video.read_video(row["path"], height=64, width=56, crop=Box.parse(row["crop"])).astype(float)
   for name in ("320x180", "480x270"):
     assert np.abs(kept[name] - kept["640x360"]).mean() < 2.0
@@ -72,8 +73,8 @@ def test_the_preset_asks_for_720_lines_and_scales_what_comes(tmp_path, monkeypat
   monkeypatch.syspath_prepend(tmp_path)
   monkeypatch.setenv("PYTHONPATH", str(tmp_path))
   (tmp_path / "l.txt").write_text("https://example.org/a\n")
-  given = {**prepare.PRESETS["lwt"], "height": 32, "width": 28, "faces": False, "workers": 1}
-  prepare.prepare(tmp_path / "out", str(tmp_path / "l.txt"), **given)
+  given = {**options.PRESETS["lwt"], "height": 32, "width": 28, "faces": False, "workers": 1}
+  prepare(tmp_path / "out", str(tmp_path / "l.txt"), **given)
   assert '"--format-sort", "res:720"' in (tmp_path / "asked").read_text()
   (row,) = manifest.read(tmp_path / "out" / manifest.NAME)
   assert row["kept"] and row["crop"] == "155x178+127+2"
@@ -107,10 +108,10 @@ def test_a_clip_is_masked_by_the_height_it_was_cropped_from(tmp_path):
   frames = np.full((25, 1440, 160, 3), 60, np.uint8)
   frames[:, 400:500, :120] = 220
   path = media.record(tmp_path / "c.mp4", frames, media.speech(3, 1.0))
-  picture = records.Picture(72, 16, 30, "png", overlay_mask=True)
-  whole = records.FileClip("c", str(path)).read(picture)[0]
-  cropped = records.FileClip("c", str(path), crop="160x720+0+100").read(picture)[0]
+  picture = options.Picture(72, 16, 30, "png", overlay_mask=True)
+  whole = frames_of(path, picture)[0]
+  cropped = frames_of(path, picture, crop="160x720+0+100")[0]
   assert whole[:, 20:25, 1:11].max() < 240 and cropped[:, 31:39, 1:11].max() < 240
   frames[:, 400:600, :120] = 220
   path = media.record(tmp_path / "d.mp4", frames, media.speech(3, 1.0))
-  assert records.FileClip("d", str(path), crop="160x720+0+100").read(picture)[0][:, 32:48, 1:11].min() > 250
+  assert frames_of(path, picture, crop="160x720+0+100")[0][:, 32:48, 1:11].min() > 250

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from nwt_jax.prepare import __main__ as prepare
 from nwt_jax.prepare.review import manifest
 from tests import media
+from tests.preparing import prepare
 
 pytestmark = pytest.mark.system
 
@@ -18,7 +18,7 @@ def test_fault_41_one_and_two_beam_workers_write_the_same_records(tmp_path, star
   for seed in range(6):
     media.clip(tmp_path / "in" / f"c{seed}.mp4", seed, 1.0)
   media.record(tmp_path / "in" / "mute.mp4", media.pictures(9, 30), None)
-  prepare.prepare(tmp_path / "local", pattern=str(tmp_path / "in"), height=16, width=16, faces=False)
+  prepare(tmp_path / "local", input=str(tmp_path / "in"), height=16, width=16, faces=False)
   multi = "--direct_num_workers=2 --direct_running_mode=multi_processing"
   for name, options in (("one", "--runner=DirectRunner"), ("two", f"--runner=DirectRunner {multi}")):
     given = ["--height=16", "--width=16", "--faces=False", "--engine=beam", f"--beam_options={options}"]

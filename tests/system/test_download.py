@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from nwt_jax.prepare import __main__ as prepare
 from nwt_jax.prepare.review import manifest
 from tests import media
+from tests.preparing import prepare
 
 pytestmark = pytest.mark.system
 
@@ -24,7 +24,7 @@ def test_addresses_are_downloaded(tmp_path):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     root = f"http://127.0.0.1:{server.server_port}"
     (tmp_path / "list.txt").write_text(f"{root}/talk.mp4\n{root}/gone.mp4\n")
-    made = prepare.prepare(tmp_path / "out", pattern=tmp_path / "list.txt", height=16, width=16, faces=False)
+    made = prepare(tmp_path / "out", input=tmp_path / "list.txt", height=16, width=16, faces=False)
     server.shutdown()
   rows = {row["url"]: row for row in manifest.read(tmp_path / "out" / manifest.NAME)}
   assert rows[f"{root}/talk.mp4"]["kept"] and made["frames"]["train"] == 36

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from nwt_jax.prepare import __main__ as prepare
-from nwt_jax.prepare.examine.clip import REASONS
+from nwt_jax.prepare.examine.examination import REASONS
 from nwt_jax.prepare.review import manifest, pages
 from tests import media
+from tests.preparing import prepare
 from tests.system.browser import browser, press, requests, run
 
 pytestmark = pytest.mark.system
@@ -22,8 +22,8 @@ def test_review_and_report_in_a_browser(tmp_path):
   frames = media.pictures(8, 25)
   frames[12:] = 255 - frames[12:]
   media.record(tmp_path / "in" / "d <b>jump.mp4", frames, media.speech(8, 1.0))
-  options = {"pattern": str(tmp_path / "in"), "height": 16, "width": 16, "faces": False}
-  prepare.prepare(tmp_path / "out", stop_after="examine", **options)
+  options = {"input": str(tmp_path / "in"), "height": 16, "width": 16, "faces": False}
+  prepare(tmp_path / "out", stop_after="examine", **options)
   with browser(tmp_path) as send:
     send("POST", "/url", {"url": (tmp_path / "out.work" / pages.REVIEW).as_uri()})
     state = lambda: run(send, "return document.getElementById('state').textContent")
@@ -54,7 +54,7 @@ def test_review_and_report_in_a_browser(tmp_path):
       time.sleep(0.05)
     send("POST", "/refresh", {})
     assert state().endswith("1 kept, 2 dropped, 2 undecided")  # the page remembers
-    made = prepare.prepare(tmp_path / "out", decisions=saved, **options)
+    made = prepare(tmp_path / "out", decisions=saved, **options)
     rows = {row["name"]: row for row in manifest.read(tmp_path / "out" / manifest.NAME)}
     assert {name for name, row in rows.items() if not row["kept"]} == {"c2", "d <b>jump"}
     assert rows["c2"]["reason"] == REASONS[1] and sum(made["splits"].values()) == 3

@@ -1,4 +1,4 @@
-"""The pixel ruler: it reads the drawn truth in every episode and style, through blur, JPEG and half the size."""
+"""The pixel tracker: it reads the drawn truth in every episode and style, through blur, JPEG and half the size."""
 
 import cv2
 import numpy as np

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from nwt_jax.errors import InputError
 from nwt_jax.io import ffmpeg
-from nwt_jax.io.disk import check_room
-from nwt_jax.io.video import Box
+from nwt_jax.io.box import Box
+from nwt_jax.io.disk import check_space
 from nwt_jax.names import plain, printable
 from nwt_jax.prepare.acquire.listing import SUFFIXES, on_disk, videos
 
@@ -24,8 +24,11 @@ SECONDS = 3600  # that one download may take
 
 @dataclass(frozen=True)
 class Recording:
-  """A recording, or the part of one, as the user names it: start and length in seconds, length None to its end;
-  empty episode, source or crop: not said."""
+  """A recording, or the part of one, as the user names it: start and length in seconds, length None to its end.
+
+  Empty episode, source or crop: the user says nothing of it (episodes.with_episodes fills in the first two).
+  clips_apart: whether the clips that are cut from it may lie in different splits.
+  """
 
   name: str
   where: str  # a path, or an address
@@ -34,6 +37,7 @@ class Recording:
   episode: str = ""
   source: str = ""
   crop: str = ""
+  split_by_clip: bool = False
 
   @property
   def remote(self) -> bool:
@@ -41,7 +45,7 @@ class Recording:
 
 
 def find(
-  pattern: str, root: str | os.PathLike | None = None, exclude: Sequence[Path] = (), say: Callable = lambda text: None
+  pattern: str, root: str | os.PathLike | None = None, exclude: Sequence[Path] = (), log: Callable = lambda text: None
 ) -> list[Recording]:
   """Lists recordings.
 
@@ -62,10 +66,10 @@ def find(
     paths, left_out = videos(pattern, exclude)
   if not paths:
     rest = f" (left out: {left_out})" if left_out else ""
-    remedy = "give --input=FOLDER or a quoted glob such as 'videos/*.mp4'"
-    raise InputError(f"no video file matches {str(pattern)[:200]!r}{rest}; {remedy}")
+    hint = "give --input=FOLDER or a quoted glob such as 'videos/*.mp4'"
+    raise InputError(f"no video file matches {str(pattern)[:200]!r}{rest}; {hint}")
   if left_out:
-    say(f"left out of {pattern}: {left_out}")
+    log(f"left out of {pattern}: {left_out}")
   stems = [printable(path.stem) for path in paths]
   if len(set(stems)) < len(paths):
     top = os.path.commonpath([path.parent for path in paths])
@@ -79,7 +83,7 @@ def find(
   return [Recording(name, os.path.abspath(path)) for name, path in sorted(names.items())]
 
 
-def read_list(path, root: str | os.PathLike | None = None) -> list[Recording]:
+def read_list(path: str | os.PathLike, root: str | os.PathLike | None = None) -> list[Recording]:
   """Reads a list of recordings.
 
   Args:
@@ -95,7 +99,7 @@ def read_list(path, root: str | os.PathLike | None = None) -> list[Recording]:
     lines = path.read_text(encoding="utf-8-sig").split("\n")
   except UnicodeDecodeError as error:
     raise InputError(f"{path} is no text in UTF-8 ({error}); export it again") from error
-  found, places = [], {}
+  found, numbers = [], {}
   for number, line in enumerate(lines, 1):
     line = line.strip()
     if not line or (path.suffix.lower() == ".txt" and line.startswith("#")):
@@ -106,11 +110,12 @@ def read_list(path, root: str | os.PathLike | None = None) -> list[Recording]:
         continue
     except (ValueError, KeyError, TypeError, InputError) as error:
       raise InputError(f"{path} line {number}: {error}") from None
-    if recording.name in places:
+    if recording.name in numbers:
       raise InputError(
-        f"{path} line {number}: the name {recording.name!r} stands in line {places[recording.name]} already; rename one"
+        f"{path} line {number}: the name {recording.name!r} stands in line {numbers[recording.name]} already; "
+        "rename one"
       )
-    places[recording.name] = number
+    numbers[recording.name] = number
     found.append(recording)
   if not found:
     raise InputError(f"{path} lists no recordings; write a path or an address on each line")
@@ -171,7 +176,7 @@ def _address_stem(address):
 
 
 def acquire(
-  recordings: Sequence[Recording], folder, say=print, height: int | None = None
+  recordings: Sequence[Recording], folder: str | os.PathLike, log: Callable = print, height: int | None = None
 ) -> tuple[dict[str, str], dict[str, str]]:
   """Makes every recording a file; yt-dlp downloads addresses, and files from an earlier call are taken as they are.
 
@@ -188,11 +193,11 @@ def acquire(
   for number, recording in enumerate(remote, 1):
     target = folder / hashlib.sha256(recording.where.encode()).hexdigest()[:16]
     if not (done := _downloaded(target)):
-      say(f"download {number} of {len(remote)}: {recording.where}")
+      log(f"download {number} of {len(remote)}: {recording.where}")
       failure = _download(recording.where, target, height)
       done = _downloaded(target)
       if failure or not done:
-        check_room(target.parent)  # before the address is blamed
+        check_space(target.parent)  # before the address is blamed
         failed[recording.name] = f"{recording.where} could not be downloaded: {failure or 'no file came'}"
         continue
     paths[recording.name] = str(done)

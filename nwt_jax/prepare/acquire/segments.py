@@ -10,28 +10,28 @@ from typing import NamedTuple
 from nwt_jax.data.dataset import new_folder
 from nwt_jax.errors import InputError
 from nwt_jax.io import ffmpeg
-from nwt_jax.io.disk import check_room
+from nwt_jax.io.disk import check_space
 from nwt_jax.io.probe import probe
 from nwt_jax.prepare.examine.decoding import prove_machine
 
-SECONDS = 4.0  # PAPER: D.2, segment_time: a piece ends at the first key frame after so long
+SECONDS = 4.0  # PAPER: D.2, segment_time: a segment ends at the first key frame after so long
 _LIST = "pieces.csv"
 
 
-class Piece(NamedTuple):
-  """A piece of a recording, and where in it, in seconds, it begins."""
+class Segment(NamedTuple):
+  """A segment of a recording, and where in it, in seconds, it begins."""
 
   path: Path
   start: float
 
 
-def split(path, folder, seconds: float = SECONDS) -> list[Piece]:
-  """Cuts a recording into pieces that each start with a key frame; their clocks start at 0.
+def split(path: str | os.PathLike, folder: str | os.PathLike, seconds: float = SECONDS) -> list[Segment]:
+  """Cuts a recording into segments that each start with a key frame; their clocks start at 0.
 
-  The streams are copied, into Matroska files, which hold any codec. An earlier call's pieces are taken as they are.
+  The streams are copied, into Matroska files, which hold any codec. An earlier call's segments are taken as they are.
 
-  Args: path: a recording. folder: for the pieces; made whole or not at all. seconds: least length of a piece.
-  Returns: the pieces in order.
+  Args: path: a recording. folder: for the segments; made whole or not at all. seconds: least length of a segment.
+  Returns: the segments in order.
   Raises: InputError: ffmpeg cannot cut the file. MachineError: it can cut none here.
   Source: D.2."""
   folder = Path(folder)
@@ -44,7 +44,7 @@ def split(path, folder, seconds: float = SECONDS) -> list[Piece]:
     finally:
       shutil.rmtree(part, ignore_errors=True)
   with open(folder / _LIST, newline="") as file:
-    return [Piece(folder / name, float(start)) for name, start, _ in csv.reader(file)]
+    return [Segment(folder / name, float(start)) for name, start, _ in csv.reader(file)]
 
 
 def _cut(path, folder, seconds):
@@ -61,6 +61,6 @@ def _cut(path, folder, seconds):
     command = [*ffmpeg.QUIET, "-fflags", "+genpts", *ffmpeg.source(path), "-map", "0:V:0", *sound, "-c", "copy"]
     status, _ = ffmpeg.run([*command, *cut, target], log, keep_output=False)
     if status or not any(folder.glob("*.mkv")):
-      check_room(folder)  # before the file is blamed
+      check_space(folder)  # before the file is blamed
       prove_machine()
       raise InputError(f"{path} cannot be cut at its key frames: {ffmpeg.first_error(log, path)}")

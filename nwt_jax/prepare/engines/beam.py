@@ -8,6 +8,7 @@ Filestore, a mounted bucket).
 
 import glob
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,7 +28,7 @@ class Beam:
   Raises: InputError: Beam is not installed.
   """
 
-  def __init__(self, options: Sequence[str], work):
+  def __init__(self, options: Sequence[str], work: str | os.PathLike):
     try:
       import apache_beam
       from apache_beam.options.pipeline_options import PipelineOptions
@@ -72,17 +73,17 @@ class Beam:
       written = made.all | beam.GroupByKey() | beam.MapTuple(_Write(write, [str(shard.path) for shard in shards]))
       return (written, made.dead) | beam.Flatten() | beam.Map(json.dumps)
 
-    said, dead = {}, []
+    results, dead = {}, []
     for number, *rest in self._run(build) if jobs else ():
       if number is None:
         dead.append(dict(zip(("name", "reason"), rest, strict=True)))
       else:
-        (said[number],) = rest
+        (results[number],) = rest
     (self._work / DEAD).write_text("".join(json.dumps(row) + "\n" for row in sorted(dead, key=lambda row: row["name"])))
     for n, shard in enumerate(shards):
       for job in shard.jobs:
-        report(job[0].name, said[n]["left_out"].get(job[0].name, ""))
-    return [said[n] for n in range(len(shards))]
+        report(job[0].name, results[n]["left_out"].get(job[0].name, ""))
+    return [results[n] for n in range(len(shards))]
 
   def _run(self, build):
     """Runs a pipeline of JSON lines. Returns: what they say."""
@@ -90,8 +91,8 @@ class Beam:
     folder = tempfile.mkdtemp(prefix="beam-", dir=self._work)
     try:
       with self._beam.Pipeline(options=self._options) as pipeline:
-        build(pipeline) | self._beam.io.WriteToText(f"{folder}/said")
-      lines = [line for path in sorted(glob.glob(f"{glob.escape(folder)}/said*")) for line in open(path)]
+        build(pipeline) | self._beam.io.WriteToText(f"{folder}/results")
+      lines = [line for path in sorted(glob.glob(f"{glob.escape(folder)}/results*")) for line in open(path)]
       return [json.loads(line) for line in lines]
     finally:
       shutil.rmtree(folder, ignore_errors=True)
@@ -113,14 +114,14 @@ class _Make:
   def __init__(self, make):
     self.make = make
 
-  def __call__(self, shard, place, job):
+  def __call__(self, shard, index, job):
     from apache_beam.pvalue import TaggedOutput
 
     one_thread()
     name, record, reason = self.make(job)
     if record is None:
       yield TaggedOutput("dead", (None, name, reason))
-    yield shard, (place, (name, record, reason))
+    yield shard, (index, (name, record, reason))
 
 
 class _Write:

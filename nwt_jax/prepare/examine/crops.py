@@ -1,14 +1,16 @@
 """The part of the picture to keep: a box that the user gives, or one around the speaker of a recording (D.3)."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 
 from nwt_jax.errors import InputError
-from nwt_jax.io.video import Box
+from nwt_jax.io.box import Box
+from nwt_jax.prepare.clip import ClipRecord, log_faults
 
 
 class Framing(NamedTuple):
@@ -34,48 +36,50 @@ def parse(text: str | None) -> str:
   return text if text in FRAMINGS else str(Box.parse(text)) if text else ""
 
 
-def choose(rows: Sequence[dict], given: Mapping[str, str], crop: str, aspect: float, say: Callable) -> None:
-  """Writes `crop`, a Box's text in pixels of the picture as shown or "", into each row.
+def choose(clips: Sequence[ClipRecord], crop: str, aspect: float, log: Callable) -> list[ClipRecord]:
+  """Sets `crop` of each clip, a Box's text in pixels of the picture as shown, or "".
 
-  All pieces of a recording and all parts of a file share one box around the speaker: the median over their faces. A
+  All segments of a recording and all parts of a file share one box around the speaker: the median over their faces. A
   clip whose face leaves the box is flagged; one whose picture does not hold the box is at fault.
 
-  Args: rows: of the manifest; changed. given: clip -> Box's text from a list. crop: see parse. aspect: width of the
-    wanted picture over its height. say: takes the reasons of faults.
+  Args: clips: with a `crop` of their own where a list has one. crop: see parse. aspect: width of the wanted picture
+    over its height. log: takes the reasons of faults.
   """
-  boxes = _around_speakers(rows, FRAMINGS[crop], aspect) if crop in FRAMINGS else {}
-  for row in rows:
-    row["crop"] = ""
-    if row["fault"] or not (text := given.get(row["name"]) or boxes.get(row["name"], crop)):
-      continue
-    try:
-      box = Box.parse(text).on(*row["shown"])
-    except InputError as error:
-      row["fault"], row["reason"] = "crop_outside", f"{row['path']}: {error}"
-      say(f"left out: {row['reason']}")
-      continue
-    row["crop"] = str(box)
-    if sum(_leaves(some[0], box, row["shown"][1]) for some in row["heads"] if some) >= _OFTEN:
-      row["flags"] = [*row["flags"], "face_outside"]
+  boxes = _around_speakers(clips, FRAMINGS[crop], aspect) if crop in FRAMINGS else {}
+  return [_cropped(clip, clip.crop or boxes.get(clip.name, crop), log) for clip in clips]
 
 
-def _around_speakers(rows, framing, aspect):
-  """clip -> Box's text; one for what stands together."""
-  seen = [row for row in rows if not row["fault"]]
-  together = DisjointSet(row["name"] for row in seen)
+def _cropped(clip, text, log):
+  if clip.fault or not text:
+    return replace(clip, crop="")
+  try:
+    box = Box.parse(text).on(*clip.shown)
+  except InputError as error:
+    clip = replace(clip, crop="").with_fault("crop_outside", f"{clip.origin}: {error}")
+    log_faults([clip], log)
+    return clip
+  clip = replace(clip, crop=str(box))
+  often = sum(_leaves(some[0], box, clip.shown[1]) for some in clip.heads if some) >= _OFTEN
+  return clip.with_flags("face_outside") if often else clip
+
+
+def _around_speakers(clips, framing, aspect):
+  """Clip -> Box's text; one for all clips of a take, and of a file."""
+  seen = [clip for clip in clips if not clip.fault]
+  together = DisjointSet(clip.name for clip in seen)
   first = {}
-  for row in seen:
-    for key in (("recording", row["recording"], *row["shown"]), ("file", row["path"], *row["shown"])):
-      together.merge(first.setdefault(key, row["name"]), row["name"])
+  for clip in seen:
+    for key in (("take", clip.take, *clip.shown), ("file", clip.origin, *clip.shown)):
+      together.merge(first.setdefault(key, clip.name), clip.name)
   groups = defaultdict(list)
-  for row in seen:
-    groups[together[row["name"]]].append(row)
-  return {row["name"]: _box(some, framing, aspect) for some in groups.values() for row in some}
+  for clip in seen:
+    groups[together[clip.name]].append(clip)
+  return {clip.name: _box(some, framing, aspect) for some in groups.values() for clip in some}
 
 
-def _box(rows, framing, aspect):
-  width, height = rows[0]["shown"]
-  heads = [some[0] for row in rows for some in row["heads"] if some]
+def _box(clips, framing, aspect):
+  width, height = clips[0].shown
+  heads = [some[0] for clip in clips for some in clip.heads if some]
   if heads:
     x, y, side = np.median(heads, axis=0) * height
     tall = side * max(framing.tall, _WIDE / aspect)
@@ -95,22 +99,22 @@ def _leaves(head, box, height):
   return not (inside and box.top <= y - half and y + half <= box.top + box.height)
 
 
-def notes(rows: Sequence[Mapping], crop: str, height: int) -> list[str]:
+def report_lines(clips: Sequence[ClipRecord], crop: str, height: int) -> list[str]:
   """What a user should know of the parts that are kept: faces that leave them, mouths of few pixels.
 
-  Args: rows: of the manifest, after `choose`. crop: see parse. height: of the wanted pictures, pixels.
+  Args: clips: after `choose`. crop: see parse. height: of the wanted pictures, pixels.
   """
   lines, sizes = [], []
-  if outside := sum("face_outside" in row["flags"] for row in rows):
-    lines.append(f"the face leaves the part that is kept in {outside} of {len(rows)} clips, flagged face_outside")
-  for row in rows:
-    sides = [some[0][2] for some in row.get("heads", ()) if some]
-    if sides and not row["fault"]:
-      box = Box.parse(row["crop"]) if row["crop"] else None
-      tall = box.height if isinstance(box, Box) else row["shown"][1]
-      sizes.append(_MOUTH * float(np.median(sides)) * row["shown"][1] / tall * height)
+  if outside := sum("face_outside" in clip.flags for clip in clips):
+    lines.append(f"the face leaves the part that is kept in {outside} of {len(clips)} clips, flagged face_outside")
+  for clip in clips:
+    sides = [some[0][2] for some in clip.heads if some]
+    if sides and not clip.fault:
+      box = Box.parse(clip.crop) if clip.crop else None
+      tall = box.height if isinstance(box, Box) else clip.shown[1]
+      sizes.append(_MOUTH * float(np.median(sides)) * clip.shown[1] / tall * height)
   if sizes and (size := float(np.median(sizes))) < _SMALL:
     tight = _MOUTH / FRAMINGS["head"].tall * height
-    remedy = "" if crop == "head" else f"--crop=head makes that {tight:.1f}, "
-    lines.append(f"lips are about {size:.1f} pixels high: {remedy}a larger --height and --width more")
+    hint = "" if crop == "head" else f"--crop=head makes that {tight:.1f}, "
+    lines.append(f"lips are about {size:.1f} pixels high: {hint}a larger --height and --width more")
   return lines

@@ -6,6 +6,7 @@ comes before the part.
 """
 
 import functools
+import os
 import re
 import tempfile
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 from nwt_jax.errors import InputError, MachineError
 from nwt_jax.io import audio as sound
 from nwt_jax.io import ffmpeg, wave
-from nwt_jax.io.disk import check_room
+from nwt_jax.io.disk import check_space
 from nwt_jax.io.probe import LEAD, MediaInfo, probe
 from nwt_jax.io.video import squared, tone_mapped
 
@@ -57,7 +58,9 @@ class Decoded:
   log: str
 
 
-def decode(path, info: MediaInfo, start: float = 0.0, length: float | None = None, piece: bool = False) -> Decoded:
+def decode(
+  path: str | os.PathLike, info: MediaInfo, start: float = 0.0, length: float | None = None, segment: bool = False
+) -> Decoded:
   """Decodes a clip.
 
   Args: path: a file with picture and sound. info: what `probe` says of it. start, length: the part of it that is the
@@ -65,7 +68,7 @@ def decode(path, info: MediaInfo, start: float = 0.0, length: float | None = Non
   Raises: Damaged. InputError: it takes more than may be spent. MachineError: this machine cannot decode.
   """
   try:
-    return _decode(path, info, start, length, piece)
+    return _decode(path, info, start, length, segment)
   except Damaged:
     prove_machine()  # before the file is blamed
     raise
@@ -78,7 +81,7 @@ def prove_machine() -> None:
 
   Raises: MachineError: it fails, so that no failure can be blamed on a file.
   """
-  check_room()
+  check_space()
   try:
     _decode(_KNOWN_CLIP, probe(_KNOWN_CLIP), 0.0, None, False)
   except (InputError, Damaged) as error:
@@ -90,7 +93,7 @@ def prove_machine() -> None:
     raise MachineError(f"{error.filename or tempfile.gettempdir()}: {error.strerror}; then try again") from error
 
 
-def _decode(path, info, start, length, piece):
+def _decode(path, info, start, length, segment):
   """As decode, for a machine that works. Raises: OSError: of a disk."""
   seconds = length or (info.duration - start if info.duration > start else _GUESS)
   lead = min(start, info.lead)
@@ -99,7 +102,7 @@ def _decode(path, info, start, length, piece):
     run = functools.partial(_run, path, info, start, lead, length, folder=folder)
     errors, log = run(seconds, strict=True)
     if errors:
-      if not (start or piece) or _damaged(path, start, length, folder):
+      if not (start or segment) or _damaged(path, start, length, folder):
         raise Damaged(errors[0])
       _, log = run(seconds, strict=False)
     last = _times(folder / "shown")[1]

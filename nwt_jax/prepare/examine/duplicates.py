@@ -4,10 +4,15 @@ The fingerprint is Haitsma and Kalker's (2002): for each moment 32 signs, of how
 bands of the spectrum changes with time. It survives another codec, another loudness and a cut at either end.
 """
 
-from collections.abc import Mapping
+import base64
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
+
+from nwt_jax.prepare.clip import ClipRecord
 
 BANDS, LOW, HIGH = 33, 300.0, 3000.0  # edges in Hz, logarithmic
 WINDOW, HOP = (
@@ -56,25 +61,46 @@ def same_recordings(prints: Mapping[str, np.ndarray]) -> list[list[str]]:
   return sorted(sorted(some) for some in groups.subsets() if len(some) > 1)
 
 
+def join_duplicates(clips: Sequence[ClipRecord]) -> list[ClipRecord]:
+  """Finds recordings under two names: flags all but the longest, and gives all of them one source (D.10).
+
+  Returns: the clips without their `print`, which is not looked at again.
+  """
+  prints = {clip.name: np.frombuffer(base64.b64decode(clip.print), np.uint32) for clip in clips if not clip.fault}
+  groups = same_recordings(prints)
+  same = defaultdict(list)
+  for clip in clips:
+    if digest := clip.facts.get("sha256"):
+      same[digest, clip.start, clip.length].append(clip.name)
+  sources = DisjointSet(clip.source for clip in clips)
+  by_name, flagged = {clip.name: clip for clip in clips}, set()
+  for names in [*groups, *(names for names in same.values() if len(names) > 1)]:
+    flagged |= set(sorted(names, key=lambda name: (-by_name[name].seconds, name))[1:])
+    for name in names:
+      sources.merge(by_name[names[0]].source, by_name[name].source)
+  joined = [replace(clip, source=min(sources.subset(clip.source)), print="") for clip in clips]
+  return [clip.with_flags("duplicate") if clip.name in flagged and not clip.fault else clip for clip in joined]
+
+
 def _candidates(prints):
-  """Pairs that share _SHARED words at one offset, as (place, place, moments between), those with most words first."""
-  places = np.concatenate([np.full(len(words), n, np.int64) for n, words in enumerate(prints)] or [np.zeros(0, int)])
+  """Pairs that share _SHARED words at one offset, as (index, index, moments between), those with most words first."""
+  positions = np.concatenate([np.full(len(words), n, np.int64) for n, words in enumerate(prints)] or [np.zeros(0, int)])
   moments = np.concatenate([np.arange(len(words)) for words in prints] or [np.zeros(0, int)])
   words = np.concatenate([*prints, np.zeros(0, np.uint32)])
   # Of many hours only some words, the same ones everywhere: a minute shares hundreds.
   chosen = (words != 0) & (words * np.uint32(2654435761) % np.uint32(max(1, -(-len(words) // _INDEXED))) == 0)
   order = np.flatnonzero(chosen)[np.argsort(words[chosen], kind="stable")]
-  words, places, moments = words[order], places[order], moments[order]
+  words, positions, moments = words[order], positions[order], moments[order]
   starts = np.flatnonzero(np.diff(words, prepend=0))
   length = np.diff(starts, append=len(words))
   common = np.repeat(length > _COMMON, length)  # a word that is everywhere tells nothing
-  words, places, moments = words[~common], places[~common], moments[~common]
+  words, positions, moments = words[~common], positions[~common], moments[~common]
   found = []
   for step in range(1, _COMMON):
-    same = np.flatnonzero((words[step:] == words[:-step]) & (places[step:] != places[:-step]))
+    same = np.flatnonzero((words[step:] == words[:-step]) & (positions[step:] != positions[:-step]))
     if not len(same) and not (words[step:] == words[:-step]).any():
       break
-    found.append(np.stack([places[same], places[same + step], moments[same] - moments[same + step]], axis=1))
+    found.append(np.stack([positions[same], positions[same + step], moments[same] - moments[same + step]], axis=1))
   pairs, counts = np.unique(np.concatenate([*found, np.zeros((0, 3), int)]), axis=0, return_counts=True)
   ranked = np.argsort(-counts, kind="stable")
   return [tuple(map(int, pairs[n])) for n in ranked if counts[n] >= _SHARED]

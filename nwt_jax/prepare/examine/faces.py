@@ -8,7 +8,7 @@ import numpy as np
 from nwt_jax.metrics import face
 
 
-def look(pictures: np.ndarray) -> tuple[list[list[list[float]]], str]:
+def find(pictures: np.ndarray) -> tuple[list[list[list[float]]], str]:
   """Finds faces.
 
   Args: pictures: uint8 RGB [n h w 3].
@@ -24,7 +24,7 @@ def look(pictures: np.ndarray) -> tuple[list[list[list[float]]], str]:
 
 
 def shape_of(text: str) -> np.ndarray | None:
-  """What `look` wrote as text: float64 [p 3], or None."""
+  """What `find` wrote as text: float64 [p 3], or None."""
   values = np.frombuffer(base64.b64decode(text), np.float16)
   return values.reshape(-1, 3).astype(np.float64) if len(values) else None
 

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from nwt_jax.io.video import Box
-from nwt_jax.prepare.examine.clip import FAULTS, FLAGS, REASONS
+from nwt_jax.io.box import Box
+from nwt_jax.prepare.clip import FAULTS, FLAGS, ClipRecord
+from nwt_jax.prepare.examine.examination import REASONS
 
 NOBODY = MappingProxyType({})
 REVIEW, REPORT = "review.html", "report.html"
@@ -32,44 +33,48 @@ figure { display: inline-block; margin: 0 .5rem .5rem 0; font-size: 12px; max-wi
 
 
 def write_review(
-  path, rows: Sequence[Mapping], pictures: Mapping[str, str], command: str, people: Mapping[str, str] = NOBODY
+  path: str | os.PathLike,
+  clips: Sequence[ClipRecord],
+  pictures: Mapping[str, str],
+  command: str,
+  people: Mapping[str, str] = NOBODY,
 ) -> None:
   """Writes the page on which clips are kept or dropped with the keyboard; it saves decisions.json.
 
-  Args: path: file to write. rows: of the manifest, those without a fault. pictures: name -> address of a strip of
+  Args: path: file to write. clips: those without a fault. pictures: name -> address of a strip of
     pictures, relative to the page. command: what to run with the decisions. people: name -> who it may be, or nothing.
   Source: D.5."""
-  clips = [
+  found = [
     {
-      "name": row["name"],
-      "episode": row["episode"],
-      "seconds": row["length"] or 0.0,
-      "flags": row["flags"],
-      "picture": pictures.get(row["name"], ""),
-      "person": people.get(row["name"], ""),
-      "crop": kept_part(row),
+      "name": clip.name,
+      "episode": clip.episode,
+      "seconds": clip.seconds,
+      "flags": clip.flags,
+      "picture": pictures.get(clip.name, ""),
+      "person": people.get(clip.name, ""),
+      "crop": kept_part(clip),
     }
-    for row in rows
+    for clip in clips
   ]
   key = f"nwt_jax review {os.path.abspath(path)}"  # under which a browser remembers decisions
-  data = json.dumps({"clips": clips, "reasons": REASONS, "flags": FLAGS, "key": key, "command": command})
+  data = json.dumps({"clips": found, "reasons": REASONS, "flags": FLAGS, "key": key, "command": command})
   page = Path(__file__).with_name(REVIEW).read_text(encoding="utf-8")
   Path(path).write_text(page.replace("DATA", data.replace("<", "\\u003c"), 1), encoding="utf-8", errors="replace")
 
 
-def kept_part(row: Mapping) -> list:
+def kept_part(clip: ClipRecord) -> list:
   """Left, top, width, height of what is kept, parts of the picture; and how many pictures a strip has. Or nothing."""
-  if not row.get("crop"):
+  if not clip.crop:
     return []
-  (width, height), box = row["shown"], Box.parse(row["crop"])
+  (width, height), box = clip.shown, Box.parse(clip.crop)
   assert isinstance(box, Box)  # in pixels of this picture
   parts = (box.left / width, box.top / height, box.width / width, box.height / height)
-  return [*(round(part, 4) for part in parts), row["strip"]]
+  return [*(round(part, 4) for part in parts), clip.strip]
 
 
 def write_report(
-  path,
-  rows: Sequence[Mapping],
+  path: str | os.PathLike,
+  clips: Sequence[ClipRecord],
   pictures: Mapping[str, Path],
   metadata: Mapping,
   syncs: Mapping[str, str],
@@ -77,47 +82,47 @@ def write_report(
 ) -> None:
   """Writes what a preparation did: counts by reason, durations, a contact sheet an episode, offsets of the sound.
 
-  Args: path: file to write. rows: the manifest. pictures: name -> JPEG. metadata: of the data set. syncs: see
-    offsets.listen. people: name -> who it may be, where several people count as one episode.
+  Args: path: file to write. clips: all. pictures: name -> JPEG. metadata: of the data set. syncs: see
+    offsets.estimate_offsets. people: name -> who it may be, where several people count as one episode.
   """
-  kept, out = [row for row in rows if row["kept"]], [row for row in rows if not row["kept"]]
-  minutes = lambda chosen: f"{sum(row['length'] or 0 for row in chosen) / 60:.1f} min"
+  kept, out = [clip for clip in clips if clip.kept], [clip for clip in clips if not clip.kept]
+  minutes = lambda chosen: f"{sum(clip.seconds for clip in chosen) / 60:.1f} min"
   count = lambda found, names: [(names.get(name, name), number, name) for name, number in found.most_common()]
-  flags = Counter(flag for row in rows for flag in row["flags"])
-  held = Counter(flag for row in kept for flag in row["flags"])
+  flags = Counter(flag for clip in clips for flag in clip.flags)
+  kept_flags = Counter(flag for clip in kept for flag in clip.flags)
   tables = {
     "Prepared clips": [
-      ("found", len(rows), ""),
+      ("found", len(clips), ""),
       ("kept", len(kept), minutes(kept)),
       ("left out", len(out), ""),
       *((f"in {split}", number, f"{metadata['frames'][split]} frames") for split, number in metadata["splits"].items()),
     ],
-    "Rejected: the file cannot be trusted": count(Counter(row["fault"] for row in out if row["fault"]), FAULTS),
+    "Rejected: the file cannot be trusted": count(Counter(clip.fault for clip in out if clip.fault), FAULTS),
     "Dropped by review or --auto": [
-      line[:2] for line in count(Counter(row["reason"] for row in out if not row["fault"]), {})
+      line[:2] for line in count(Counter(clip.reason for clip in out if not clip.fault), {})
     ],
-    "Flagged": [(*line, f"{held[line[-1]]} kept") for line in count(flags, FLAGS)],
+    "Flagged": [(*line, f"{kept_flags[line[-1]]} kept") for line in count(flags, FLAGS)],
     "Sound against mouth": sorted(syncs.items()),
   }
   parts = [f"<h2>{html.escape(title)}</h2>{_table(lines)}" for title, lines in tables.items()]
   persons = defaultdict(list)
-  for row in rows:
-    if row["name"] in people:
-      persons[people[row["name"]]].append(row)
+  for clip in clips:
+    if clip.name in people:
+      persons[people[clip.name]].append(clip)
   if persons:
     parts.append("<h2>Several people, it seems</h2><p>A guess; correct people.csv, and give it as --episodes.</p>")
   for person, some in sorted(persons.items()):
     parts.append(f"<h3>{html.escape(person)}, {len(some)} clips</h3>")
-    parts += [_figure(row, pictures[row["name"]]) for row in some[:: -(-len(some) // FACES)] if row["name"] in pictures]
+    parts += [_figure(clip, pictures[clip.name]) for clip in some[:: -(-len(some) // FACES)] if clip.name in pictures]
   episodes = defaultdict(list)
-  for row in kept:
-    episodes[row["episode"]].append(row)
+  for clip in kept:
+    episodes[clip.episode].append(clip)
   for episode, some in sorted(episodes.items()):
     parts.append(f"<h2>Episode {html.escape(episode)}</h2><p>{len(some)} clips, {minutes(some)}</p>")
-    shown = [row for row in some if row["name"] in pictures]
-    for row in shown[:: max(1, -(-len(shown) // SHEET))]:
-      parts.append(_figure(row, pictures[row["name"]]))
-  parts.append("<h2>Left out</h2>" + _table((row["name"], row["reason"], row["decided_by"]) for row in out))
+    shown = [clip for clip in some if clip.name in pictures]
+    for clip in shown[:: max(1, -(-len(shown) // SHEET))]:
+      parts.append(_figure(clip, pictures[clip.name]))
+  parts.append("<h2>Left out</h2>" + _table((clip.name, clip.reason, clip.decided_by) for clip in out))
   policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
   head = (
     f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}"><title>prepared clips</title>'
@@ -128,17 +133,17 @@ def write_report(
   Path(path).write_text(page, encoding="utf-8", errors="replace")
 
 
-def _figure(row, picture) -> str:
+def _figure(clip, picture) -> str:
   """A clip's strip; what is not kept of the pictures is dark."""
   data = base64.b64encode(Path(picture).read_bytes()).decode()
-  text = html.escape(": ".join([row["name"], *([", ".join(row["flags"])] if row["flags"] else [])]))
+  text = html.escape(": ".join([clip.name, *([", ".join(clip.flags)] if clip.flags else [])]))
   frames = ""
-  if part := kept_part(row):
+  if part := kept_part(clip):
     *box, count = part
-    places = zip(("left", "top", "width", "height"), box, strict=True)
-    inner = ";".join(f"{side}:{100 * value:.2f}%" for side, value in places)
+    sides = zip(("left", "top", "width", "height"), box, strict=True)
+    inner = ";".join(f"{side}:{100 * value:.2f}%" for side, value in sides)
     outer = [f"left:{100 * n / count:.3f}%;width:{100 / count:.3f}%" for n in range(count)]
-    frames = "".join(f'<i style="{place}"><b style="{inner}"></b></i>' for place in outer)
+    frames = "".join(f'<i style="{position}"><b style="{inner}"></b></i>' for position in outer)
   image = f'<img alt="{text}" src="data:image/jpeg;base64,{data}">'
   return f'<figure><div class="strip">{image}{frames}</div><figcaption>{text}</figcaption></figure>'
 

@@ -1,114 +1,105 @@
-"""The last steps: clips dealt to splits, made into records and written as shards (appendix D.6 to D.10)."""
+"""The last steps: clips in their splits, made into records and written as shards (appendix D.6 to D.10)."""
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from nwt_jax.data import dataset
 from nwt_jax.io import audio, mel
 from nwt_jax.io.progress import Progress
-from nwt_jax.prepare.cache import short
-from nwt_jax.prepare.engines.local import Shard
+from nwt_jax.prepare.cache import short_hash
+from nwt_jax.prepare.clip import ClipRecord
+from nwt_jax.prepare.engines.beam import Beam
+from nwt_jax.prepare.engines.local import Local, Shard
+from nwt_jax.prepare.options import PrepareOptions
 from nwt_jax.prepare.review import manifest
-from nwt_jax.prepare.write import records as sources
-from nwt_jax.prepare.write import splits
+from nwt_jax.prepare.write import records, splits
 
 BETWEEN = "lies between blocks of different splits"  # the reason, see blocks.py
 
 
 @dataclass(frozen=True)
-class Building:
-  """A data set of clips in the making: where, of what, and what its metadata is to say beside what is found.
+class ShardWriter:
+  """Writes a data set of clips: into a folder beside `options.output`, which takes its name when it is whole.
 
-  output, overwrite, seed, holdout, records_per_shard, deal: the program's flags. work: see workplace.py.
+  work: OUTPUT.work, where finished shards wait for the next call if this one is cut off. facts: what the metadata says
+  beside what is found.
   """
 
-  output: str | os.PathLike
-  overwrite: bool
+  options: PrepareOptions
   work: Path
-  picture: sources.Picture
-  seed: int
-  holdout: Sequence[str]
-  records_per_shard: int
-  facts: Mapping
-  deal: str = ""
+  facts: Mapping[str, Any]
 
-  def build(
-    self,
-    clips: Sequence,
-    entries: Sequence[splits.Entry],
-    order: Sequence[str],
-    rows: Sequence[dict],
-    engine,
-    tell: Callable,
-  ) -> dict:
-    """Steps 6 to 10: deals the clips to splits, makes their records and writes them.
+  def write(
+    self, clips: Sequence[ClipRecord], order: Sequence[str], engine: Local | Beam, finish: Callable
+  ) -> dict[str, Any]:
+    """Steps 6 to 10: assigns the clips that are kept to splits, makes their records and writes them.
 
-    Args: clips, entries: one each. order: of the episodes. rows: the manifest; those of clips that give no record are
-      changed. tell: called with the folder, the clips of each split and the metadata before the data set is moved to
-      its place.
+    Args: order: of the episodes. finish: called with the folder, all clips as they ended, the names in each split and
+      the metadata before the data set is moved to its place.
     Returns: the metadata.
     """
-    by_name = {clip.name: clip for clip in clips}
-    home = {entry.name: entry.episode for entry in entries}
+    options = self.options
+    kept = {clip.name: clip for clip in clips if clip.kept}
     left_out = {}
-    with dataset.building(self.output, self.overwrite) as folder:
+    with dataset.atomic_folder(options.output, options.overwrite) as folder:
       while True:
-        there = [entry for entry in entries if entry.name not in left_out]
-        gone = set(home.values()) - {entry.episode for entry in there}
-        dealt = splits.assign(there, self.seed, set(self.holdout) - gone, self.deal)
-        known = {home[name] for name in dealt["train"]}
-        numbers = [episode for episode in order if episode in known]
-        work, shards, notes, bar = self._make(dealt, by_name, home, numbers, engine)
-        left_out |= {name: reason for note in notes.values() for name, reason in note["left_out"].items()}
-        untrained = known - {home[name] for name in dealt["train"] if name not in left_out}
+        there = [clip for clip in kept.values() if clip.name not in left_out]
+        gone = {clip.episode for clip in kept.values()} - {clip.episode for clip in there}
+        assigned = splits.assign(there, options.seed, set(options.holdout_episodes) - gone, options.deal)
+        known = {kept[name].episode for name in assigned["train"]}
+        episodes = [episode for episode in order if episode in known]
+        shards, receipts, bar = self._write_shards(assigned, kept, episodes, engine)
+        left_out |= {name: reason for receipt in receipts.values() for name, reason in receipt["left_out"].items()}
+        untrained = known - {kept[name].episode for name in assigned["train"] if name not in left_out}
         if not untrained:
           break
         # An episode lost what it was to train on only when its clips were read: without them others train.
-        bar.say(f"dealt again without what is left out: no clip is left to train {', '.join(sorted(untrained))} on")
-      for path in notes:
-        target = folder / path.relative_to(work)
+        bar.log(f"dealt again without what is left out: no clip is left to train {', '.join(sorted(untrained))} on")
+      for path in receipts:
+        target = folder / path.relative_to(path.parents[2])
         target.parent.mkdir(parents=True, exist_ok=True)
         os.link(path, target)  # not moved: a call that is cut off here must find it
-      index = {split: [notes[shard.path]["rows"] for shard in some] for split, some in shards.items()}
-      between = home.keys() - {name for names in dealt.values() for name in names} - left_out.keys()
-      for row in rows:
-        if row["name"] in left_out:
-          row |= {"kept": False, "fault": "unreadable", "reason": left_out[row["name"]], "decided_by": "reading"}
-        elif row["name"] in between:
-          row |= {"kept": False, "reason": BETWEEN, "decided_by": manifest.BETWEEN_BLOCKS}
+      index = {split: [receipts[shard.path]["rows"] for shard in some] for split, some in shards.items()}
+      between = kept.keys() - {name for names in assigned.values() for name in names} - left_out.keys()
+      clips = [_ended(clip, left_out.get(clip.name), clip.name in between) for clip in clips]
       found = {
         "sample_rate": audio.SAMPLE_RATE,
         "mel": mel.MEL_ARGUMENTS,
-        "episodes": numbers,
-        "holdout_episodes": sorted({entry.episode for entry in there} - known),
-        "skipped": {row["name"]: row["reason"] for row in sorted(rows, key=lambda row: row["name"]) if not row["kept"]},
+        "episodes": episodes,
+        "holdout_episodes": sorted({clip.episode for clip in there} - known),
+        "skipped": {clip.name: clip.reason for clip in sorted(clips, key=lambda clip: clip.name) if not clip.kept},
       }
       metadata = dataset.describe_dataset(folder, "clips", dataset.clip_features(), index, {**self.facts, **found})
-      tell(folder, dealt, metadata)
+      finish(folder, clips, assigned, metadata)
     return metadata
 
-  def _make(self, dealt, by_name, home, numbers, engine):
-    """Makes the records of clips that were dealt; shards from an earlier call are taken as they are.
+  def _write_shards(self, assigned, clips, episodes, engine):
+    """Makes the records of clips in their splits; shards from an earlier call are taken as they are.
 
-    Returns: the folder of the shards, the Shards of each split, {path: note} of each, the progress.
+    Returns: the Shards of each split, {path: note} of each, the progress.
     """
+    options, picture = self.options, self.options.picture
     # An episode without training clips has no embedding: -1 asks for the mean one.
-    number = lambda name: numbers.index(home[name]) if home[name] in numbers else -1
-    jobs = {split: [(by_name[name], number(name), self.picture) for name in names] for split, names in dealt.items()}
+    number = lambda episode: episodes.index(episode) if episode in episodes else -1
+    jobs = {
+      split: [(clips[name], number(clips[name].episode), picture) for name in names]
+      for split, names in assigned.items()
+    }
     bar = Progress("prepare", sum(map(len, jobs.values())))
     # Shards of an earlier call are taken up where they hold the very same clips of the very same files.
-    every = [job for split in jobs for job in (split, *jobs[split])]
-    work = self.work / f"building-{short(self.facts['request'], self.records_per_shard, *every)}"
+    every = [part for split, some in jobs.items() for part in (split, *(f"({c.key}, {n}, {p})" for c, n, p in some))]
+    work = self.work / f"building-{short_hash(self.facts['request'], options.records_per_shard, *every)}"
 
     def report(name, reason):
       bar.step()
       if reason:
-        bar.say(f"left out: {reason}")
+        bar.log(f"left out: {reason}")
 
-    size = self.records_per_shard
+    size = options.records_per_shard
     shards = {
       split: [
         Shard(path, some[n * size : (n + 1) * size])
@@ -119,18 +110,25 @@ class Building:
     every = [shard for some in shards.values() for shard in some]
     for shard in every:
       shard.path.parent.mkdir(parents=True, exist_ok=True)
-    missing = [shard for shard in every if not _note(shard.path).exists()]
+    missing = [shard for shard in every if not _receipt(shard.path).exists()]
     bar.step(sum(len(shard.jobs) for shard in every if shard not in missing), known=True)
-    engine.write_shards(missing, sources.try_record, write_shard, report)
+    engine.write_shards(missing, records.try_record, commit_shard, report)
     bar.close()
-    return work, shards, {shard.path: json.loads(_note(shard.path).read_text()) for shard in every}, bar
+    return shards, {shard.path: json.loads(_receipt(shard.path).read_text()) for shard in every}, bar
 
 
-def write_shard(path: Path, results) -> dict:
+def _ended(clip, reason, between):
+  """The clip, and why it is in no split where its file could not be read or it lies between blocks."""
+  if reason is not None:
+    return replace(clip.with_fault("unreadable", reason), kept=False, decided_by="reading")
+  return replace(clip, kept=False, reason=BETWEEN, decided_by=manifest.BETWEEN_BLOCKS) if between else clip
+
+
+def commit_shard(path: Path, results: Iterable) -> dict:
   """Writes one shard and a note that it is whole. Args: results: (name, record or None, reason). Returns: the note."""
   left_out = {}
 
-  def records():
+  def made():
     for name, record, reason in results:
       if record is None:
         left_out[name] = reason
@@ -139,15 +137,15 @@ def write_shard(path: Path, results) -> dict:
 
   part = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}")  # another attempt may be writing, too
   try:
-    rows = dataset.write_shard(part, records())
+    rows = dataset.write_shard(part, made())
     os.replace(part, path)
   finally:
     part.unlink(missing_ok=True)
-  note = {"rows": rows, "left_out": left_out}
-  part.write_text(json.dumps(note))
-  os.replace(part, _note(path))
-  return note
+  receipt = {"rows": rows, "left_out": left_out}
+  part.write_text(json.dumps(receipt))
+  os.replace(part, _receipt(path))
+  return receipt
 
 
-def _note(path):
+def _receipt(path):
   return path.with_name(f"{path.name}.json")

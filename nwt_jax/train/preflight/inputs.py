@@ -8,7 +8,7 @@ from nwt_jax.data.clips import PREPARE
 from nwt_jax.data.mnist import check_files
 from nwt_jax.data.tokens import TOKENIZE
 from nwt_jax.errors import InputError
-from nwt_jax.io.place import check_folder
+from nwt_jax.io.disk import check_folder
 from nwt_jax.io.release import load_card
 from nwt_jax.names import plain
 from nwt_jax.train.preflight import values
@@ -66,7 +66,7 @@ def check_frames(config: Any, metadata: dict) -> None:
   if height % pixels or width % pixels:
     raise InputError(
       f"frames of {height} x {width} do not divide by {pixels}, as this config's must; "
-      f"{sizes.remedy_for_frames(height, width)}"
+      f"{sizes.hint_for_frames(height, width)}"
     )
 
 
@@ -90,8 +90,8 @@ def check_grid(config: Any, metadata: dict) -> None:
   expected = (*tuple(model.grid), model.num_heads, model.num_codes)
   if grid != expected:
     size = metadata["video"]["height"], metadata["video"]["width"]
-    remedy = sizes.remedy_for_tokens(config.family, *size, grid[:2], *grid[2:])
+    hint = sizes.hint_for_tokens(config.family, *size, grid[:2], *grid[2:])
     raise InputError(
       f"{config.data.path} has {grid[0]} x {grid[1]} Memcodes of {grid[2]} heads x {grid[3]} codes, the config's model "
-      f"takes {' x '.join(map(str, model.grid))} of {model.num_heads} x {model.num_codes}; {remedy}"
+      f"takes {' x '.join(map(str, model.grid))} of {model.num_heads} x {model.num_codes}; {hint}"
     )

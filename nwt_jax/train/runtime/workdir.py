@@ -15,8 +15,8 @@ from jax.experimental import multihost_utils
 from nwt_jax import __version__
 from nwt_jax.aliases import rename_fields
 from nwt_jax.errors import InputError
+from nwt_jax.io.disk import check_folder
 from nwt_jax.io.lock import locked
-from nwt_jax.io.place import check_folder
 
 FIXED = ("family", "model", "critics", "objective.reconstruction")  # what a run cannot change on the way
 MOST_CHANGES = 8  # changed fields that are named

@@ -57,9 +57,9 @@ def tokenize(config: Any, workdir: Path) -> None:
   facts = {
     **{name: metadata[name] for name in ("fps", "sample_rate", "episodes")},
     "video": {name: metadata[name] for name in ("fps", "height", "width")},
-    "clips": origins.told(config.data.path, workdir),
+    "clips": origins.relative(config.data.path, workdir),
     "clips_fingerprint": metadata["fingerprint"],
-    "dvae": origins.told(config.dvae, workdir),
+    "dvae": origins.relative(config.dvae, workdir),
     "dvae_sha256": card["sha256"],
     "sampler": config.sampler,
     "heads": model.num_heads,

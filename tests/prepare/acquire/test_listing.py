@@ -9,12 +9,11 @@ import pytest
 from nwt_jax import names
 from nwt_jax.api.episodes import Episodes
 from nwt_jax.errors import InputError
-from nwt_jax.prepare import __main__ as prepare
 from nwt_jax.prepare.acquire import listing, recordings
+from nwt_jax.prepare.acquire.episodes import read_episodes
 from nwt_jax.prepare.review import manifest
-from nwt_jax.prepare.write import records
-from nwt_jax.prepare.write.splits import Entry
 from tests import media
+from tests.preparing import prepare
 
 APART, TOGETHER = (unicodedata.normalize(form, "José Müller") for form in ("NFD", "NFC"))
 
@@ -81,14 +80,14 @@ def test_the_case_folder_is_read_through_its_link(tmp_path):
   (tmp_path / "t.csv").write_text("clip,episode\none,me\n")
   for number, pattern in enumerate((tmp_path / "root", tmp_path / "root" / "**" / "*.mp4")):
     table = tmp_path / "t.csv"
-    made = prepare.prepare(tmp_path / f"{number}", str(pattern), episodes=table, height=16, width=16, faces=False)
+    made = prepare(tmp_path / f"{number}", str(pattern), episodes=table, height=16, width=16, faces=False)
     assert made["splits"]["train"] == 1 and not made["skipped"] and made["episodes"] == ["me"]
 
 
 def test_what_is_left_out_is_said_in_one_line(tmp_path, capsys):
   media.clip(tmp_path / "in" / "one.mp4", 1, 1.0)
   tree(tmp_path, "in/._one.mp4")
-  prepare.prepare(tmp_path / "out", str(tmp_path / "in"), height=16, width=16, faces=False)
+  prepare(tmp_path / "out", str(tmp_path / "in"), height=16, width=16, faces=False)
   said = [line for line in capsys.readouterr().err.splitlines() if "hidden" in line]
   assert said == [f"left out of {tmp_path / 'in'}: hidden files: 1 ('._one.mp4')"]
   os.remove(tmp_path / "in" / "one.mp4")
@@ -163,7 +162,7 @@ def test_names_that_differ_in_form_alone_are_one_clear_line(tmp_path):
 @pytest.mark.parametrize("table, asked", [(TOGETHER, APART), (APART, TOGETHER)])
 def test_tables_decisions_and_episodes_match_in_either_form(tmp_path, table, asked):
   (tmp_path / "t.csv").write_text(f"clip,episode,source\n{table}.mp4,{table},{table}\n")
-  assert records.read_episodes(tmp_path / "t.csv", [asked]) == [Entry(asked, TOGETHER, TOGETHER)]
+  assert read_episodes(tmp_path / "t.csv", [asked]) == {asked: (TOGETHER, TOGETHER)}
   (tmp_path / "d.json").write_text(f'{{"{table}": {{"keep": false}}}}')
   assert list(manifest.read_decisions(tmp_path / "d.json")) == [TOGETHER]
   assert Episodes.parse(f"{asked},other@1.0", ("other", table), 30, 90).numbers.tolist() == [1, 0]
@@ -177,8 +176,8 @@ def test_files_from_a_mac_prepare_with_their_table(tmp_path):
   (tmp_path / "t.csv").write_text("\n".join(["clip,episode", *rows]), encoding="utf-8")
   (tmp_path / "d.json").write_text('{"Ünal": {"keep": false}}', encoding="utf-8")
   given = {"episodes": tmp_path / "t.csv", "decisions": tmp_path / "d.json"}
-  given["holdout"] = [unicodedata.normalize("NFD", "Zoë")]
-  made = prepare.prepare(tmp_path / "out", str(tmp_path / "in"), height=16, width=16, faces=False, **given)
+  given["holdout_episodes"] = [unicodedata.normalize("NFD", "Zoë")]
+  made = prepare(tmp_path / "out", str(tmp_path / "in"), height=16, width=16, faces=False, **given)
   assert made["episodes"] == ["Łukasz é"] and made["holdout_episodes"] == ["Zoë"] and list(made["skipped"]) == ["Ünal"]
 
 

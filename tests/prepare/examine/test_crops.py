@@ -11,28 +11,27 @@ import pytest
 
 from nwt_jax.errors import InputError
 from nwt_jax.io import video
-from nwt_jax.io.video import Box
+from nwt_jax.io.box import Box
 from nwt_jax.metrics import face
-from nwt_jax.prepare import __main__ as prepare
-from nwt_jax.prepare import pipeline
-from nwt_jax.prepare.examine import crops
-from nwt_jax.prepare.examine.clip import FLAGS, examine
+from nwt_jax.prepare.clip import FLAGS, ClipRecord
+from nwt_jax.prepare.examine import crops, examination
 from nwt_jax.prepare.review import manifest, pages
 from nwt_jax.talker.clip import render
 from tests import media
+from tests.preparing import prepare
 from tests.talking import moving_face
 
 
 def _row(name, recording, heads, shown=(1000, 500), path=None, **more):
   """heads: x, y, side of the one face in each picture, parts of the height."""
-  row = {"name": name, "recording": recording, "path": path or f"/{name}.mp4", "fault": "", "flags": []}
-  return row | {"shown": list(shown), "strip": len(heads), "heads": [[head] if head else [] for head in heads]} | more
+  seen = {"shown": list(shown), "strip": len(heads), "heads": [[head] if head else [] for head in heads]}
+  return ClipRecord(name, "default", name, take=recording, origin=path or f"/{name}.mp4", **seen, **more)
 
 
-def _choose(rows, crop, aspect=0.875, given=None):
+def _choose(clips, crop, aspect=0.875):
   said = []
-  crops.choose(rows, given or {}, crop, aspect, said.append)
-  return [row["crop"] for row in rows], said
+  chosen = crops.choose(clips, crop, aspect, said.append)
+  return chosen, [clip.crop for clip in chosen], said
 
 
 def test_pieces_of_a_take_and_parts_of_a_file_share_one_box():
@@ -43,7 +42,7 @@ def test_pieces_of_a_take_and_parts_of_a_file_share_one_box():
     _row("q1", "q1", [*right, *right], path="/q.mp4"),
     _row("r", "r", left),
   ]
-  boxes, _ = _choose(rows, "face")
+  _, boxes, _ = _choose(rows, "face")
   centre = lambda box: Box.parse(box).left + Box.parse(box).width / 2
   assert boxes[0] == boxes[1] == boxes[2] and centre(boxes[0]) == pytest.approx(450, abs=1)  # the median, x 500 pixels
   assert (
@@ -55,17 +54,17 @@ def test_pieces_of_a_take_and_parts_of_a_file_share_one_box():
 
 def test_a_recording_whose_size_changes_has_a_box_for_each_size():
   rows = [_row("a", "take", [(0.9, 0.5, 0.2)] * 8), _row("b", "take", [(0.9, 0.5, 0.2)] * 8, shown=(2000, 1000))]
-  (small, large), _ = _choose(rows, "head")
+  _, (small, large), _ = _choose(rows, "head")
   assert Box.parse(large).height == pytest.approx(2 * Box.parse(small).height, abs=2)
 
 
 @pytest.mark.parametrize("crop, tall", [("face", 240), ("head", 160)])
 def test_the_framing_in_sides_of_the_face(crop, tall):
-  (text,), _ = _choose([_row("a", "a", [(1.0, 0.5, 0.2)] * 8)], crop)  # a side of 100 pixels
+  _, (text,), _ = _choose([_row("a", "a", [(1.0, 0.5, 0.2)] * 8)], crop)  # a side of 100 pixels
   box = Box.parse(text)
   assert box.height == pytest.approx(tall, abs=1) and box.width == pytest.approx(0.875 * tall, abs=1)
   assert box.left + box.width / 2 == pytest.approx(500, abs=1) and 0 < 250 - (box.top + box.height / 2) < 15
-  (narrow,), _ = _choose([_row("a", "a", [(1.0, 0.5, 0.2)] * 8)], crop, aspect=0.4)
+  _, (narrow,), _ = _choose([_row("a", "a", [(1.0, 0.5, 0.2)] * 8)], crop, aspect=0.4)
   assert Box.parse(narrow).width == pytest.approx(140, abs=1)  # the ears stay
 
 
@@ -75,7 +74,7 @@ def test_boxes_stay_in_the_picture_and_without_a_face_it_is_the_middle():
     _row("large", "b", [(1.0, 0.5, 0.9)] * 8),
     _row("nobody", "c", [None] * 8),
   ]
-  (corner, large, nobody), _ = _choose(rows, "face")
+  _, (corner, large, nobody), _ = _choose(rows, "face")
   assert Box.parse(corner)[2:] == (0, 0) and all(Box.parse(box).within(1000, 500) for box in (corner, large, nobody))
   assert nobody == "437x500+281+0"
 
@@ -83,18 +82,22 @@ def test_boxes_stay_in_the_picture_and_without_a_face_it_is_the_middle():
 def test_a_face_that_leaves_the_box_is_flagged():
   moved = [(0.9, 0.5, 0.2)] * 6 + [(1.3, 0.5, 0.2)] * 2
   rows = [_row("still", "a", [(0.9, 0.5, 0.2)] * 8), _row("moved", "b", moved), _row("once", "c", moved[:7])]
-  _choose(rows, "head")
-  assert [row["flags"] for row in rows] == [[], ["face_outside"], []]
-  assert "face leaves the part that is kept in 1 of 3 clips" in crops.notes(rows, "head", 256)[0]
+  rows, *_ = _choose(rows, "head")
+  assert [list(row.flags) for row in rows] == [[], ["face_outside"], []]
+  assert "face leaves the part that is kept in 1 of 3 clips" in crops.report_lines(rows, "head", 256)[0]
   rows = [_row("still", "a", [(0.9, 0.5, 0.2)] * 8)]
-  _choose(rows, "100x100+0+0")  # a box that a user gave misses the face
-  assert rows[0]["flags"] == ["face_outside"] and "face_outside" in FLAGS
+  (clip,), *_ = _choose(rows, "100x100+0+0")  # a box that a user gave misses the face
+  assert clip.flags == ["face_outside"] and "face_outside" in FLAGS
 
 
 def test_a_box_that_the_picture_does_not_hold_is_a_fault_and_a_lists_box_comes_first():
-  rows = [_row("wide", "a", []), _row("small", "b", [], shown=(90, 90)), _row("own", "c", [], shown=(90, 90))]
-  boxes, said = _choose(rows, "80x100+0+0", given={"own": "50x50+1+2"})
-  assert boxes == ["80x100+0+0", "", "50x50+1+2"] and [row["fault"] for row in rows] == ["", "crop_outside", ""]
+  rows = [
+    _row("wide", "a", []),
+    _row("small", "b", [], shown=(90, 90)),
+    _row("own", "c", [], shown=(90, 90), crop="50x50+1+2"),
+  ]
+  rows, boxes, said = _choose(rows, "80x100+0+0")
+  assert boxes == ["80x100+0+0", "", "50x50+1+2"] and [row.fault for row in rows] == ["", "crop_outside", ""]
   assert said == ["left out: /small.mp4: the box 80x100+0+0 reaches outside its 90 x 90 pixels; give another"]
   assert crops.parse("head") == "head" and crops.parse(None) == "" == crops.parse("")
   with pytest.raises(InputError, match="write WIDTHxHEIGHT"):
@@ -102,14 +105,13 @@ def test_a_box_that_the_picture_does_not_hold_is_a_fault_and_a_lists_box_comes_f
 
 
 def test_small_mouths_are_told_with_what_helps():
-  rows = [_row("a", "a", [(0.9, 0.5, 0.25)] * 8)]
-  _choose(rows, "")
-  (line,) = crops.notes(rows, "", 64)  # 0.14 sides of 16 pixels
+  rows, *_ = _choose([_row("a", "a", [(0.9, 0.5, 0.25)] * 8)], "")
+  (line,) = crops.report_lines(rows, "", 64)  # 0.14 sides of 16 pixels
   assert line == "lips are about 2.2 pixels high: --crop=head makes that 5.6, a larger --height and --width more"
-  assert crops.notes(rows, "", 256) == []
-  _choose(rows, "head")
-  assert crops.notes(rows, "head", 64) == []
-  assert crops.notes(rows, "head", 32) == ["lips are about 2.8 pixels high: a larger --height and --width more"]
+  assert crops.report_lines(rows, "", 256) == []
+  rows, *_ = _choose(rows, "head")
+  assert crops.report_lines(rows, "head", 64) == []
+  assert crops.report_lines(rows, "head", 32) == ["lips are about 2.8 pixels high: a larger --height and --width more"]
 
 
 TINY = {"height": 16, "width": 16, "faces": False, "workers": 1}
@@ -119,16 +121,17 @@ def test_another_crop_does_not_examine_again_and_the_pages_show_it(tmp_path, mon
   for seed in range(3):
     media.clip(tmp_path / "in" / f"c{seed}.mp4", seed, 1.0)
   looked = []
-  monkeypatch.setattr(pipeline, "examine", lambda path, *rest: looked.append(path) or examine(path, *rest))
+  examine = examination.examine
+  monkeypatch.setattr(examination, "examine", lambda clip, *rest: looked.append(clip) or examine(clip, *rest))
   for crop in ("", "24x36+48+18", "24x37+48+36"):  # of 96 x 72; the last is too low
     with pytest.raises(InputError, match="reaches outside") if crop[3:5] == "37" else contextlib.nullcontext():
-      prepare.prepare(tmp_path / "out", pattern=str(tmp_path / "in"), crop=crop, stop_after="examine", **TINY)
+      prepare(tmp_path / "out", input=str(tmp_path / "in"), crop=crop, stop_after="examine", **TINY)
     page = (tmp_path / "out.work" / pages.REVIEW).read_text()
     data = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script>")[0])
     wanted = [0.5, 0.25, 0.25, 0.5, 8] if crop else []
     assert [clip["crop"] for clip in data["clips"]] == [wanted] * 3
   assert len(looked) == 3
-  prepare.prepare(tmp_path / "out", pattern=str(tmp_path / "in"), crop="24x36+48+18", **TINY)
+  prepare(tmp_path / "out", input=str(tmp_path / "in"), crop="24x36+48+18", **TINY)
   rows = manifest.read(tmp_path / "out" / manifest.NAME)
   assert len(looked) == 3 and {row["crop"] for row in rows} == {"24x36+48+18"}
   assert not {"heads", "shape", "shown", "strip"} & set(rows[0])
@@ -145,10 +148,10 @@ def test_a_take_that_is_cut_has_one_box(tmp_path):
   wide = np.full((50, 128, 192, 3), 90, np.uint8)
   wide[:25, :, :128], wide[25:, :, 32:160] = drawn[:25], drawn[25:]
   media.record(tmp_path / "in" / "take.mp4", wide, media.speech(0, 2.0))
-  options = {"pattern": str(tmp_path / "in"), "height": 32, "width": 28, "workers": 1, "stop_after": "examine"}
+  options = {"input": str(tmp_path / "in"), "height": 32, "width": 28, "workers": 1, "stop_after": "examine"}
   heights = {}
   for crop in ("face", "head"):
-    prepare.prepare(tmp_path / "out", crop=crop, split_seconds=0.9, **options)
+    prepare(tmp_path / "out", crop=crop, split_seconds=0.9, **options)
     rows = manifest.read(tmp_path / "out.work" / manifest.NAME)
     assert len(rows) >= 2 and len({row["crop"] for row in rows}) == 1
     assert all(set(row["facts"]["faces"]) == {1} for row in rows)
@@ -173,7 +176,7 @@ def test_how_much_of_real_faces_is_kept():
     height, width = frames.shape[1:3]
     heads = [[*(found.middle / height), found.side / height] for found, _ in seen]
     for crop in lips:
-      (text,), _ = _choose([_row(path.stem, path.stem, heads, shown=(width, height))], crop)
+      _, (text,), _ = _choose([_row(path.stem, path.stem, heads, shown=(width, height))], crop)
       box = Box.parse(text)
       tall = [np.ptp(mesh[[0, 17, 37, 267, 84, 314], 1]) for _, mesh in seen]
       lips[crop].append(float(np.median(tall)) * 64 / box.height)

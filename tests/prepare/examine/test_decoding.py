@@ -10,17 +10,16 @@ import pytest
 
 from nwt_jax.errors import InputError, MachineError
 from nwt_jax.io import ffmpeg, video
+from nwt_jax.io.box import Box
 from nwt_jax.io.probe import probe
-from nwt_jax.prepare import __main__ as prepare
 from nwt_jax.prepare.acquire import recordings as downloads
 from nwt_jax.prepare.acquire import segments
 from nwt_jax.prepare.examine import decoding
-from nwt_jax.prepare.examine.clip import Look, examine
-from nwt_jax.prepare.write import records
+from nwt_jax.prepare.options import Picture
 from tests import media
 from tests.conftest import ROOT
+from tests.preparing import examined, frames_of, prepare
 
-LOOK = Look(False, False)
 GROUP = "keyint=25:min-keyint=25:scenecut=0:log-level=none"
 STREAMS = {  # container and codec: what ffmpeg is asked for
   "h264.ts": ["-c:v", "libx264", "-g", "25", "-bf", "3", "-c:a", "aac"],
@@ -47,9 +46,9 @@ def test_every_part_of_a_whole_file_is_kept_and_shows_those_seconds(streams, nam
   path = streams[name]
   whole = video.read_video(path, height=36, width=48).astype(float)
   for start in (1.3, 3.3):
-    row = examine(str(path), LOOK, start, 2.0)
-    assert row["fault"] == "", row["reason"]
-    assert row["length"] == pytest.approx(2.0, abs=0.05)
+    row = examined(path, start, 2.0)
+    assert row.fault == "", row.reason
+    assert row.length == pytest.approx(2.0, abs=0.05)
     part = video.read_video(path, height=36, width=48, start=start, length=2.0).astype(float)
     assert len(part) in (60, 61)
     first = round(30 * start)
@@ -64,12 +63,12 @@ def test_every_piece_of_a_whole_file_is_kept(streams, tmp_path, name):
   assert len(pieces) >= 2
   kept = 0.0
   for piece in pieces:
-    row = examine(str(piece.path), Look(False, False, piece=True))
-    assert row["fault"] == "", row["reason"]
-    frames, sound, _ = records.FileClip("x", str(piece.path), row["start"], row["length"]).read(_picture())
-    assert len(frames) / 30 == pytest.approx(row["length"], abs=0.07)
-    assert len(sound) / 24_000 == pytest.approx(row["length"], abs=0.1)
-    kept += row["length"]
+    row = examined(piece.path, segment=True)
+    assert row.fault == "", row.reason
+    frames, sound = frames_of(piece.path, _picture(), row.start, row.length)
+    assert len(frames) / 30 == pytest.approx(row.length, abs=0.07)
+    assert len(sound) / 24_000 == pytest.approx(row.length, abs=0.1)
+    kept += row.length
   # Of each open group the pictures before its key frame are lost, and no more.
   assert kept > SECONDS - 0.45 * len(pieces)
 
@@ -81,18 +80,18 @@ def test_damage_counts_where_it_is(tmp_path):
   for packet in middle:
     data[packet + 20 : packet + 180] = noise.bytes(160)
   (tmp_path / "bad.ts").write_bytes(bytes(data))
-  found = {start: examine(str(tmp_path / "bad.ts"), LOOK, start, 1.5)["fault"] for start in (0.3, 2.0, 4.2)}
+  found = {start: examined(tmp_path / "bad.ts", start, 1.5).fault for start in (0.3, 2.0, 4.2)}
   assert found == {0.3: "", 2.0: "damaged", 4.2: ""}
-  assert examine(str(tmp_path / "bad.ts"), LOOK)["fault"] == "damaged"
+  assert examined(tmp_path / "bad.ts").fault == "damaged"
 
 
 def test_a_list_of_parts_and_its_manifest_give_the_same_clips(streams, tmp_path):
   rows = [{"path": str(streams["h264.ts"]), "name": f"p{n}", "start": n, "end": n + 1.5} for n in range(4)]
   (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
   root = streams["h264.ts"].parent
-  made = prepare.prepare(tmp_path / "a", pattern=str(tmp_path / "list.jsonl"), root=root, height=16, width=16)
+  made = prepare(tmp_path / "a", input=str(tmp_path / "list.jsonl"), root=root, height=16, width=16)
   assert sum(made["splits"].values()) == 4 and not made["skipped"]
-  again = prepare.prepare(tmp_path / "b", pattern=str(tmp_path / "a" / "manifest.jsonl"), root="/", height=16, width=16)
+  again = prepare(tmp_path / "b", input=str(tmp_path / "a" / "manifest.jsonl"), root="/", height=16, width=16)
   assert again["splits"] == made["splits"]
 
 
@@ -120,9 +119,9 @@ def test_pixels_are_squared_before_a_picture_is_turned(tmp_path):
   for path, size in ((flat, (72, 120)), (turned, (120, 72))):
     pictures = decoding.decode(path, probe(path)).pictures
     assert pictures.shape[1:3] == size
-  assert examine(str(turned), LOOK)["shown"] == [72, 120]  # what a box must lie in
+  assert examined(turned).shown == [72, 120]  # what a box must lie in
   with pytest.raises(InputError, match="reaches outside"):
-    video.read_video(turned, crop=video.Box(120, 72, 0, 0))
+    video.read_video(turned, crop=Box(120, 72, 0, 0))
   # A WebM says the shape of its pixels in other words.
   webm = ["-c:v", "libvpx", "-deadline", "realtime", "-crf", "4", "-b:v", "2M", "-c:a", "libopus", "-vf", "setsar=4/3"]
   path = media.record(tmp_path / "sar.webm", media.pictures(1, 25, 72, 90), media.speech(1, 1.0), encode=webm)
@@ -154,13 +153,13 @@ def test_high_dynamic_range_comes_out_as_the_standard_one(tmp_path, transfer, ta
   assert probe(path).hdr == {"arib-std-b67": "HLG", "smpte2084": "PQ"}[transfer]
   read = video.read_video(path)
   assert np.abs(read.astype(float) - plain).mean() < 12 and 0.85 < read.std() / plain.std() < 1.15
-  row = examine(str(path), LOOK)
-  assert row["fault"] == "" and "hdr" in row["flags"]
-  assert "hdr" not in examine(str(tmp_path / "sdr.mp4"), LOOK)["flags"]
+  row = examined(path)
+  assert row.fault == "" and "hdr" in row.flags
+  assert "hdr" not in examined(tmp_path / "sdr.mp4").flags
 
 
 def _picture():
-  return records.Picture(36, 48, 30, "png")
+  return Picture(36, 48, 30, "png")
 
 
 @pytest.fixture(scope="module")
@@ -191,14 +190,14 @@ ENDS = {
 @pytest.mark.parametrize("what", ENDS)
 def test_a_fault_of_the_machine_ends_the_preparation_and_leaves_no_trace(recordings, tmp_path, monkeypatch, what):
   rule, message = ENDS[what]
-  options = {"pattern": str(recordings), "height": 16, "width": 16}
+  options = {"input": str(recordings), "height": 16, "width": 16}
   with monkeypatch.context() as patch:
     fake = _fake(tmp_path, rule)
     patch.setattr(ffmpeg, "executable", lambda: fake)
     with pytest.raises(MachineError, match=message) as raised:
-      prepare.prepare(tmp_path / "out", **options)
+      prepare(tmp_path / "out", **options)
     assert "\n" not in str(raised.value) and not (tmp_path / "out").exists()
-  made = prepare.prepare(tmp_path / "out", **options)  # the machine is well again
+  made = prepare(tmp_path / "out", **options)  # the machine is well again
   assert sum(made["splits"].values()) == 4 and not made["skipped"]
 
 
@@ -218,21 +217,19 @@ def test_a_full_temporary_disk_is_named(recordings, tmp_path):
     assert "left out" not in done.stderr and not (tmp_path / "out").exists()
   finally:
     subprocess.run(["umount", small], check=True)
-  made = prepare.prepare(tmp_path / "out", pattern=str(recordings), height=16, width=16)
+  made = prepare(tmp_path / "out", input=str(recordings), height=16, width=16)
   assert sum(made["splits"].values()) == 4
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are Linux's")
 @pytest.mark.parametrize("limit", ["-v 12000000", "-f 4000000"])
 def test_lower_limits_than_ours_hold(recordings, tmp_path, limit):
-  code = (
-    f"from nwt_jax.prepare.examine.clip import *; print(examine({str(recordings / 'c0.mp4')!r}, Look(False, False)))"
-  )
+  code = f"from tests.preparing import examined; print(examined({str(recordings / 'c0.mp4')!r}))"
   shell = f'ulimit -H {limit}; ulimit -S {limit}; exec "$@"'
   drop = ["setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource"] if os.geteuid() == 0 else []
   command = [*drop, "bash", "-c", shell, "-", sys.executable, "-c", code]
   done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-  assert done.returncode == 0 and "'fault': ''" in done.stdout, done.stderr
+  assert done.returncode == 0 and "fault=''" in done.stdout, done.stderr
 
 
 def test_too_low_a_limit_of_memory_or_of_files_is_named():
@@ -255,7 +252,7 @@ def test_an_ffmpeg_that_is_too_old_is_named_with_the_version_needed(tmp_path, mo
     assert ffmpeg.executable() == fake
     return
   with pytest.raises(MachineError, match=r"is too old: 5\.1 or newer is needed; unset IMAGEIO_FFMPEG_EXE"):
-    examine(str(tmp_path / "ffmpeg"), LOOK)
+    examined(tmp_path / "ffmpeg")
 
 
 def test_an_address_is_not_blamed_for_a_full_disk(tmp_path, monkeypatch):
@@ -269,7 +266,7 @@ def test_an_address_is_not_blamed_for_a_full_disk(tmp_path, monkeypatch):
 
   (tmp_path / "d").mkdir()
   assert downloads.acquire(found, tmp_path / "d", print)[1]  # a dead link, on a disk with room
-  monkeypatch.setattr(downloads, "check_room", full)
+  monkeypatch.setattr(downloads, "check_space", full)
   with pytest.raises(MachineError, match="No space left"):
     downloads.acquire(found, tmp_path / "d", print)
 
@@ -280,4 +277,4 @@ def test_a_file_that_cannot_be_opened_is_no_bad_recording(tmp_path, monkeypatch)
   if os.access(path, os.R_OK):
     pytest.skip("root may read all files")
   with pytest.raises(MachineError, match="Permission denied"):
-    prepare.prepare(tmp_path / "out", pattern=str(tmp_path / "in"), height=16, width=16)
+    prepare(tmp_path / "out", input=str(tmp_path / "in"), height=16, width=16)

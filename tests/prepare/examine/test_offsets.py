@@ -8,31 +8,31 @@ import numpy as np
 import pytest
 
 from nwt_jax.metrics import face, sync
-from nwt_jax.prepare import __main__ as prepare
+from nwt_jax.prepare.clip import ClipRecord
 from nwt_jax.prepare.engines.local import Local
 from nwt_jax.prepare.examine import offsets
 from nwt_jax.prepare.review import manifest
-from nwt_jax.prepare.write import records
 from tests import media
+from tests.preparing import file_clip, prepare
 
 FACTS = {"fps": 25.0, "width": 224, "height": 256, "sample_rate": 44100}
 
 
 def _row(name, length, recording=None, flags=(), fault="", folder="/in", **facts):
-  row = {"name": name, "path": f"{folder}/{name}.mp4", "recording": recording or f"clip {name}", "episode": "default"}
-  return row | {"fault": fault, "flags": list(flags), "start": 0.0, "length": length, "facts": FACTS | facts}
+  take, path = recording or f"clip {name}", f"{folder}/{name}.mp4"
+  found = {"fault": fault, "flags": list(flags), "length": length, "facts": FACTS | facts}
+  return ClipRecord(name, "default", take, take=take, origin=path, path=path, **found)
 
 
 @pytest.fixture
 def listen(tmp_path, monkeypatch):
-  """Runs offsets.listen; `answer` says what is measured for the clips of a job. Keeps the jobs."""
+  """Runs estimate_offsets; `answer` says what is measured for the clips of a job. Keeps the jobs."""
   jobs = []
 
   def run(rows, answer):
     measure = lambda clips: jobs.append(clips) or [sum(clip.length for clip in clips), *answer(clips)]
     monkeypatch.setattr(offsets, "measure", measure)
-    clips = {row["name"]: records.FileClip(row["name"], row["path"]) for row in rows}
-    return offsets.listen(rows, clips, tmp_path, Local(1)), jobs
+    return offsets.estimate_offsets(rows, tmp_path, Local(1)), jobs
 
   return run
 
@@ -42,21 +42,21 @@ def test_short_recordings_of_one_camera_are_taken_together(listen):
   rows += [_row("few", 3.0, folder="/else"), _row("mute", 3.0, flags=["silent"]), _row("long", 40.0)]
   rows.append(_row("lost", None, fault="damaged"))
   found = {"a": (0, 0.3, 0.6), "b": (9, 0.0, 0.6), "l": (6, 0.3, 0.6)}
-  (told, line), jobs = listen(rows, lambda clips: found[clips[0].name[0]])
+  (clips, report, line), jobs = listen(rows, lambda clips: found[clips[0].name[0]])
   assert [len({clip.name for clip in job}) for job in jobs] == [10, 10, 1]
-  by_name = {row["name"]: row for row in rows}
-  assert by_name["a03"]["sync"] == {
+  by_name = {clip.name: clip for clip in clips}
+  assert by_name["a03"].sync == {
     "offset": 0, "confidence": 0.3, "correlation": 0.6, "seconds": 30.0, "recordings": 10, "why": ""
   }  # fmt: skip
-  assert by_name["long"]["sync"]["offset"] == 6 and by_name["long"]["flags"] == ["sync"]
-  assert by_name["b03"]["sync"]["offset"] is None and by_name["b03"]["flags"] == [] == by_name["a03"]["flags"]
-  assert by_name["few"]["sync"]["why"] == "3 s in clips of 2 s and more, and 20 s are needed"
-  assert by_name["mute"]["sync"] == offsets._unknown("silent") and "sync" not in by_name["lost"]
+  assert by_name["long"].sync["offset"] == 6 and by_name["long"].flags == ["sync"]
+  assert by_name["b03"].sync["offset"] is None and by_name["b03"].flags == [] == by_name["a03"].flags
+  assert by_name["few"].sync["why"] == "3 s in clips of 2 s and more, and 20 s are needed"
+  assert by_name["mute"].sync == offsets._unknown("silent") and by_name["lost"].sync is None
   assert line == (
     "sound against mouth: within 3 frames: 10, unknown (no offset does clearly better than others): 10, "
     "unknown (3 s in clips of 2 s and more, and 20 s are needed): 1, 6 frames late (flagged): 1, unknown (silent): 1"
   )
-  assert len(told) == 4 and "offset +6 frames" in told["clip long"]
+  assert len(report) == 4 and "offset +6 frames" in report["clip long"]
 
 
 def test_what_is_looked_at_is_bounded_and_spread(listen):
@@ -106,7 +106,7 @@ def test_clips_of_three_seconds_are_told_together(tmp_path, offset, capsys):
   (tmp_path / "in").mkdir()
   for path in _session("B")[:20]:
     _shifted(path, tmp_path / "in" / path.name, offset)
-  prepare.prepare(tmp_path / "out", pattern=str(tmp_path / "in"), stop_after="examine", workers=1)
+  prepare(tmp_path / "out", input=str(tmp_path / "in"), stop_after="examine", workers=1)
   rows = manifest.read(tmp_path / "out.work" / manifest.NAME)
   assert len(rows) == 20 and {row["sync"]["recordings"] for row in rows} == {20}
   assert abs(rows[0]["sync"]["offset"] - offset) <= 2
@@ -121,7 +121,7 @@ def test_clips_of_three_seconds_are_told_together(tmp_path, offset, capsys):
 def test_planted_offsets_are_found_in_twenty_seconds(tmp_path, name, own, offset):
   """Args: own: the offset of the recording as it is, frames."""
   path = _shifted(_data("natural", f"{name}.mp4"), tmp_path / "shifted.mp4", offset)
-  seconds, *found = offsets.measure([records.FileClip(name, str(path), 2.0, 20.0)])
+  seconds, *found = offsets.measure([file_clip(path, 2.0, 20.0)])
   found = sync.Sync(*found)
   assert abs(found.lag - own - offset) <= 2 and found.known and seconds == 20.0, found
 
@@ -132,8 +132,8 @@ RIGHT = {("clips of 3 s", 20): 90, ("clips of 3 s", 30): 95, ("one recording", 2
 @pytest.mark.slow
 def test_rates_on_recordings_that_the_thresholds_were_not_chosen_on():
   """docs/preparation.md has these numbers. Sound from elsewhere is the other recording's, at moments drawn."""
-  grid = _heard([records.FileClip(path.stem, str(path), 0.0, 3.0) for path in _session("B")])
-  ((mouth, mel),) = _heard([records.FileClip("lieu", str(_data("natural", "lieu_0-50s.mp4")), 0.0, 50.0)])
+  grid = _heard([file_clip(path, 0.0, 3.0) for path in _session("B")])
+  ((mouth, mel),) = _heard([file_clip(_data("natural", "lieu_0-50s.mp4"), 0.0, 50.0)])
   random = np.random.default_rng(0)
 
   def draw(kind, seconds):

@@ -2,21 +2,24 @@
 
 import base64
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nwt_jax.metrics import face
-from nwt_jax.prepare import __main__ as prepare
+from nwt_jax.prepare.acquire import episodes
+from nwt_jax.prepare.acquire.recordings import Recording
+from nwt_jax.prepare.clip import ClipRecord
 from nwt_jax.prepare.examine import people
-from nwt_jax.prepare.write import records
-from nwt_jax.prepare.write.splits import Entry
+from tests.preparing import prepare
 
 
-def _row(name, shape, episode="default", flags=(), fault=""):
+def _row(name, shape, episode="default", flags=(), fault="", recording=""):
   text = base64.b64encode(np.asarray(shape, np.float16).tobytes()).decode()
-  return {"name": name, "episode": episode, "flags": list(flags), "fault": fault, "shape": text}
+  recording = recording or name
+  return ClipRecord(name, episode, recording, recording, flags=list(flags), fault=fault, shape=text)
 
 
 def _people(seed, count, apart, near):
@@ -38,21 +41,20 @@ def _people(seed, count, apart, near):
 def test_two_people_are_told_apart_however_they_are_turned():
   draw = _people(0, 2, 0.05, 0.01)
   rows = [_row(f"c{n}", draw(n % 3 == 0)) for n in range(9)]
-  listed = {row["name"]: row["name"] for row in rows}
-  found = people.group(rows, listed)
+  found = people.group(rows)
   assert found == {f"c{n}": "person_2" if n % 3 == 0 else "person_1" for n in range(9)}
   assert people.line(found, "x/people.csv").startswith(
     "faces look like 2 people (6, 3 recordings), and all are one episode"
   )
-  assert people.group(rows[1:3], listed) == {}  # one of them alone
-  assert people.group([row | {"episode": "monday"} for row in rows], listed) == {}  # somebody has said what they are
+  assert people.group(rows[1:3]) == {}  # one of them alone
+  assert people.group([replace(row, episode="monday") for row in rows]) == {}  # somebody has said what they are
 
 
 def test_pieces_of_a_recording_are_taken_together_and_who_has_no_face_is_said():
   draw = _people(1, 2, 0.05, 0.02)
-  rows = [_row(f"{name}_{n}", draw(name == "b")) for name in "abc" for n in range(4)]
-  rows += [_row("d_0", draw(0), flags=["no_face"]), _row("e_0", draw(1), fault="damaged")]
-  found = people.group(rows, {row["name"]: row["name"][0] for row in rows})
+  rows = [_row(f"{name}_{n}", draw(name == "b"), recording=name) for name in "abc" for n in range(4)]
+  rows += [_row("d_0", draw(0), flags=["no_face"], recording="d"), _row("e_0", draw(1), fault="damaged", recording="e")]
+  found = people.group(rows)
   assert found == {"a": "person_1", "b": "person_2", "c": "person_1", "d": people.NOBODY, "e": people.NOBODY}
 
 
@@ -60,20 +62,17 @@ def test_many_recordings_join_the_nearest(monkeypatch):
   draw = _people(2, 3, 0.06, 0.01)
   rows = [_row(f"c{n:03}", draw(n % 3)) for n in range(90)]
   monkeypatch.setattr(people, "_COMPARED", 20)
-  found = people.group(rows, {row["name"]: row["name"] for row in rows})
+  found = people.group(rows)
   assert [len({found[f"c{n:03}"] for n in range(place, 90, 3)}) for place in range(3)] == [1, 1, 1]
   assert len(set(found.values())) == 3
 
 
 def test_the_table_is_one_that_episodes_takes_and_keeps_what_belongs_together(tmp_path):
-  entries = [Entry("a, 1", "default", "clip a, 1"), Entry("b", "default", "clip a, 1"), Entry("c", "monday", "take")]
-  people.write(tmp_path / people.NAME, {"a, 1": "person_1", "b": "person_2"}, entries)
-  read = records.read_episodes(tmp_path / people.NAME, ["a, 1", "b", "c"])
-  assert read == [
-    Entry("a, 1", "person_1", "clip a, 1"),
-    Entry("b", "person_2", "clip a, 1"),
-    Entry("c", "monday", "take"),
-  ]
+  asked = [("a, 1", "default", "clip a, 1"), ("b", "default", "clip a, 1"), ("c", "monday", "take")]
+  found = [Recording(name, f"/{name}.mp4", episode=episode, source=source) for name, episode, source in asked]
+  people.write(tmp_path / people.NAME, {"a, 1": "person_1", "b": "person_2"}, found)
+  read = episodes.read_episodes(tmp_path / people.NAME, ["a, 1", "b", "c"])
+  assert read == {"a, 1": ("person_1", "clip a, 1"), "b": ("person_2", "clip a, 1"), "c": ("monday", "take")}
 
 
 # With real people.
@@ -96,13 +95,13 @@ def _folder(tmp_path, *paths):
 def test_several_real_people_in_one_folder_are_hinted_at(tmp_path, capsys):
   clips = sorted(_data("grid_s1", "clips").glob("lgas*.mp4"))[:3]
   folder = _folder(tmp_path, *clips, _data("natural", "latentsync_demo1.mp4"))
-  options = {"pattern": folder, "height": 32, "width": 28, "workers": 1}
-  prepare.prepare(tmp_path / "out", **options)
+  options = {"input": folder, "height": 32, "width": 28, "workers": 1}
+  prepare(tmp_path / "out", **options)
   table = tmp_path / "out" / people.NAME
   said = capsys.readouterr().out
   assert f"faces look like 2 people (3, 1 recordings), and all are one episode: correct {table}, and give it" in said
   assert "person_2" in (tmp_path / "out" / "report.html").read_text()
-  made = prepare.prepare(tmp_path / "again", episodes=table, **options)
+  made = prepare(tmp_path / "again", episodes=table, **options)
   assert made["episodes"] == ["person_1", "person_2"] and "faces look like" not in capsys.readouterr().out
 
 
@@ -132,8 +131,8 @@ def test_rates_on_people_that_the_distance_was_not_chosen_on(tmp_path):
     drawn = [
       seen[who][i] for who in chosen for i in random.choice(len(seen[who]), random.integers(1, 4), replace=False)
     ]
-    rows = [{"name": str(n), "episode": "default", "fault": "", "flags": [], "shape": s} for n, s in enumerate(drawn)]
-    found = people.group(rows, {row["name"]: row["name"] for row in rows})
+    rows = [ClipRecord(str(n), "default", "", str(n), shape=s) for n, s in enumerate(drawn)]
+    found = people.group(rows)
     return len(set(found.values())) if found else 1
 
   alone = {who: sum(told(who) > 1 for _ in range(50)) for who in ("lieu", "latentsync")}

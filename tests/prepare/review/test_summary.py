@@ -8,11 +8,12 @@ import pytest
 from nwt_jax.data import sizes
 from nwt_jax.data.clips import Clips
 from nwt_jax.errors import InputError
-from nwt_jax.prepare import __main__ as prepare
-from nwt_jax.prepare import pipeline
+from nwt_jax.prepare.acquire.gather import gather, list_recordings
+from nwt_jax.prepare.options import PrepareOptions
 from nwt_jax.prepare.review import manifest
 from nwt_jax.prepare.write import records, shards, splits
 from tests import media
+from tests.preparing import prepare
 
 TINY = {"height": 32, "width": 24, "faces": False, "workers": 1}
 
@@ -37,7 +38,7 @@ def long(tmp_path_factory):
 
 
 def test_case_12_what_has_no_validation_or_test_is_named(three, tmp_path, capsys):
-  made = prepare.prepare(tmp_path / "out", str(three), episodes=three / "own.csv", **TINY)
+  made = prepare(tmp_path / "out", str(three), episodes=three / "own.csv", **TINY)
   assert made["splits"] == {"train": 3, "validation": 0, "test": 0} and made["episodes"] == ["A", "B", "C"]
   said = capsys.readouterr().out
   assert "without a validation clip: 3 of 3 (A, B, C)" in said and "without a test clip: 3 of 3 (A, B, C)" in said
@@ -47,12 +48,12 @@ def test_case_12_what_has_no_validation_or_test_is_named(three, tmp_path, capsys
 def test_episodes_that_lost_all_clips_are_named(three, tmp_path, capsys):
   (tmp_path / "d.json").write_text('{"a": {"keep": false}}')
   given = {"episodes": three / "own.csv", "decisions": tmp_path / "d.json"}
-  prepare.prepare(tmp_path / "out", str(three), **given, **TINY)
+  prepare(tmp_path / "out", str(three), **given, **TINY)
   assert "episodes that lost all of their clips: 1 (A)" in capsys.readouterr().out
 
 
 def test_an_episode_that_loses_its_training_clip_when_read_is_dealt_again(three, tmp_path, monkeypatch, capsys):
-  whole = prepare.prepare(tmp_path / "whole", str(three), episodes=three / "two.csv", **TINY)
+  whole = prepare(tmp_path / "whole", str(three), episodes=three / "two.csv", **TINY)
   assert whole["splits"] == {"train": 2, "validation": 1, "test": 0}
   rows = {row["name"]: row for row in manifest.read(tmp_path / "whole" / manifest.NAME)}
   (trained,) = (name for name in "bc" if rows[name]["split"] == "train")
@@ -64,7 +65,7 @@ def test_an_episode_that_loses_its_training_clip_when_read_is_dealt_again(three,
     return make(clip, *rest)
 
   monkeypatch.setattr(records, "make_record", fail)
-  made = prepare.prepare(tmp_path / "out", str(three), episodes=three / "two.csv", **TINY)
+  made = prepare(tmp_path / "out", str(three), episodes=three / "two.csv", **TINY)
   assert made["splits"] == {"train": 2, "validation": 0, "test": 0} and made["episodes"] == ["A", "B"]
   clips = Clips(tmp_path / "out", "train")
   assert {clips.index[i]["name"]: clips.episode_name(clips[i]["episode"]) for i in range(2)} == {
@@ -81,18 +82,18 @@ def test_an_episode_none_of_whose_clips_can_be_read_is_lost_and_named(three, tmp
   monkeypatch.setattr(
     records, "make_record", lambda clip, *rest: make(clip, *rest) if clip.name != "a" else _refuse(clip)
   )
-  made = prepare.prepare(tmp_path / "out", str(three), episodes=three / "two.csv", **TINY)
+  made = prepare(tmp_path / "out", str(three), episodes=three / "two.csv", **TINY)
   assert made["episodes"] == ["B"] and made["holdout_episodes"] == [] and list(made["skipped"]) == ["a"]
   assert "episodes that lost all of their clips: 1 (A)" in capsys.readouterr().out
   monkeypatch.setattr(
     records, "make_record", lambda clip, *rest: make(clip, *rest) if clip.name == "c" else _refuse(clip)
   )
-  given = {"episodes": three / "own.csv", "holdout": ["A"]}  # neither what is held out nor B gives a record
-  made = prepare.prepare(tmp_path / "held", str(three), **given, **TINY)
+  given = {"episodes": three / "own.csv", "holdout_episodes": ["A"]}  # neither what is held out nor B gives a record
+  made = prepare(tmp_path / "held", str(three), **given, **TINY)
   assert made["episodes"] == ["C"] and made["holdout_episodes"] == [] and sorted(made["skipped"]) == ["a", "b"]
   monkeypatch.setattr(records, "make_record", lambda clip, *_: _refuse(clip))
   with pytest.raises(InputError, match="no clip is kept"):
-    prepare.prepare(tmp_path / "none", str(three), episodes=three / "two.csv", **TINY)
+    prepare(tmp_path / "none", str(three), episodes=three / "two.csv", **TINY)
 
 
 def _refuse(clip):
@@ -100,7 +101,7 @@ def _refuse(clip):
 
 
 def test_one_long_recording_has_validation_and_test_by_itself(long, tmp_path, capsys):
-  made = prepare.prepare(tmp_path / "out", str(long), split_seconds=0.9, **TINY)
+  made = prepare(tmp_path / "out", str(long), split_seconds=0.9, **TINY)
   assert all(made["splits"].values()) and made["splits"]["train"] >= 12
   rows = manifest.read(tmp_path / "out" / manifest.NAME)
   between = [row for row in rows if not row["kept"]]
@@ -117,18 +118,18 @@ def test_one_long_recording_has_validation_and_test_by_itself(long, tmp_path, ca
 def test_a_list_of_parts_is_dealt_in_blocks_as_well(long, tmp_path):
   parts = [{"path": long.name, "name": f"p{n:02d}", "start": 1.0 * n, "end": n + 0.8} for n in range(24)]
   (long.parent / "l.jsonl").write_text("".join(json.dumps(part) + "\n" for part in parts))
-  made = prepare.prepare(tmp_path / "out", str(long.parent / "l.jsonl"), **TINY)
+  made = prepare(tmp_path / "out", str(long.parent / "l.jsonl"), **TINY)
   assert all(made["splits"].values()) and made["splits"]["train"] >= 12
 
 
 def test_the_papers_way_can_be_dealt_in_blocks(long, tmp_path):
   """Where each recording is an episode, its clips go to all splits one by one, unless blocks are asked for."""
   given = {"split_seconds": 0.9, "episodes": "recordings", **TINY}
-  made = prepare.prepare(tmp_path / "blocks", str(long), deal="blocks", **given)
+  made = prepare(tmp_path / "blocks", str(long), deal="blocks", **given)
   assert made["skipped"] and all(made["splits"].values())
-  wanted = pipeline.Wanted(str(long), None, "recordings", 0.9)
-  pieces, _ = pipeline.gather(wanted, *pipeline.listed(wanted), tmp_path / "work", 1, print)
-  assert len({piece.source for piece in pieces}) == len(pieces) > 20
+  options = PrepareOptions(tmp_path / "out", str(long), episodes="recordings", split_seconds=0.9)
+  clips = gather(list_recordings(options), options, tmp_path / "work", print)
+  assert len({clip.source for clip in clips}) == len(clips) > 20
 
 
 def test_the_talker_is_dealt_by_clips(refused, tmp_path):

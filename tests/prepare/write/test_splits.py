@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from nwt_jax.errors import InputError
 from nwt_jax.names import SPLITS
-from nwt_jax.prepare.write.splits import Entry, assign
+from nwt_jax.prepare.clip import ClipRecord
+from nwt_jax.prepare.write.splits import assign
 
 
 def clips(count, episodes=1, per_source=1):
-  return [Entry(f"c{i:05d}", f"e{i // per_source % episodes}", f"s{i // per_source}") for i in range(count)]
+  return [ClipRecord(f"c{i:05d}", f"e{i // per_source % episodes}", f"s{i // per_source}") for i in range(count)]
 
 
 def counts(dealt):
@@ -40,16 +41,16 @@ def test_each_episode_is_split_alike_and_small_episodes_add_up():
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 80), st.integers(1, 6), st.integers(1, 5), st.integers(0, 3))
 def test_every_clip_is_in_one_split_and_recordings_stay_whole(count, episodes, per_source, seed):
-  entries = clips(count, episodes, per_source)
-  dealt = assign(entries, seed)
-  assert sorted(sum(dealt.values(), [])) == [entry.name for entry in entries]
+  records = clips(count, episodes, per_source)
+  dealt = assign(records, seed)
+  assert sorted(sum(dealt.values(), [])) == [record.name for record in records]
   place = {name: split for split in SPLITS for name in dealt[split]}
-  source = {entry.source: place[entry.name] for entry in entries}
-  assert all(place[entry.name] == source[entry.source] for entry in entries)
-  episode = {entry.name: entry.episode for entry in entries}
+  source = {record.source: place[record.name] for record in records}
+  assert all(place[record.name] == source[record.source] for record in records)
+  episode = {record.name: record.episode for record in records}
   if len(set(source)) > 2 * episodes + 2:
     assert {episode[name] for name in dealt["train"]} == set(episode.values())
-  assert dealt == assign(entries[::-1], seed)
+  assert dealt == assign(records[::-1], seed)
 
 
 def test_the_seed_draws_other_clips():
@@ -58,7 +59,7 @@ def test_the_seed_draws_other_clips():
 
 def test_held_out_episodes_go_to_test_whole():
   dealt = assign(clips(80, 4), holdout=["e2"])
-  held = {entry.name for entry in clips(80, 4) if entry.episode == "e2"}
+  held = {record.name for record in clips(80, 4) if record.episode == "e2"}
   assert held <= set(dealt["test"]) and len(dealt["validation"]) == 3 and len(dealt["test"]) == 23
   with pytest.raises(InputError, match="'e9'.*e0, e1"):
     assign(clips(4, 2), holdout=["e9"])
@@ -72,45 +73,47 @@ def test_two_clips_of_one_name_are_refused():
 
 
 def test_case_12_each_episode_keeps_a_training_clip():
-  dealt = assign([Entry("a", "A", "1"), Entry("b", "B", "2"), Entry("c", "C", "3")])
+  dealt = assign([ClipRecord("a", "A", "1"), ClipRecord("b", "B", "2"), ClipRecord("c", "C", "3")])
   assert dealt == {"train": ["a", "b", "c"], "validation": [], "test": []}
-  dealt = assign([Entry("a", "A", "1"), Entry("b", "B", "2"), Entry("c", "B", "3")])  # 3 clips, 2 episodes
+  three = [ClipRecord("a", "A", "1"), ClipRecord("b", "B", "2"), ClipRecord("c", "B", "3")]
+  dealt = assign(three)  # 2 episodes
   assert "a" in dealt["train"] and counts(dealt) == [2, 1, 0]
 
 
 @st.composite
-def any_entries(draw):
-  """Clips of episodes and sources at random: sources of one clip and of many, some of several episodes."""
+def any_clips(draw):
+  """Name, episode and source of clips: sources of one clip and of many, some of them of several episodes."""
   sources = draw(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 3), st.booleans()), min_size=1, max_size=25))
   found = []
   for number, (size, episode, spans) in enumerate(sources):
     for place in range(size):
       own = (episode + place) % 4 if spans else episode
-      found.append(Entry(f"c{len(found):03d}", f"e{own}", f"s{number}"))
+      found.append((f"c{len(found):03d}", f"e{own}", f"s{number}"))
   return found
 
 
 @settings(max_examples=300, deadline=None)
-@given(any_entries(), st.integers(0, 2), st.sets(st.integers(0, 3), max_size=2))
-def test_no_episode_is_left_without_a_training_clip(entries, seed, holdout):
-  episodes = {entry.episode for entry in entries}
+@given(any_clips(), st.integers(0, 2), st.sets(st.integers(0, 3), max_size=2))
+def test_no_episode_is_left_without_a_training_clip(clips, seed, holdout):
+  records = [ClipRecord(*clip) for clip in clips]
+  episodes = {record.episode for record in records}
   holdout = {f"e{number}" for number in holdout} & episodes
   try:
-    dealt = assign(entries, seed, holdout)
+    dealt = assign(records, seed, holdout)
   except InputError as error:  # where recordings of held-out episodes take all that another one has
-    whole = {e.source for e in entries if e.episode in holdout}
-    safe = {e.episode for e in entries if e.source not in whole}
+    whole = {e.source for e in records if e.episode in holdout}
+    safe = {e.episode for e in records if e.source not in whole}
     assert safe < episodes - holdout or not safe, error
     return
   names = sorted(sum(dealt.values(), []))
-  assert names == sorted(entry.name for entry in entries)  # each clip once
+  assert names == sorted(record.name for record in records)  # each clip once
   split = {name: kind for kind in SPLITS for name in dealt[kind]}
-  by_source = {(entry.source, split[entry.name]) for entry in entries}
-  assert len(by_source) == len({entry.source for entry in entries})  # no source in two splits
-  trained = {entry.episode for entry in entries if split[entry.name] == "train"}
+  by_source = {(record.source, split[record.name]) for record in records}
+  assert len(by_source) == len({record.source for record in records})  # no source in two splits
+  trained = {record.episode for record in records if split[record.name] == "train"}
   assert trained >= episodes - holdout
-  assert all(split[entry.name] == "test" for entry in entries if entry.episode in holdout)
-  assert dealt == assign(entries[::-1], seed, holdout)
+  assert all(split[record.name] == "test" for record in records if record.episode in holdout)
+  assert dealt == assign(records[::-1], seed, holdout)
 
 
 def test_deals_in_which_no_episode_was_lost_are_the_ones_of_before():
@@ -121,20 +124,20 @@ def test_deals_in_which_no_episode_was_lost_are_the_ones_of_before():
     episodes, sources = draw.randint(1, 5), draw.randint(1, 40)
     spans = draw.random() < 0.2
     home = {f"s{i}": f"e{draw.randrange(episodes)}" for i in range(sources)}
-    entries = []
+    records = []
     for source, episode in home.items():
       for _ in range(draw.choice((1, 1, 2, 5))):
         own = f"e{draw.randrange(episodes)}" if spans else episode
-        entries.append(Entry(f"c{len(entries):03d}", own, source))
+        records.append(ClipRecord(f"c{len(records):03d}", own, source))
     holdout = ["e0"] if draw.random() < 0.1 and episodes > 1 else []
     if number not in harmed:
-      kept.append((number, assign(entries, number % 3, holdout)))
+      kept.append((number, assign(records, number % 3, holdout)))
   digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
   assert digest == "309c509b0872816d0eac17764a66c2dfe17484ef6c1f7a96b587e9ab1da9c4ad"
 
 
 def test_an_episode_that_shares_its_only_recording_with_a_held_out_one_is_named():
-  entries = [Entry("a", "A", "1"), Entry("b", "B", "1"), Entry("c", "C", "2")]
+  records = [ClipRecord("a", "A", "1"), ClipRecord("b", "B", "1"), ClipRecord("c", "C", "2")]
   with pytest.raises(InputError, match="nothing is left to train the episode 'B' on"):
-    assign(entries, holdout=["A"])
-  assert assign(entries, holdout=["A", "B"])["test"] == ["a", "b"]
+    assign(records, holdout=["A"])
+  assert assign(records, holdout=["A", "B"])["test"] == ["a", "b"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nwt_jax.errors import InputError
-from nwt_jax.io import image, place, release
+from nwt_jax.io import disk, image, release
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def full_disk(tmp_path):
 
 
 def test_a_folder_that_can_be_made_is_not_made(tmp_path):
-  place.check_folder(tmp_path / "a" / "b", "output")
+  disk.check_folder(tmp_path / "a" / "b", "output")
   assert not list(tmp_path.iterdir())
 
 
@@ -31,7 +31,7 @@ def test_what_cannot_be_a_folder_is_named_with_its_flag(tmp_path, name):
   (tmp_path / "file").touch()
   (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
   with pytest.raises(InputError, match=f"--workdir={tmp_path}/{name} .*give a folder"):
-    place.check_folder(tmp_path / name, "workdir")
+    disk.check_folder(tmp_path / name, "workdir")
 
 
 def test_a_full_disk_is_told_by_its_number(full_disk):
@@ -53,5 +53,5 @@ def test_a_preparation_on_a_full_disk_ends_in_a_line(refused, full_disk):
 
 
 def test_another_error_stays_what_it_is(tmp_path):
-  with pytest.raises(ZeroDivisionError), place.writing(tmp_path / "file"):
+  with pytest.raises(ZeroDivisionError), disk.writing(tmp_path / "file"):
     raise ZeroDivisionError
