@@ -40,7 +40,7 @@ class Records:
     if split not in SPLITS:
       raise InputError(f"there is no split {split!r}; the splits are {', '.join(SPLITS)}")
     self.metadata = dataset.read_metadata(path, self.kind, self.hint)
-    self.path, self.split = Path(path), split
+    self.path, self.split = Path(path), split  # ty: ignore[invalid-argument-type]
     index = json.loads((self.path / dataset.INDEX).read_text())
     self._check(index)
     self.index = index.get(split, [])

@@ -77,7 +77,7 @@ def write_shard(path: str | os.PathLike, records: Iterable[tuple[dict, bytes]]) 
   Args: path: file to write. records: read once; all of them are in memory together. Returns: their rows of the index.
   """
   records = list(records)
-  with writing(path):
+  with writing(path):  # ty: ignore[invalid-argument-type]
     tfds.core.writer.ExampleWriter(FILES).write(path, [(n, data) for n, (_, data) in enumerate(records)])
   return [row for row, _ in records]
 

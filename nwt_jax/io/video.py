@@ -84,7 +84,7 @@ def read_video(
     filters.append(f"crop='{crop.width}*{inside}':{crop.height}:{crop.left}:{crop.top}:exact=1")
   if height is not None:
     # Area averaging is the clean way down; bicubic the sharp way up.
-    method = "area" if width <= shown[0] and height <= shown[1] else "bicubic"
+    method = "area" if width <= shown[0] and height <= shown[1] else "bicubic"  # ty: ignore[unsupported-operator]
     filters.append(f"scale={width}:{height}:flags={method}+{EXACT}")
   if max_height is not None:
     filters.append(f"scale=-2:'min({max_height},ih)':flags=area+{EXACT}")

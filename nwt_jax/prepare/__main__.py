@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> None:
     raise InputError("--output=DIR is missing: the folder to make")
   given = {field.name: flags.FLAGS[field.name].value for field in fields(PrepareOptions)}
   preset = PRESETS[flags.FLAGS.preset]
-  pipeline.prepare(PrepareOptions(**given | {name: value for name, value in preset.items() if given[name] is None}))
+  pipeline.prepare(PrepareOptions(**given | {name: value for name, value in preset.items() if given[name] is None}))  # ty: ignore[invalid-argument-type]
 
 
 if __name__ == "__main__":

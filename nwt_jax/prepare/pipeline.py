@@ -64,13 +64,13 @@ def prepare(options: PrepareOptions) -> dict[str, Any] | None:
       _log(f"faces, and sound against mouth, are not looked at: {face.INSTALL}")
     _check_decisions(clips, decisions)
     clips = examine_all(clips, options.examine, work, engine, _log)  # D.4: ends trimmed; D.5: examined
-    clips = crops.choose(clips, options.crop, options.width / options.height, _log)  # D.3: the part that is kept
+    clips = crops.choose(clips, options.crop, options.width / options.height, _log)  # D.3: the part that is kept  # ty: ignore[invalid-argument-type]
     check_budget(clips, options.max_bad_fraction)
     clips = join_duplicates(clips)  # for D.10: the same recording never lies in two splits
     folder = work if options.stop_after else Path(options.output)
     clips, comparison = compare(clips, options.examine.faces, folder, work, engine)  # D.5
     clips = [manifest.decide(clip, decisions, dropped) for clip in clips]  # D.5
-    lines = [*comparison.lines, *crops.report_lines(clips, options.crop, options.height)]
+    lines = [*comparison.lines, *crops.report_lines(clips, options.crop, options.height)]  # ty: ignore[invalid-argument-type]
     if options.stop_after == "examine":
       print("\n".join([*lines, *results.write_review(work, clips, comparison, recordings)]))
       return None
@@ -97,7 +97,7 @@ def _prepare_talker(options: PrepareOptions, writer: ShardWriter, engine: Local 
   """The synthetic talker's clips: nothing to acquire or to examine; D.10 is left."""
   from nwt_jax.talker.people import EPISODES
 
-  metadata = writer.write(talker_clips(options.talker, options.seed), EPISODES, engine, lambda *_: None)
+  metadata = writer.write(talker_clips(options.talker, options.seed), EPISODES, engine, lambda *_: None)  # ty: ignore[invalid-argument-type]
   cache.clear(writer.work)
   print("\n".join(summary.lines(options.output, metadata)))
   return metadata
@@ -116,13 +116,13 @@ def _request(options: PrepareOptions, recordings: Sequence[Recording], decisions
   """What tells a data set from others: the SHA-256 of all that its clips depend on. metadata.json keeps it, and it is
   compared with those that earlier versions wrote: it must not change."""
   request = [dataset.FORMAT, vars(options.picture), options.records_per_shard, options.seed]
-  request += [sorted(options.holdout_episodes), sorted(dropped), decisions]
-  request += [options.deal] if options.deal else []
+  request += [sorted(options.holdout_episodes), sorted(dropped), decisions]  # ty: ignore[unsupported-operator]
+  request += [options.deal] if options.deal else []  # ty: ignore[unsupported-operator]
   if options.talker is not None:
     request.append(options.talker)
   else:
     settings = {"trim": options.trim, "faces": options.examine.faces, "piece": False}
-    request += [options.crop, settings, describe(recordings, options.split_seconds)]
+    request += [options.crop, settings, describe(recordings, options.split_seconds)]  # ty: ignore[unsupported-operator]
   return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 

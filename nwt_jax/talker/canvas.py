@@ -62,7 +62,7 @@ def fill(
   """Fills a polygon in a uint8 image in place. points in units; a pixel is (points - origin) * scale."""
   pixels = (np.asarray(points) - origin) * scale - 0.5
   corners = np.round(pixels * (1 << _FINE)).astype(np.int32)
-  cv2.fillPoly(image, [corners], colour, cv2.LINE_AA if smooth else cv2.LINE_8, _FINE)
+  cv2.fillPoly(image, [corners], colour, cv2.LINE_AA if smooth else cv2.LINE_8, _FINE)  # ty: ignore[no-matching-overload]
 
 
 class Canvas:

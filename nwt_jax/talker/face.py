@@ -81,8 +81,8 @@ class Mouth:
       inside[:] = (*_CAVITY, 255)
       floor = _MOUTH_Y + low
       rise = min(1.6 + 0.30 * gap + 1.6 * tongue, 0.9 * gap)
-      draw(inside, ellipse(0, floor + 1.2, half * 0.62, rise + 1.2), _TONGUE)
-      draw(inside, ellipse(-0.6, floor + 0.9, half * 0.36, 0.7 * rise), _TONGUE_LIGHT)
+      draw(inside, ellipse(0, floor + 1.2, half * 0.62, rise + 1.2), _TONGUE)  # ty: ignore[invalid-argument-type]
+      draw(inside, ellipse(-0.6, floor + 0.9, half * 0.36, 0.7 * rise), _TONGUE_LIGHT)  # ty: ignore[invalid-argument-type]
       show = (1 - 0.75 * rounding) * (1 - tuck) + tuck
       top = min(gap * (0.3 + 0.26 * teeth) + 0.3, 3.0 + 1.2 * teeth) * show * (1 - tuck) + tuck * (gap + 0.3)
       draw(inside, outline(xs, inner_top - 1, xs * 0.98, inner_top + top * bulge**0.12), _TEETH)

@@ -158,7 +158,7 @@ def _read_line(line, is_json, root):
   texts = [plain(str(row.get(key) or "")) for key in ("episode", "source", "crop")]
   if texts[-1]:
     Box.parse(texts[-1])
-  return Recording(name, where, start or 0.0, None if end is None else end - (start or 0.0), *texts)
+  return Recording(name, where, start or 0.0, None if end is None else end - (start or 0.0), *texts)  # ty: ignore[invalid-argument-type]
 
 
 def _seconds(row, key):

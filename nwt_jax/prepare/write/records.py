@@ -33,13 +33,13 @@ def read_clip(clip: ClipRecord, picture: Picture) -> tuple[np.ndarray, np.ndarra
   crop = Box.parse(clip.crop) if clip.crop else None
   part = {"start": clip.start, "length": clip.length}
   size = (None, None) if picture.overlay_mask else (picture.height, picture.width)  # D.6 comes before D.7
-  frames = video.read_video(clip.path, picture.fps, *size, crop, motion=picture.interpolate == "motion", **part)
+  frames = video.read_video(clip.path, picture.fps, *size, crop, motion=picture.interpolate == "motion", **part)  # ty: ignore[invalid-argument-type]
   if picture.overlay_mask:
     shrinks = picture.height <= frames.shape[1] and picture.width <= frames.shape[2]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     frames = overlay.mask(frames, video.probe(clip.path).shown[1])
     frames = np.stack([cv2.resize(frame, (picture.width, picture.height), interpolation=method) for frame in frames])
-  return frames, sound.read_audio(clip.path, **part), None
+  return frames, sound.read_audio(clip.path, **part), None  # ty: ignore[invalid-argument-type]
 
 
 def talker_clips(count: int, seed: int) -> list[ClipRecord]:
