@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
+# Two processes with one cache of compiled programs. A file's tests stay together, for what they share; long files first.
+PROCESSES ?= 2
+SHARED := -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-slow test-system venv-system gates cost venv-gates venv-peer lint wheel venv lock
 
@@ -9,10 +12,10 @@ demo: venv
 	@$(RUN) -m nwt_jax.demo --output=out/demo
 
 test: venv
-	@$(RUN) -m pytest -m "not slow and not system"
+	@$(RUN) -m pytest $(SHARED) -m "not slow and not system"
 
 test-slow: venv
-	@$(RUN) -m pytest -m slow
+	@$(RUN) -m pytest $(SHARED) -m slow
 
 # Chromium, ChromeDriver and Slurm come from apt, where there is one; what is not to be had is skipped, and pytest says so.
 test-system: venv venv-system

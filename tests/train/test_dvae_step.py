@@ -21,8 +21,9 @@ def networks():
     config.critics = ((((1, 4, 4), 2, 1, 4), ((2, 2, 2), 1, 1, 4)), (((1, 4, 4), 2, 1, 4), ((1, 4, 4), 2, 2, 4)))
   model, critics = build.dvae(config.model), build.critics(config.critics, config.num_classes)
   video, episode = jnp.zeros((1, 2, 8, 8, 3)), jnp.zeros((1, 2), jnp.int32)
-  gen = model.init(jax.random.key(0), video, episode, jax.random.key(1), "gumbel")
-  critic = critics.init(jax.random.key(2), video)
+  begin = jax.jit(lambda key, noise: model.init(key, video, episode, noise, "gumbel"))
+  gen = begin(jax.random.key(0), jax.random.key(1))
+  critic = jax.jit(critics.init)(jax.random.key(2), video)
   rng = np.random.default_rng(0)
   video = jnp.asarray(rng.integers(0, 256, (4, 3, 8, 8, 3), np.uint8))
   batch = {"video": video, "episode": jnp.array([0, 1, 0, 1], jnp.int32)}
