@@ -1,4 +1,4 @@
-# make demo | test | test-slow | test-system | gates | cost | venv-peer | lint | wheel | venv | lock
+# make demo | test | test-slow | test-system | proof (-kills, -flips, -soak) | gates | cost | venv-peer | lint | wheel | venv | lock
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 PROCESSES ?= 2
 SHARED := -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-slow test-system venv-system gates cost venv-gates venv-peer lint wheel venv lock
+.PHONY: demo test test-slow test-system proof proof-kills proof-flips proof-soak venv-system gates cost venv-gates venv-peer lint wheel venv lock
 
 demo: venv
 	@$(RUN) -m nwt_jax.demo --output=out/demo
@@ -16,6 +16,18 @@ test: venv
 
 test-slow: venv
 	@$(RUN) -m pytest $(SHARED) -m slow
+
+# Long proofs, of which `make test` and `make test-slow` run a sample: docs/faults.md. What they find is committed.
+proof: proof-kills proof-flips proof-soak
+
+proof-kills: venv
+	@NWT_PROOFS=benchmarks/results NWT_KILLS=20 $(RUN) -m pytest -m slow tests/faults/test_processes.py -k fault_09
+
+proof-flips: venv
+	@NWT_PROOFS=benchmarks/results NWT_FLIPS=200 $(RUN) -m pytest tests/faults/test_checkpoints.py -k no_flipped_byte
+
+proof-soak: venv
+	@NWT_PROOFS=benchmarks/results NWT_SOAK=1200 $(RUN) -m pytest -m slow tests/faults/test_processes.py -k fault_72
 
 # Chromium, ChromeDriver and Slurm come from apt, where there is one; what is not to be had is skipped, and pytest says so.
 test-system: venv venv-system

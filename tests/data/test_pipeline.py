@@ -186,7 +186,7 @@ def test_motion_interpolation_keeps_the_duration(tmp_path):
 
 
 @pytest.mark.slow
-def test_fault_40_killed_and_run_again(mixed, tmp_path):
+def test_fault_40_preparation_killed_and_run_again_writes_the_same_bytes(mixed, tmp_path):
   """kill -9 at several moments; then the same bytes as without, and nothing twice."""
   whole = prepare.prepare(tmp_path / "whole", pattern=str(mixed), **TINY)
   command = [sys.executable, "-m", "nwt_jax.prepare", f"--input={mixed}", f"--output={tmp_path / 'out'}"]

@@ -73,7 +73,7 @@ def test_fault_18_a_video_that_cannot_be_written_is_a_warning(tmp_path, capsys):
   assert steps_of(tmp_path) == [4, 8, 12]
 
 
-def test_fault_19_workdirs(tmp_path):
+def test_fault_19_a_workdir_that_cannot_be_written_is_a_line_and_odd_names_work(tmp_path):
   (tmp_path / "file").write_text("mine")
   with pytest.raises(InputError, match="file is a file; give a folder"):
     run_line(tmp_path / "file")
