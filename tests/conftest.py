@@ -9,7 +9,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GIVEN_FLAGS = os.environ.get("XLA_FLAGS", "")
 # Tests compile far more than they run, and neither LLVM's optimisations nor XLA's newer emitters are what they test:
-# without both, an update of the tiny MNIST stage takes 1.2 s of CPU to compile instead of 9.
+# without both, an update of the tiny MNIST stage takes 1.2 s of CPU to compile instead of 9.8.
 QUICK_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 TEST_ENVIRONMENT = {
   "JAX_PLATFORMS": "cpu",
