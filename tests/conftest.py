@@ -33,7 +33,7 @@ flags.FLAGS.mark_as_parsed()  # grain reads absl flags, and no program parsed th
 
 
 # Files that take longest: they come first, so that two processes end at about the same time
-LONG = ("train/", "test_stream", "test_api", "faults/", "data/test_offsets", "models/")
+LONG = ("faults/test_processes", "data/test_offsets", "train/", "test_stream", "test_api", "test_layer", "models/")
 
 
 def pytest_collection_modifyitems(items):

@@ -3,6 +3,8 @@
 import json
 import re
 
+import pytest
+
 from tests.conftest import ROOT
 
 
@@ -17,6 +19,19 @@ def proof(name: str) -> dict:
   return json.loads((ROOT / "benchmarks" / "results" / f"proof_{name}.json").read_text())
 
 
+def test_recorded_kills_ended_in_the_undisturbed_state():
+  kills = proof("kills")["kills"]
+  assert len(kills) == 20 and all(kill["same end"] for kill in kills)
+  assert len({kill["last whole step"] for kill in kills}) > 5  # at different moments
+
+
 def test_recorded_flips_were_all_noticed():
   found = proof("flips")
   assert found["flipped"] == 200 and found["files"] > 5 and found["loaded"] == 0
+
+
+def test_the_recorded_soak_is_flat():
+  found = proof("soak")
+  early, late = found["seconds_a_step"]
+  assert len(found["readings"]) == 12 and late < 1.5 * early
+  assert found["readings"][-1]["MiB"] == pytest.approx(found["readings"][0]["MiB"], abs=32)
