@@ -241,8 +241,9 @@ def test_fault_23_black_clips_and_a_flat_critic_are_finite():
     config.critics = ((((1, 4, 4), 2, 1, 4),),)
   model, critics = build.dvae(config.model), build.critics(config.critics, 0)
   video, episode = jnp.zeros((1, 2, 8, 8, 3)), jnp.zeros((1, 2), jnp.int32)
-  gen = model.init(jax.random.key(0), video, episode, jax.random.key(1), "gumbel")
-  critic = jax.tree.map(jnp.zeros_like, critics.init(jax.random.key(2), video))
+  begin = jax.jit(lambda key, noise: model.init(key, video, episode, noise, "gumbel"))
+  gen = begin(jax.random.key(0), jax.random.key(1))
+  critic = jax.tree.map(jnp.zeros_like, jax.jit(critics.init)(jax.random.key(2), video))
   tx = build.optimiser(config.optim.gen)
   losses = make_losses(model.apply, critics.apply, build.weights(config.objective))
   batch = {"video": jnp.zeros((2, 3, 8, 8, 3), jnp.uint8), "episode": jnp.zeros(2, jnp.int32)}
