@@ -23,7 +23,8 @@ import jax
 from jax.experimental import topologies
 from jax.sharding import AbstractMesh, AxisType, SingleDeviceSharding
 
-from nwt_jax.train import abstract, sharding
+from nwt_jax.train.preflight import abstract
+from nwt_jax.train.runtime import sharding
 
 HERE = Path(__file__).resolve().parent
 RESULTS, TARGET, PAGE = HERE / "results" / "cost.json", HERE / "h100.textproto", HERE.parent / "docs" / "cost.md"

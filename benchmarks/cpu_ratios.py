@@ -26,11 +26,11 @@ from absl import flags
 
 from benchmarks import baselines, models, timing
 from benchmarks.peer_torch import before_torch
-from nwt_jax import program
+from nwt_jax import cli
 from nwt_jax.api import NWT
-from nwt_jax.data.progress import Progress
-from nwt_jax.generate import mar, uncached
-from nwt_jax.io import sound
+from nwt_jax.generate import mar, verify
+from nwt_jax.io import audio_stream
+from nwt_jax.io.progress import Progress
 from nwt_jax.sample import SHIPPED_AUDIO
 
 PARTS = ("cache", "early", "together", "guesses", "torch", "curve")
@@ -128,7 +128,7 @@ class Speech:
 
   def __init__(self, family: str):
     self.model = NWT.from_checkpoint(flags.FLAGS.checkpoint, family)
-    self.job = self.model.generate(sound.open_sound(flags.FLAGS.audio))
+    self.job = self.model.generate(audio_stream.open_sound(flags.FLAGS.audio))
     self.frames = min(self.job.frames, 90)
     self.inputs = self.job.sound.mel(0, self.frames)[None], self.job.styles, self.job.numbers[None, : self.frames]
     self.told = jax.jit(functools.partial(self.model.prior.apply, method="condition"))(
@@ -184,7 +184,7 @@ def guesses() -> dict:
   shift = np.concatenate([np.zeros_like(codes[:1]), codes[:-1]])
   if (Path(flags.FLAGS.checkpoint or SHIPPED_AUDIO.parent) / "far.safetensors").exists():
     other = Speech("far")
-    drawn, _ = jax.jit(functools.partial(uncached.redraw, other.model.prior))(
+    drawn, _ = jax.jit(functools.partial(verify.redraw, other.model.prior))(
       other.model.prior_params, jnp.asarray(codes[None], jnp.int32), *other.inputs, *noise
     )
     drafts["FAR, the same noise"] = np.asarray(drawn[0])
@@ -217,11 +217,11 @@ def curve() -> dict:
   """
   model, last = NWT.from_checkpoint(None, "mar"), round(flags.FLAGS.minutes * 60)
   marks = [mark for mark in MARKS if mark < last] + [last]
-  speech = sound.open_sound(SHIPPED_AUDIO).samples[: PERIOD * sound.SAMPLE_RATE]
-  samples = np.resize(speech, (last + PERIOD * CURVE_ROUNDS) * sound.SAMPLE_RATE)
+  speech = audio_stream.open_sound(SHIPPED_AUDIO).samples[: PERIOD * audio_stream.SAMPLE_RATE]
+  samples = np.resize(speech, (last + PERIOD * CURVE_ROUNDS) * audio_stream.SAMPLE_RATE)
 
   def clip():
-    return iter(model.generate(samples, sound.SAMPLE_RATE, chunk_frames=model.fps))
+    return iter(model.generate(samples, audio_stream.SAMPLE_RATE, chunk_frames=model.fps))
 
   def advance(chunks, seconds: int) -> float:
     start = time.perf_counter()
@@ -269,4 +269,4 @@ def main(_) -> None:
 
 if __name__ == "__main__":
   define_flags()
-  program.run(main)
+  cli.run(main)

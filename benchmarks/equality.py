@@ -18,12 +18,12 @@ from absl import flags
 from einops import rearrange
 
 from benchmarks import baselines, timing
-from nwt_jax import program
+from nwt_jax import cli
 from nwt_jax.api import NWT
-from nwt_jax.data.progress import Progress
 from nwt_jax.generate import mar
 from nwt_jax.generate.noise import frame_noise
-from nwt_jax.io import sound
+from nwt_jax.io import audio_stream
+from nwt_jax.io.progress import Progress
 from nwt_jax.sample import SHIPPED_AUDIO
 
 TIE = 1e-4  # nats
@@ -46,10 +46,10 @@ class Clips:
   """
 
   def __init__(self, model: NWT, speech: str, count: int, seconds: int):
-    samples = sound.open_sound(speech).samples
-    long = np.resize(samples, seconds * sound.SAMPLE_RATE)
+    samples = audio_stream.open_sound(speech).samples
+    long = np.resize(samples, seconds * audio_stream.SAMPLE_RATE)
     shift = len(samples) // count
-    jobs = [model.generate(np.roll(long, -n * shift), sound.SAMPLE_RATE, seed=n) for n in range(count)]
+    jobs = [model.generate(np.roll(long, -n * shift), audio_stream.SAMPLE_RATE, seed=n) for n in range(count)]
     self.model, self.params, self.count, self.frames = model.prior, model.prior_params, count, jobs[0].frames
     self.keys, self.temperature = jnp.stack([job.key for job in jobs]), jnp.float32(jobs[0].temperature)
     self.fps = model.fps
@@ -186,4 +186,4 @@ def main(_) -> None:
 
 if __name__ == "__main__":
   define_flags()
-  program.run(main)
+  cli.run(main)

@@ -20,7 +20,7 @@ from absl import flags
 
 from benchmarks import timing
 from benchmarks.layers import SIZES, Layer, layers, way
-from nwt_jax import program
+from nwt_jax import cli
 
 RESULTS = Path(__file__).resolve().parent / "results" / "forms.json"
 
@@ -80,4 +80,4 @@ def main(_) -> None:
 
 if __name__ == "__main__":
   define_flags()
-  program.run(main, "json")
+  cli.run(main, "json")

@@ -23,13 +23,13 @@ import numpy as np
 from absl import flags
 
 from benchmarks import baselines, models, timing
-from nwt_jax import build, program
+from nwt_jax import build, cli
 from nwt_jax.api import NWT
 from nwt_jax.errors import InputError
 from nwt_jax.generate import far, mar
-from nwt_jax.generate.configure import configure
-from nwt_jax.io import sound
-from nwt_jax.train import abstract
+from nwt_jax.generate.options import configure
+from nwt_jax.io import audio_stream
+from nwt_jax.train.preflight import abstract
 
 # Of the data sheets: bytes a second, and products of bfloat16 matrices (a multiply-add is two) a second.
 CARDS = {
@@ -184,12 +184,12 @@ def talking(family: str, precision: str, places: int | None) -> NWT:
 
 def pixels() -> dict:
   """From sound to pixels: frames a second of a clip of 12 s, after one to warm up."""
-  found, samples = {}, np.random.default_rng(0).normal(0, 0.1, 12 * sound.SAMPLE_RATE).astype(np.float32)
+  found, samples = {}, np.random.default_rng(0).normal(0, 0.1, 12 * audio_stream.SAMPLE_RATE).astype(np.float32)
   for family, places in (("far", None), ("mar", 1), ("mar", None)):
     model = talking(family, "bfloat16", places)
     for _ in range(2):
       began, count = time.perf_counter(), 0
-      for chunk in model.generate(samples, sound.SAMPLE_RATE):
+      for chunk in model.generate(samples, audio_stream.SAMPLE_RATE):
         count += len(chunk.frames)
       took = time.perf_counter() - began
     name = f"{family}, {model.settings.places} places" if family == "mar" else family
@@ -288,4 +288,4 @@ def main(_) -> None:
 
 if __name__ == "__main__":
   define_flags()
-  program.run(main)
+  cli.run(main)

@@ -12,7 +12,7 @@ from einops import rearrange
 from nwt_jax import build
 from nwt_jax.generate import mar
 from nwt_jax.generate.noise import frame_noise
-from nwt_jax.generate.uncached import redraw
+from nwt_jax.generate.verify import redraw
 from nwt_jax.objectives.prior import cross_entropy
 
 ADAM = {"learning_rate": 1e-4, "b1": 0.9, "b2": 0.999, "eps": 1e-7}  # C.2.2

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from absl import flags
 
-from nwt_jax import program
+from nwt_jax import cli
 from nwt_jax.errors import InputError
 
 SIZES = {"tiny": "tiny", "demo": "demo", "full": ""}  # and their argument to configs/mar.py and far.py
@@ -204,4 +204,4 @@ def main(_) -> None:
 
 if __name__ == "__main__":
   define_flags()
-  program.run(main, "family", "json")
+  cli.run(main, "family", "json")

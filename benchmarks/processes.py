@@ -21,7 +21,7 @@ from pathlib import Path
 
 from absl import flags
 
-from nwt_jax import program
+from nwt_jax import cli
 from nwt_jax.errors import InputError
 
 KINDS = ("one", "two", "two apart")
@@ -118,4 +118,4 @@ def spread(values: list[float]) -> dict:
 
 
 if __name__ == "__main__":
-  program.run(main, "data", "output")
+  cli.run(main, "data", "output")

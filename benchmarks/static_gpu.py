@@ -4,7 +4,7 @@
   JAX_PLATFORMS=cpu .venv-gates/bin/python -m benchmarks.static_gpu --only=mar --show   # what runs, kernel by kernel
 
 Nothing is allocated and nothing runs: programs are compiled at full size, batch 1, from shapes, with the options of
-`nwt_jax.generate.configure`. No kernel is timed or tuned; a card's own choices (cuDNN's algorithms) are not in here.
+`nwt_jax.generate.options`. No kernel is timed or tuned; a card's own choices (cuDNN's algorithms) are not in here.
 
 Sampling, `mar.*` (Memcodes in turn), `mar_together.*` (from a guess) and `far.*`: the program is `sample_chunk` on
 CHUNK_FRAMES frames, whose arguments are folded weights, state (donated) and conditioning. `mar_whole.*` is the program
@@ -43,11 +43,12 @@ import jax.numpy as jnp
 from absl import flags
 
 from benchmarks import compiled, cost
-from nwt_jax import build, program
-from nwt_jax.api import CHUNK_FRAMES
+from nwt_jax import build, cli
+from nwt_jax.api.model import CHUNK_FRAMES
 from nwt_jax.errors import InputError
-from nwt_jax.generate import chunks, configure, far, mar
-from nwt_jax.train import abstract
+from nwt_jax.generate import chunks, far, mar
+from nwt_jax.generate import options as configure
+from nwt_jax.train.preflight import abstract
 
 GATES = {
   "mar.kernels_per_step": ("at most", 26),
@@ -251,4 +252,4 @@ if __name__ == "__main__":
   flags.DEFINE_list("only", [], "Parts to compile instead of all: mar, far, mar_train, critic, ...")
   flags.DEFINE_enum("dtype", "bfloat16", [*TYPES], "Of weights and histories in sampling.")
   flags.DEFINE_bool("show", False, "List what the loops of sampling launch.")
-  program.run(main)
+  cli.run(main)

@@ -16,7 +16,7 @@ from benchmarks.torch_far import FARPeer
 from benchmarks.torch_mar import MARPeer
 from benchmarks.torch_training import MARTrainer
 from nwt_jax.generate import far, mar
-from nwt_jax.generate.configure import configure
+from nwt_jax.generate.options import configure
 
 FRAMES = {"tiny": 4, "demo": 8, "full": 1}
 CLIPS = 2  # in an update

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from nwt_jax import program
+from nwt_jax import cli
 
 SHIPPED = Path(__file__).resolve().parent / "released" / "talker"
 SEED = 0
@@ -30,8 +30,8 @@ def define_flags() -> None:
 def main(_) -> None:
   """Samples and reports."""
   folder = Path(flags.FLAGS.output)
-  from nwt_jax.io.checkpoint import load_card
   from nwt_jax.io.place import check_folder
+  from nwt_jax.io.release import load_card
 
   load_card(flags.FLAGS.checkpoint, "mar")
   check_folder(folder, "output")
@@ -78,7 +78,7 @@ def make(checkpoint: Path, clip: Path, folder: Path) -> dict:
 
   from nwt_jax.api import NWT
   from nwt_jax.io.video import read_video
-  from nwt_jax.measure.mouth import best_lag, correlation, mouth_opening
+  from nwt_jax.talker.lips import best_lag, correlation, mouth_opening
 
   model = NWT.from_checkpoint(checkpoint)
   generation = model.generate(clip / "demo.wav", seed=SEED, episode=truth["episode"])
@@ -190,4 +190,4 @@ def _chart(tracks: dict[str, np.ndarray], fps: float, width: int = 900, height: 
 
 if __name__ == "__main__":
   define_flags()
-  program.run(main)
+  cli.run(main)

@@ -24,11 +24,11 @@ from pathlib import Path
 
 from absl import flags
 
-from nwt_jax import __version__, compiled, program
+from nwt_jax import __version__, cli, compilation_cache
 from nwt_jax.errors import InputError, MachineError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-# What io/video.py, io/audio.py and data/examine.py ask ffmpeg for, and what else recordings mostly are.
+# What io/video.py, io/audio.py and prepare/examine/clip.py ask ffmpeg for, and what else recordings mostly are.
 CODECS = {"encoders": "libx264 aac ppm rawvideo pcm_f32le pcm_s16le", "decoders": "h264 aac rawvideo pcm_s16le"}
 RECORDINGS = "hevc vp9 mp3 opus"
 EXTRAS = {  # extra: its modules, the line that brings it
@@ -75,7 +75,7 @@ def main(_) -> int:
   check("machine", machine)
   check("memory", memory)
   starts = check("devices", apart, "devices", "", START_SECONDS)
-  check("compile cache", compiled.look)
+  check("compile cache", compilation_cache.look)
   check("cluster", cluster, os.environ)
   if check("ffmpeg", ffmpeg):
     check("clip", clip)
@@ -123,7 +123,7 @@ def apart(name: str, argument: str, seconds: float) -> Finding:
 def answer(name: str, argument: str) -> None:
   """The other end of `apart`: prints what a check finds as JSON, and nothing else."""
   flags.FLAGS.mark_as_parsed()  # grain reads absl flags
-  program.reuse_memory()
+  cli.reuse_memory()
   with contextlib.redirect_stdout(sys.stderr):
     finding = attempt(globals()[name], *([argument] if argument else []))
   print(json.dumps(finding))
@@ -179,7 +179,7 @@ def devices() -> Finding:
 
 
 def cluster(environment: Mapping[str, str]) -> Finding:
-  """What train/cluster.py joins: who started this process as one of several, told by the environment alone."""
+  """What train/runtime/cluster.py joins: who started this process as one of several, told by the environment alone."""
   count = environment.get(COUNT)
   if count == "1":
     return "ok", f"one process, as {COUNT}=1 asks"
@@ -251,7 +251,7 @@ def clip() -> Finding:
 
 def examination() -> Finding:
   """Decodes a known clip with the options that a preparation examines recordings with."""
-  from nwt_jax.data import decoding
+  from nwt_jax.prepare.examine import decoding
 
   decoding.prove_machine()
   return "ok", "a known clip decodes with the options that recordings are examined with"
@@ -296,11 +296,11 @@ def train_in(folder: Path | None) -> Finding:
 
 def training(folder: str) -> Finding:
   """Trains a tiny dVAE on noise, once in one go and once stopped and resumed: both must end in the same bits."""
-  os.environ.setdefault(compiled.FOLDER, f"{folder}/cache")  # before jax starts: each run compiles anew
-  os.environ.setdefault(compiled.SECONDS, "0.1")
+  os.environ.setdefault(compilation_cache.FOLDER, f"{folder}/cache")  # before jax starts: each run compiles anew
+  os.environ.setdefault(compilation_cache.SECONDS, "0.1")
   import jax
 
-  from nwt_jax.train import trial
+  from nwt_jax.train.preflight import trial
 
   began, same = trial.resume_trial(Path(folder), STEPS, STOP)
   text = f"{STEPS} steps of a tiny dVAE; stopped at step {STOP} and resumed: "
@@ -315,4 +315,4 @@ def training(folder: str) -> Finding:
 
 if __name__ == "__main__":
   define_flags()
-  program.run(main)
+  cli.run(main)

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from nwt_jax import program
-from nwt_jax.data.splits import MEAN, SPLITS
+from nwt_jax import cli
 from nwt_jax.errors import InputError
-from nwt_jax.measure import scores
+from nwt_jax.metrics import evaluation
+from nwt_jax.prepare.write.splits import MEAN, SPLITS
 
 TEST_SEED = 1_000_003  # of the talker: no training set is drawn from it
 BASELINE_CLIPS = 64  # training clips that the mean frame of an episode is taken over
@@ -43,16 +43,16 @@ def define_flags() -> None:
 
 def main(_) -> None:
   """Measures, prints a table, writes the files."""
-  from nwt_jax.io import checkpoint
+  from nwt_jax.io import release
   from nwt_jax.io.place import check_folder
 
   folder = Path(flags.FLAGS.output)
   check_folder(folder, "output")
-  data, directory = flags.FLAGS.data, Path(flags.FLAGS.checkpoint or checkpoint.SHIPPED)
+  data, directory = flags.FLAGS.data, Path(flags.FLAGS.checkpoint or release.SHIPPED)
   if flags.FLAGS.split and not data:
     raise InputError(f"--split={flags.FLAGS.split} chooses clips of a data set; give it with --data")
   families = choose_families(directory, flags.FLAGS.families)  # before jax and the models are loaded
-  cards = [checkpoint.load_card(directory, family) for family in families]
+  cards = [release.load_card(directory, family) for family in families]
   split = choose_split(data, flags.FLAGS.split) if data else ""
   if data:
     check_size(data, cards[0])
@@ -61,7 +61,7 @@ def main(_) -> None:
   clips = data_clips(data, split) if data else talker_clips(flags.FLAGS.clips, first)
   clips = with_known_episodes(clips[: flags.FLAGS.clips], first.episodes)
   baseline = data_means(data) if data else talker_means(first)
-  metrics, pictures = scores.measure(models, clips, baseline)
+  metrics, pictures = evaluation.measure(models, clips, baseline)
   facts = measured_on(data, split, len(clips))
   text = json.dumps({"measured_on": facts, **metrics}, indent=1, sort_keys=True)
   folder.mkdir(parents=True, exist_ok=True)
@@ -128,17 +128,17 @@ def choose_split(path: str | Path, asked: str | None) -> str:
 
 def has(directory: Path, family: str) -> bool:
   """Whether the checkpoint holds the family."""
-  from nwt_jax.io import checkpoint
+  from nwt_jax.io import release
 
   try:
-    return bool(checkpoint.find_release(directory, family))
+    return bool(release.find_release(directory, family))
   except InputError:
     return False
 
 
 def talker_clips(count: int, model) -> list[dict]:
   """New sentences by the synthetic talker, drawn at the model's size: video, audio, episode (name), truth."""
-  from nwt_jax.data.talker import EPISODES, make_clip
+  from nwt_jax.talker.clip import EPISODES, make_clip
 
   if not set(model.episodes) <= set(EPISODES):
     raise InputError("this checkpoint was not trained on the talker; give the clips to measure it on with --data")
@@ -151,7 +151,7 @@ def talker_means(model) -> dict[str, np.ndarray]:
   """The mean frame of each episode over all styles, the mouth at rest."""
   import itertools
 
-  from nwt_jax.data.talker import STYLES, still
+  from nwt_jax.talker.clip import STYLES, still
 
   styles = [dict(zip(STYLES, values, strict=True)) for values in itertools.product(*STYLES.values())]
   means = {
@@ -218,4 +218,4 @@ def show(folder: Path, clips: list[dict], pictures: dict, fps: int) -> None:
 
 if __name__ == "__main__":
   define_flags()
-  program.run(main, "output")
+  cli.run(main, "output")

@@ -5,7 +5,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from nwt_jax import program
+from nwt_jax import cli
 from nwt_jax.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, for instance configs/dvae_lwt.py:demo.")
@@ -27,7 +27,7 @@ def main(_) -> None:
   config, workdir = _CONFIG.value, Path(_WORKDIR.value)
   if config.family not in NEEDS:
     raise InputError(f"config family {config.family!r} is unknown; choose one of {', '.join(NEEDS)}")
-  from nwt_jax.train import inputs
+  from nwt_jax.train.preflight import inputs
 
   if not config.data.path:
     what, source = NEEDS[config.family]
@@ -39,20 +39,20 @@ def main(_) -> None:
       )
   inputs.check(config, workdir)  # before jax: a wrong name or size is answered at once
   if config.family == "tokenize":
-    from nwt_jax.train.tokenize import tokenize
+    from nwt_jax.train.stages.tokenize import tokenize
 
     tokenize(config, workdir)
     return
-  from nwt_jax.train import cluster
-  from nwt_jax.train.fitting import fitting
   from nwt_jax.train.loop import train
+  from nwt_jax.train.preflight.fitting import fitting
+  from nwt_jax.train.runtime import cluster
 
   if config.family == "dvae":
-    from nwt_jax.train.dvae import make_stage
+    from nwt_jax.train.stages.dvae import make_stage
   elif config.family == "digits":
-    from nwt_jax.train.digits import make_stage
+    from nwt_jax.train.stages.mnist import make_stage
   else:
-    from nwt_jax.train.prior import make_stage
+    from nwt_jax.train.stages.prior import make_stage
   flag = flags.FLAGS["config"]
   default = flag.parser.parse(config_flags.get_config_filename(flag))
   cluster.connect(config.train.heartbeat)
@@ -61,4 +61,4 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
-  program.run(main, "config", "workdir")
+  cli.run(main, "config", "workdir")

@@ -9,7 +9,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from nwt_jax import program
+from nwt_jax import cli
 from nwt_jax.errors import InputError
 
 SHIPPED_AUDIO = Path(__file__).resolve().parent / "released" / "talker" / "demo.wav"
@@ -44,10 +44,10 @@ def main(_) -> None:
       raise InputError(f"--config is of family {family!r}; sampling takes configs/mar.py or configs/far.py")
 
   # Before jax and the models are loaded: what does not fit is answered at once
-  from nwt_jax import request
-  from nwt_jax.io.checkpoint import SHIPPED, load_card
+  from nwt_jax.api import episodes
+  from nwt_jax.io.audio_stream import open_sound
   from nwt_jax.io.place import check_folder
-  from nwt_jax.io.sound import open_sound
+  from nwt_jax.io.release import SHIPPED, load_card
   from nwt_jax.io.video import FPS, check_name, probe_video
 
   output = check_name(options.output)
@@ -55,13 +55,14 @@ def main(_) -> None:
   temperature = defaults.get("temperature") if options.temperature is None else options.temperature
   asked = {"temperature": temperature, "episode": options.episode, "style": options.style}
   recording = open_sound(options.audio)
-  request.check(load_card(checkpoint, family), FPS, recording.frames, **asked)
+  episodes.check(load_card(checkpoint, family), FPS, recording.frames, **asked)
   if options.style_from is not None:
     probe_video(options.style_from)
   check_folder(output.parent, "output")
 
-  from nwt_jax.api import CHUNK_FRAMES, NWT
-  from nwt_jax.data.progress import Progress
+  from nwt_jax.api import NWT
+  from nwt_jax.api.model import CHUNK_FRAMES
+  from nwt_jax.io.progress import Progress
 
   model = NWT.from_checkpoint(
     checkpoint,
@@ -89,4 +90,4 @@ def main(_) -> None:
 
 if __name__ == "__main__":
   define_flags()
-  program.run(main)
+  cli.run(main)

@@ -9,14 +9,14 @@ import json
 import sys
 from pathlib import Path
 
-from nwt_jax.data.talker import make_clip
 from nwt_jax.io.audio import write_wav
 from nwt_jax.io.video import VideoWriter
+from nwt_jax.talker.clip import make_clip
 
 SEED = 20211108  # no data set's
 HEIGHT, WIDTH = 64, 56  # of the released models
 TEXT = "Hello. I was drawn, and my lips follow every word."
-COMMENT = "Drawn by nwt_jax/data/talker.py: a synthetic talker with known mouth movement, not a recording."
+COMMENT = "Drawn by nwt_jax/talker/clip.py: a synthetic talker with known mouth movement, not a recording."
 
 
 def main(folder: str) -> None:

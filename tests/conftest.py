@@ -95,7 +95,7 @@ def tiny_release(tmp_path_factory):
 
   from configs import dvae_lwt, far, mar
   from nwt_jax import build
-  from nwt_jax.io.checkpoint import load_card, save_release
+  from nwt_jax.io.release import load_card, save_release
 
   folder = tmp_path_factory.mktemp("release")
   facts = {"episodes": ["ann", "bob", "cy"], "video": {"fps": 30, "height": 32, "width": 24}}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nwt_jax.data.talker_motion import Motion
+from nwt_jax.talker.motion import Motion
 
 
 def moving_face(seed, frames=40):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks import cost
-from nwt_jax.train import abstract, sharding
+from nwt_jax.train.preflight import abstract
+from nwt_jax.train.runtime import sharding
 
 RESULTS = json.loads(cost.RESULTS.read_text())
 

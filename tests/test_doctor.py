@@ -10,7 +10,9 @@ import pytest
 
 from configs import dvae_lwt
 from nwt_jax import doctor
-from nwt_jax.train import dvae, loop, trial
+from nwt_jax.train import loop
+from nwt_jax.train.preflight import trial
+from nwt_jax.train.stages import dvae
 
 NAMES = (
   "nwt_jax", "Python", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "machine", "memory",

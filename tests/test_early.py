@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from nwt_jax.train import trial
+from nwt_jax.train.preflight import trial
 from tests import digits
-from tests.train.test_fitting import tokens_of
+from tests.train.preflight.test_fitting import tokens_of
 
 
 @pytest.fixture(scope="session")

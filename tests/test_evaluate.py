@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from nwt_jax import evaluate
-from nwt_jax.data import builder
+from nwt_jax.data import dataset
 from nwt_jax.errors import InputError
-from nwt_jax.measure import face, scores
+from nwt_jax.metrics import evaluation, face
 
 
 def write_clips(path, **sizes):
@@ -33,7 +33,7 @@ def write_clips(path, **sizes):
 
   facts = {"height": 32, "width": 24, "fps": 30, "sample_rate": 24_000, "episodes": ["ann", "stranger"]}
   splits = {split: (sizes.get(split, 0), records(split)) for split in ("train", "validation", "test")}
-  builder.write_dataset(path, "clips", builder.clip_features(), splits, facts, records_per_shard=4)
+  dataset.write_dataset(path, "clips", dataset.clip_features(), splits, facts, records_per_shard=4)
   return path
 
 
@@ -106,7 +106,7 @@ def test_a_stage_1_workdir_is_measured_on_validation(start, dvae_alone, tmp_path
 
 def test_the_model_cards_table_takes_a_metrics_file_with_its_heading_and_what_is_unknown():
   table = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "model_card.py"))["table"]
-  metrics = {"mar.mouth_lag_frames": scores.summary([0.0, None]), "psnr": scores.summary([None])}
+  metrics = {"mar.mouth_lag_frames": evaluation.summary([0.0, None]), "psnr": evaluation.summary([None])}
   rows = table({"measured_on": evaluate.measured_on("", "", 2), **metrics})
   assert rows.splitlines()[2:] == [
     "| `mar.mouth_lag_frames` | 0.000 | 0.000 | 1, 1 unknown | 0 or 1 |",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from nwt_jax import program
+from nwt_jax import cli
 from nwt_jax.errors import InputError
 
 PAPER = {  # A.1, A.2
@@ -42,13 +42,13 @@ def define_flags() -> None:
 def main(_) -> None:
   """Runs the experiments and writes what they found."""
   options = flags.FLAGS
-  from nwt_jax.data.digits import read_digits
+  from nwt_jax.data.mnist import read_digits
   from nwt_jax.io.place import check_folder
 
-  digits = read_digits(options.data, "train")  # before jax: a wrong folder is answered at once
+  mnist = read_digits(options.data, "train")  # before jax: a wrong folder is answered at once
   output = Path(options.output)
   check_folder(output, "output")
-  settings = {"data": digits.fingerprint(), "fast": options.fast, "held_out": options.held_out}
+  settings = {"data": mnist.fingerprint(), "fast": options.fast, "held_out": options.held_out}
   claim(output, settings)
   study = Study(options.data, output, options.fast, not options.held_out)
   chosen = ("a1", "a2", "b15") if options.experiment == "all" else (options.experiment,)
@@ -115,18 +115,19 @@ class Study:
 
   def trained(self, name: str, config: Any, critic: dict | None = None):
     """Trains to the config's last step, or takes up a run that was. Returns: the state."""
-    from nwt_jax.train import digits, loop
+    from nwt_jax.train import loop
+    from nwt_jax.train.stages import mnist
 
     workdir = self.output / "runs" / f"{name}-{config.train.seed}"
     before = workdir / "config.json"
     if before.exists() and settings(before.read_text()) != settings(config.to_json_best_effort()):
       raise InputError(f"{workdir} was trained with other settings; use a new --output, or delete it")
     print(f"\n== {workdir}", flush=True)
-    return loop.train(lambda: digits.make_stage(config, critic), config, workdir)[0]
+    return loop.train(lambda: mnist.make_stage(config, critic), config, workdir)[0]
 
   def figure(self, seed: int, name: str, picture: np.ndarray) -> None:
     """Writes a figure of the first seed."""
-    from nwt_jax.io.picture import write_png
+    from nwt_jax.io.image import write_png
 
     if seed == 0:
       write_png(self.output / f"{name}.png", picture)
@@ -134,30 +135,30 @@ class Study:
   def digits_figure(self, seed: int, name: str, pictures: np.ndarray, columns: int) -> None:
     """Digits of the models' range [... h w] in rows of `columns`."""
     from nwt_jax.analysis import figures
-    from nwt_jax.data.digits import unframed
+    from nwt_jax.data.mnist import unframed
 
     self.figure(seed, name, figures.tiles(unframed(pictures.reshape(-1, *pictures.shape[-2:])), columns))
 
   def a1(self, seed: int) -> dict[str, float]:
     """A.1: a space of 46 x 46, all of it drawn; how much of it training pictures occupy; edits of one of four heads."""
     from nwt_jax.analysis import figures, permutations
-    from nwt_jax.train import digits
+    from nwt_jax.train.stages import mnist
 
     config = self.config("heads=2,codes=46", seed)
-    train, _ = digits.split(config)
+    train, _ = mnist.split(config)
     gen = self.trained("a1", config).gen
     num_codes = config.model.num_codes
-    codes = digits.make_encoder(config)(gen, train.pictures)
+    codes = mnist.make_encoder(config)(gen, train.pictures)
     every = permutations.all_permutations(2, num_codes)[:, ::-1]  # head 0 along x, head 1 along y, as in the paper
-    self.digits_figure(seed, "a1_all_generations", digits.make_decoder(config)(gen, every), num_codes)
+    self.digits_figure(seed, "a1_all_generations", mnist.make_decoder(config)(gen, every), num_codes)
     counts = permutations.occupancy_counts(codes, train.labels, num_codes)
     self.figure(seed, "a1_occupancy", figures.occupancy_plot(counts))
 
     four = self.config("heads=4,codes=8", seed)
     gen = self.trained("a1_four_heads", four).gen
     shown = np.array([np.flatnonzero(train.labels == digit)[0] for digit in range(10)])
-    codes_of_shown = digits.make_encoder(four)(gen, train.pictures[shown])
-    decode = digits.make_decoder(four)
+    codes_of_shown = mnist.make_encoder(four)(gen, train.pictures[shown])
+    decode = mnist.make_decoder(four)
     rows = [train.pictures[shown, 0, :, :, 0][:, None], decode(gen, codes_of_shown)[:, None]]
     for head in range(4):
       edits = permutations.head_edits(codes_of_shown, head, four.model.num_codes)
@@ -169,10 +170,10 @@ class Study:
   def a2(self, seed: int) -> dict[str, float]:
     """A.2: digits by the nearest Memcode, for models that were told to reconstruct different things."""
     from nwt_jax.analysis import hamming
-    from nwt_jax.train import digits
+    from nwt_jax.train.stages import mnist
 
     config = self.config("", seed)
-    train, judged = digits.split(config)
+    train, judged = mnist.split(config)
     results = {}
 
     def note(name: str, queries: np.ndarray, base: np.ndarray) -> None:
@@ -186,15 +187,15 @@ class Study:
     for name, arg in A2_MODELS.items():
       config, critic = self.config(arg, seed), None
       if name == "dvae_frozen":
-        critic = digits.train_classifier(config, train, config.train.steps)
-        results["a2.dvae_frozen.critic_accuracy"] = digits.make_classifier_test(config)(critic, judged)
+        critic = mnist.train_classifier(config, train, config.train.steps)
+        results["a2.dvae_frozen.critic_accuracy"] = mnist.make_classifier_test(config)(critic, judged)
       state = self.trained(f"a2_{name}", config, critic)
-      encode = digits.make_encoder(config)
+      encode = mnist.make_encoder(config)
       base, queries = encode(state.gen, train.pictures), encode(state.gen, judged.pictures)
       note(name, queries, base)
       results[f"a2.{name}.permutations"] = len(np.unique(base, axis=0))
       if name == "dvae_class":
-        results["a2.dvae_class.critic_accuracy"] = digits.make_classifier_test(config)(state.critic, judged)
+        results["a2.dvae_class.critic_accuracy"] = mnist.make_classifier_test(config)(state.critic, judged)
       found = hamming.nearest(queries[:QUERIES], base, 10)
       sheet = np.concatenate([judged.pictures[:QUERIES, None], train.pictures[found]], axis=1)[:, :, 0, :, :, 0]
       self.digits_figure(seed, f"a2_{name}_neighbours", sheet, 11)
@@ -228,13 +229,13 @@ def gradient_noise(config: Any, state) -> tuple[float, float]:
 
   from nwt_jax import build
   from nwt_jax.objectives.dvae import make_losses
-  from nwt_jax.train import digits
-  from nwt_jax.train.dvae_step import prepare
+  from nwt_jax.train.stages import mnist
+  from nwt_jax.train.stages.dvae_step import prepare
 
   model = build.dvae(config.model)
   losses = make_losses(model.apply, None, build.weights(config.objective))
-  _, judged = digits.split(config)
-  batch = next(digits.digit_batches(judged, min(config.data.batch_size, len(judged.labels)), seed=0))
+  _, judged = mnist.split(config)
+  batch = next(mnist.digit_batches(judged, min(config.data.batch_size, len(judged.labels)), seed=0))
   inputs = prepare({name: jnp.asarray(value) for name, value in batch.items()})
 
   @jax.jit
@@ -265,4 +266,4 @@ def pixel_accuracy(judged, train) -> float:
 
 if __name__ == "__main__":
   define_flags()
-  program.run(main, "data", "output")
+  cli.run(main, "data", "output")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from nwt_jax import program
+from nwt_jax import cli
 from nwt_jax.errors import InputError
 
 AROUND = 8  # frames decoded before and after the one that is shown, for the temporal layers
@@ -37,13 +37,13 @@ def main(_) -> None:
   import json
 
   # Before jax and the models are loaded: what does not fit is answered at once
-  from nwt_jax import request
-  from nwt_jax.io.checkpoint import SHIPPED, load_card
+  from nwt_jax.api import episodes
   from nwt_jax.io.place import check_folder
+  from nwt_jax.io.release import SHIPPED, load_card
   from nwt_jax.io.video import FPS, probe_video, read_video
 
   card, folder = load_card(options.checkpoint or SHIPPED, "dvae"), Path(options.output)
-  request.check(card, FPS, 1, episode=options.episode)
+  episodes.check(card, FPS, 1, episode=options.episode)
   pixels = card["model"]["patch"] * 2 ** len(card["model"]["stages"])
   rows, columns = (card["video"][side] // pixels for side in ("height", "width"))
   row = rows * 5 // 8 if options.row is None else options.row
@@ -54,7 +54,7 @@ def main(_) -> None:
   check_folder(folder, "output")
 
   from nwt_jax.api import NWT
-  from nwt_jax.io.picture import write_png
+  from nwt_jax.io.image import write_png
 
   model = NWT.from_dvae(options.checkpoint)
   path, seconds = options.input or SHIPPED / "demo.mp4", (options.frame + AROUND + 1) / model.fps
@@ -93,4 +93,4 @@ def sheet(model, video: np.ndarray, episode: str | None, frame: int, place: tupl
 
 if __name__ == "__main__":
   define_flags()
-  program.run(main, "output")
+  cli.run(main, "output")

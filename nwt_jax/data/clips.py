@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from nwt_jax.data import builder
-from nwt_jax.data.splits import MEAN, SPLITS
+from nwt_jax.data import dataset
 from nwt_jax.errors import InputError
 from nwt_jax.io.audio import MEL_FRAMES, from_int16
+from nwt_jax.prepare.write.splits import MEAN, SPLITS
 
 PREPARE = "python -m nwt_jax.prepare --input='videos/*.mp4' --output=DIR"
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -35,13 +35,13 @@ class Records:
   def __init__(self, path, split: str):
     if split not in SPLITS:
       raise InputError(f"there is no split {split!r}; the splits are {', '.join(SPLITS)}")
-    self.metadata = builder.read_metadata(path, self.kind, self.remedy)
+    self.metadata = dataset.read_metadata(path, self.kind, self.remedy)
     self.path, self.split = Path(path), split
-    index = json.loads((self.path / builder.INDEX).read_text())
+    index = json.loads((self.path / dataset.INDEX).read_text())
     self._check(index)
     self.index = index.get(split, [])
     # TFDS knows no empty split.
-    shards = tfds.builder_from_directory(self.path / self.kind / builder.VERSION)
+    shards = tfds.builder_from_directory(self.path / self.kind / dataset.VERSION)
     self._records = shards.as_data_source(split) if self.index else ()
 
   @classmethod

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from nwt_jax.data import builder
+from nwt_jax.data import dataset
 from nwt_jax.data.clips import Records, as_text
 from nwt_jax.io.audio import MEL_FRAMES
 
@@ -59,10 +59,10 @@ def write_tokens(
     splits = {split: clips if hasattr(clips, "__len__") else list(clips) for split, clips in splits.items()}
     counts = {split: len(clips) for split, clips in splits.items()}
   dealt = {split: (counts[split], records(clips)) for split, clips in splits.items()}
-  features = builder.token_features(*grid)
+  features = dataset.token_features(*grid)
   remedy = "give another --workdir, or remove that one"
   shard = RECORDS_PER_SHARD
-  return builder.write_dataset(output, "tokens", features, dealt, metadata, shard, overwrite, remedy)
+  return dataset.write_dataset(output, "tokens", features, dealt, metadata, shard, overwrite, remedy)
 
 
 class Tokens(Records):

@@ -16,7 +16,7 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from nwt_jax.generate import folded
+from nwt_jax.generate import mar_weights
 from nwt_jax.generate.noise import draw, frame_noise
 from nwt_jax.models.causal import time_taps
 from nwt_jax.models.mar import MAR
@@ -77,14 +77,14 @@ def groups(model: MAR, size: int) -> list[list[Line]]:
   return list(found.values())
 
 
-def fold(model: MAR, params, dtype=None, most: int = BLOCK) -> folded.Weights:
+def fold(model: MAR, params, dtype=None, most: int = BLOCK) -> mar_weights.Weights:
   """What sampling reads of a model, once for a loaded one.
 
   Args: as of `folded.fold`; most: as of `init_state`.
   Raises: ValueError: a row that sees no past."""
   if any(line.reach == 0 for line in lines(model)) or model.blocks[0][0][0] == 1:
     raise ValueError(f"MAR samples with kernels of 2 and more; its rows are {model.blocks}")
-  weights, early = folded.fold(model, params, dtype), []
+  weights, early = mar_weights.fold(model, params, dtype), []
   blocks = [list(block.rows) for block in weights.blocks]
   for group in groups(model, block_size(model, most)):
     early.append(jnp.stack([blocks[line.block][line.row].past for line in group]))
@@ -115,7 +115,7 @@ def init_state(model: MAR, batch: int, dtype=jnp.float32, most: int = BLOCK) -> 
 
 def sample_chunk(
   model: MAR,
-  weights: folded.Weights,
+  weights: mar_weights.Weights,
   state: MARState,
   condition: tuple[Float[Array, "b t p f"], ...],
   keys: Key[Array, " b"],
@@ -154,7 +154,8 @@ def sample_chunk(
     frame, part = first_frame + number // parts, number % parts
     told = [jnp.concatenate([past, now.astype(past.dtype)], axis=1) for past, now in zip(state.told, told, strict=True)]
     heard = tuple(
-      folded.hear(*args, length, rows[0][1]) for *args, rows in zip(weights.blocks, told, model.blocks, strict=True)
+      mar_weights.hear(*args, length, rows[0][1])
+      for *args, rows in zip(weights.blocks, told, model.blocks, strict=True)
     )
     noise = rearrange(frame_noise(keys, frame, shape), "b i j k n -> b (i j) (k n)")
     noise = lax.dynamic_slice_in_dim(noise, part * length, length, axis=1)
@@ -213,18 +214,20 @@ class _Block:
     """What a row's taps on the past give for `length` places; the oldest of the first one is inputs[start]."""
     row = self.weights.blocks[line.block].rows[line.row]
     taps = time_taps(inputs, line.reach // line.dilation, line.dilation, length, start)
-    return folded.product(taps, row.past)
+    return mar_weights.product(taps, row.past)
 
   def oldest(self, codes, start, length):
     """The same for the first row, from Memcodes."""
     (_, dilation, _), *_ = self.model.blocks[0]
     tables = self.weights.blocks[0].rows[0].past
-    return sum(folded.look_up(t, codes[:, start + n * dilation :][:, :length]) for n, t in enumerate(tables))
+    return sum(mar_weights.look_up(t, codes[:, start + n * dilation :][:, :length]) for n, t in enumerate(tables))
 
   def draw(self, codes, older, start, length):
     """Memcodes of some places, given those before each of them."""
     heard = jax.tree.map(lambda h: h[:, start : start + length], self.heard)
-    logits = rearrange(folded.window(self.weights, codes, heard, older), "b w (k n) -> b w k n", k=self.model.num_heads)
+    logits = rearrange(
+      mar_weights.window(self.weights, codes, heard, older), "b w (k n) -> b w k n", k=self.model.num_heads
+    )
     return draw(logits, self.noise[:, start : start + length], self.temperature).astype(jnp.int32)
 
   def in_turn(self):

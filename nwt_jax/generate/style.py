@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
-from nwt_jax.generate.variates import parse
+from nwt_jax.generate.style_text import parse
 from nwt_jax.models.prior import Prior
 from nwt_jax.types import Codes, Style, StyleTrack
 

@@ -6,7 +6,7 @@ from typing import Any
 from nwt_jax.data import origins
 from nwt_jax.data.clips import Clips
 from nwt_jax.errors import InputError
-from nwt_jax.io.checkpoint import load_card
+from nwt_jax.io.release import load_card
 
 
 def find_dvae(config: Any, metadata: dict) -> Path:

@@ -11,14 +11,15 @@ import jax
 import numpy as np
 
 from nwt_jax.errors import InputError, Stopped
-from nwt_jax.io.checkpoint import load_release
-from nwt_jax.io.training_state import Checkpoints
-from nwt_jax.train import cluster, values
-from nwt_jax.train.accumulate import check_parts
-from nwt_jax.train.health import Clock, Watch, finite, memory, write_bundle
-from nwt_jax.train.metrics import MetricsWriter, format_seconds
-from nwt_jax.train.sharding import check_batch_size, gather, jit_step, make_mesh, place, to_devices
-from nwt_jax.train.workdir import check, held, record
+from nwt_jax.io.checkpoints import Checkpoints
+from nwt_jax.io.release import load_release
+from nwt_jax.train.preflight import values
+from nwt_jax.train.runtime import cluster
+from nwt_jax.train.runtime.accumulate import check_parts
+from nwt_jax.train.runtime.health import Clock, Watch, finite, memory, write_bundle
+from nwt_jax.train.runtime.logging import MetricsWriter, format_seconds
+from nwt_jax.train.runtime.sharding import check_batch_size, gather, jit_step, make_mesh, place, to_devices
+from nwt_jax.train.runtime.workdir import check, held, record
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from einops import rearrange
 
-from nwt_jax.io.picture import write_png
+from nwt_jax.io.image import write_png
 from nwt_jax.io.video import write_video
 
 

@@ -9,7 +9,7 @@ from nwt_jax import build
 from nwt_jax.analysis import hamming
 from nwt_jax.generate.render import from_pixels
 from nwt_jax.models import memcodes
-from nwt_jax.train import digits
+from nwt_jax.train.stages import mnist
 from tests.digits import folder
 
 STEPS = 300
@@ -20,7 +20,7 @@ def trained(data, seed):
   with config.unlocked():
     config.data.update({"path": str(data), "held_out": 500, "seed": seed})
     config.train.seed = seed
-  stage = digits.make_stage(config)
+  stage = mnist.make_stage(config)
   # Runs more than it compiles, unlike other tests
   step = jax.jit(stage.step, donate_argnums=0, compiler_options={"xla_backend_optimization_level": 3})
   state = stage.state
@@ -32,8 +32,8 @@ def trained(data, seed):
 def judged(config, params):
   """Accuracy of the nearest Memcode; errors of reconstructions from sampled and from the likeliest Memcodes, in units
   of the mean picture's."""
-  train, held_out = digits.split(config)
-  encode = digits.make_encoder(config)
+  train, held_out = mnist.split(config)
+  encode = mnist.make_encoder(config)
   codes, base = (encode(params, part.pictures) for part in (held_out, train))
   accuracy, _ = hamming.nearest_label_accuracy(codes, held_out.labels, base, train.labels)
   video = from_pixels(jnp.asarray(held_out.pictures))

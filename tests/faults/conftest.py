@@ -20,7 +20,7 @@ from orbax.checkpoint import v1 as ocp
 from configs import common
 from nwt_jax import build
 from nwt_jax.train import loop
-from nwt_jax.train.health import skipped
+from nwt_jax.train.runtime.health import skipped
 from tests import digits
 from tests.conftest import IMPORTED, PROGRAM_ENVIRONMENT, ROOT, TEST_ENVIRONMENT
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from nwt_jax.errors import InputError
-from nwt_jax.io.training_state import Checkpoints, damage
+from nwt_jax.io.checkpoints import Checkpoints, damage
 from tests.faults.conftest import line_config, record, run_line, steps_of
 
 FLIPS = int(os.environ.get("NWT_FLIPS", 40))  # `make proof-flips` asks for 200

@@ -19,9 +19,10 @@ from nwt_jax import build
 from nwt_jax.errors import InputError
 from nwt_jax.io.video import write_video
 from nwt_jax.objectives.dvae import make_losses
-from nwt_jax.train import loop, workdir
-from nwt_jax.train.dvae_step import init_state, make_dvae_step
-from nwt_jax.train.health import Watch
+from nwt_jax.train import loop
+from nwt_jax.train.runtime import workdir
+from nwt_jax.train.runtime.health import Watch
+from nwt_jax.train.stages.dvae_step import init_state, make_dvae_step
 from tests import priors
 from tests.faults.conftest import line_config, line_stage, run_line, steps_of
 
@@ -216,7 +217,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_config_as_it_was(tmp_path):
 @pytest.mark.parametrize("family", ["far", "mar"])
 def test_fault_22_a_prior_survives_a_mel_that_is_not_finite(family):
   from nwt_jax.objectives.prior import prior_loss
-  from nwt_jax.train import prior_step
+  from nwt_jax.train.stages import prior_step
 
   module = priors.model(family)
   tx = build.optimiser(line_config().optim)

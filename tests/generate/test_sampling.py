@@ -10,7 +10,7 @@ import pytest
 from nwt_jax.generate import far, mar
 from nwt_jax.generate.chunks import make_chunk
 from nwt_jax.generate.noise import draw, frame_noise
-from nwt_jax.generate.uncached import redraw
+from nwt_jax.generate.verify import redraw
 from tests import priors
 
 SAMPLERS = {"far": far, "mar": mar}

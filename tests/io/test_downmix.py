@@ -11,9 +11,9 @@ import pytest
 import soundfile
 
 from nwt_jax.errors import InputError, MachineError
-from nwt_jax.io import audio, ffmpeg, sound
+from nwt_jax.io import audio, audio_stream, ffmpeg
 from nwt_jax.io.downmix import Downmix, gains
-from tests.data import media
+from tests import media
 
 RATE = 24_000
 
@@ -72,10 +72,10 @@ def test_a_recording_is_as_loud_in_every_container_with_and_without_labels(tmp_p
   files += [convert(tmp_path / "a.wav", tmp_path / "a.mka", "-c:a", "pcm_f32le")]
   files += [convert(tmp_path / "a.wav", tmp_path / "a.m4a", "-b:a", f"{96 * channels}k")]
   soundfile.write(tmp_path / "a.flac", samples, RATE)  # FLAC labels by the number of channels
-  wanted = sound.from_array(samples, RATE).samples
+  wanted = audio_stream.from_array(samples, RATE).samples
   for path in [*files, tmp_path / "a.flac"]:
     assert abs(decibels(audio.read_audio(path), wanted)) < 0.5, path.name
-    np.testing.assert_array_equal(sound.open_sound(path).samples, audio.read_audio(path))
+    np.testing.assert_array_equal(audio_stream.open_sound(path).samples, audio.read_audio(path))
 
 
 def test_the_shared_cases_of_surround_are_equally_loud():
@@ -97,14 +97,14 @@ def swapped(seconds=1.0, level=0.8, hiss=0.02):
 @pytest.mark.parametrize("long", [False, True])
 def test_of_channels_that_cancel_the_loudest_is_taken_and_a_word_is_said(tmp_path, caplog, monkeypatch, suffix, long):
   if long:
-    monkeypatch.setattr(sound, "LONG", 0.5)
+    monkeypatch.setattr(audio_stream, "LONG", 0.5)
     monkeypatch.setattr(audio, "BLOCK", 5000)
   for level, hiss in ((1.0, 0.0), (0.8, 0.02)):
     samples = swapped(level=level, hiss=hiss)
     soundfile.write(tmp_path / "source.wav", samples, RATE, subtype="FLOAT")
     path = convert(tmp_path / "source.wav", tmp_path / f"a.{suffix}", *(["-b:a", "256k"] if suffix == "m4a" else []))
     caplog.clear()
-    opened = sound.open_sound(path).samples
+    opened = audio_stream.open_sound(path).samples
     assert isinstance(opened, np.memmap) == long
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "channel 1 " in caplog.text and path.name in caplog.text
@@ -116,7 +116,7 @@ def test_channels_that_only_differ_are_mixed_without_a_word(tmp_path, caplog):
   voice, other = media.speech(0, 1.0), media.speech(1, 1.0)
   for left, right in ((voice, other), (voice, 0 * voice), (voice, -0.2 * voice), (0 * voice, 0 * voice)):
     soundfile.write(tmp_path / "a.wav", np.stack([left, right], axis=1), RATE, subtype="FLOAT")
-    np.testing.assert_array_equal(sound.open_sound(tmp_path / "a.wav").samples, (left + right) / 2)
+    np.testing.assert_array_equal(audio_stream.open_sound(tmp_path / "a.wav").samples, (left + right) / 2)
   assert not caplog.records
 
 
@@ -124,16 +124,16 @@ def test_a_voice_in_the_channel_that_a_mix_leaves_out_is_found(tmp_path, caplog)
   samples = np.zeros((RATE, 6), np.float32)
   samples[:, 3] = media.speech(0, 1.0)
   soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
-  np.testing.assert_array_equal(sound.open_sound(tmp_path / "a.wav").samples, samples[:, 3])
+  np.testing.assert_array_equal(audio_stream.open_sound(tmp_path / "a.wav").samples, samples[:, 3])
   assert "channel 4 " in caplog.text
 
 
 def test_arrays_that_cancel_are_taken_by_one_channel_and_streams_say_so_once(caplog):
   samples = swapped(3.0)
-  np.testing.assert_array_equal(sound.from_array(samples, RATE).samples, samples[:, 0])
+  np.testing.assert_array_equal(audio_stream.from_array(samples, RATE).samples, samples[:, 0])
   assert len(caplog.records) == 1 and "channel 1 " in caplog.text
   caplog.clear()
-  live = sound.Live(RATE)
+  live = audio_stream.Live(RATE)
   for piece in np.split(samples, 100):
     live.feed(piece)
   live.finish()
@@ -158,7 +158,7 @@ def test_a_wav_whose_writer_did_not_know_its_size_is_read_whole(tmp_path, riff, 
   assert len(wanted) == RATE
   unsized(tmp_path / "a.wav", riff, data)
   np.testing.assert_array_equal(audio.read_audio(tmp_path / "a.wav"), wanted)
-  np.testing.assert_array_equal(sound.open_sound(tmp_path / "a.wav").samples, wanted)
+  np.testing.assert_array_equal(audio_stream.open_sound(tmp_path / "a.wav").samples, wanted)
 
 
 @pytest.mark.parametrize("form", ["wav", "rf64", "flac", "au", "w64", "aiff", "caf", "ogg"])
@@ -181,12 +181,12 @@ def test_a_long_recording_of_any_format_is_read_audio_to_the_bit_in_little_memor
   paths = [convert(tmp_path / "a.wav", tmp_path / name) for name in ("a.m4a", "a.mp3", "a.mkv", "a.flac")]
   for path in paths:
     tracemalloc.start()
-    opened = sound.open_sound(path)
+    opened = audio_stream.open_sound(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert isinstance(opened.samples, np.memmap) and abs(opened.seconds - seconds) < 0.2
     # Its samples take 8 MB as mono at 24 kHz, and 31 MB as they are decoded.
-    assert peak < 10e6 + 4 * sound.LONG * sound.SAMPLE_RATE, f"{path.name}: {peak / 1e6:.0f} MB"
+    assert peak < 10e6 + 4 * audio_stream.LONG * audio_stream.SAMPLE_RATE, f"{path.name}: {peak / 1e6:.0f} MB"
     np.testing.assert_array_equal(opened.samples, audio.read_audio(path))
 
 
@@ -204,18 +204,18 @@ def test_a_part_of_a_file_is_that_part_of_its_samples(tmp_path):
 def test_a_file_of_16_bit_integers_written_as_floats_is_refused(tmp_path):
   soundfile.write(tmp_path / "a.wav", 30_000 * media.speech(0, 0.5), RATE, subtype="FLOAT")
   with pytest.raises(InputError, match="full scale is 1; divide 16-bit integers by 32768"):
-    sound.open_sound(tmp_path / "a.wav")
+    audio_stream.open_sound(tmp_path / "a.wav")
   for kind in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"):
     soundfile.write(tmp_path / "b.wav", media.speech(0, 0.5), RATE, subtype=kind)
     np.testing.assert_allclose(audio.read_audio(tmp_path / "b.wav"), media.speech(0, 0.5), atol=0.01)
 
 
 def test_a_full_temporary_disk_is_the_machines_fault(tmp_path, monkeypatch):
-  class Full(sound.tempfile.SpooledTemporaryFile):
+  class Full(audio_stream.tempfile.SpooledTemporaryFile):
     def write(self, data):
       raise OSError(28, "No space left on device")
 
   audio.write_wav(tmp_path / "a.wav", media.speech(0, 0.5))
-  monkeypatch.setattr(sound.tempfile, "SpooledTemporaryFile", Full)
+  monkeypatch.setattr(audio_stream.tempfile, "SpooledTemporaryFile", Full)
   with pytest.raises(MachineError, match=r"no room in .*No space left on device"):
-    sound.open_sound(tmp_path / "a.wav")
+    audio_stream.open_sound(tmp_path / "a.wav")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nwt_jax.errors import InputError
-from nwt_jax.io import checkpoint, picture, place
+from nwt_jax.io import image, place, release
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def test_what_cannot_be_a_folder_is_named_with_its_flag(tmp_path, name):
 def test_a_full_disk_is_told_by_its_number(full_disk):
   noise = np.random.default_rng(0).integers(0, 255, (400, 400, 3), np.uint8)
   for write in (
-    lambda: picture.write_png(full_disk / "p" / "a.png", noise),
-    lambda: checkpoint.save_release(full_disk / "r", "dvae", {"params": {"a": noise}}, {}),
+    lambda: image.write_png(full_disk / "p" / "a.png", noise),
+    lambda: release.save_release(full_disk / "r", "dvae", {"params": {"a": noise}}, {}),
   ):
     with pytest.raises(OSError) as error:
       write()

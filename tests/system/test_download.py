@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from nwt_jax import prepare
-from nwt_jax.data import manifest
-from tests.data import media
+from nwt_jax.prepare import __main__ as prepare
+from nwt_jax.prepare.review import manifest
+from tests import media
 
 pytestmark = pytest.mark.system
 

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from nwt_jax import prepare
-from nwt_jax.data import manifest, pages
-from nwt_jax.data.examine import REASONS
-from tests.data import media
+from nwt_jax.prepare import __main__ as prepare
+from nwt_jax.prepare.examine.clip import REASONS
+from nwt_jax.prepare.review import manifest, pages
+from tests import media
 from tests.system.browser import browser, press, requests, run
 
 pytestmark = pytest.mark.system

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from nwt_jax.data import tokens
-from nwt_jax.io.checkpoint import load_card, load_release
+from nwt_jax.io.release import load_card, load_release
+from tests import media
 from tests.conftest import PROGRAM_ENVIRONMENT, ROOT, TEST_ENVIRONMENT
-from tests.data import media
-from tests.data.conftest import token_clips
+from tests.datasets import token_clips
 from tests.system.slurm import ENDED, slurm
 
 pytestmark = pytest.mark.system

@@ -5,7 +5,7 @@ import importlib
 import jax
 import pytest
 
-from nwt_jax.train import abstract
+from nwt_jax.train.preflight import abstract
 
 pytestmark = pytest.mark.slow
 

@@ -13,12 +13,13 @@ from configs import tokenize as tokenize_config
 from nwt_jax.data.clips import spread
 from nwt_jax.data.tokens import Tokens
 from nwt_jax.errors import InputError
-from nwt_jax.io.checkpoint import load_card, load_release, save_release
-from nwt_jax.train import dvae, loop, prior
-from nwt_jax.train.tokenize import tokenize
+from nwt_jax.io.release import load_card, load_release, save_release
+from nwt_jax.train import loop
+from nwt_jax.train.stages import dvae, prior
+from nwt_jax.train.stages.tokenize import tokenize
 from tests import priors
-from tests.data.conftest import dataset, folder  # noqa: F401 - fixtures
-from tests.io.test_checkpoint import strings
+from tests.datasets import dataset, folder  # noqa: F401 - fixtures
+from tests.io.test_release import strings
 
 
 def dvae_config(data, steps):

@@ -10,8 +10,8 @@ from nwt_jax import build
 from nwt_jax.data import sizes
 from nwt_jax.data.clips import Clips
 from nwt_jax.errors import InputError
-from nwt_jax.train import dvae as stage_1
-from nwt_jax.train import prior as stage_2
+from nwt_jax.train.stages import dvae as stage_1
+from nwt_jax.train.stages import prior as stage_2
 
 VARIANTS = (sizes.PAPER, sizes.DEMO, sizes.TINY)
 

@@ -10,9 +10,9 @@ from configs import far
 from nwt_jax import evaluate
 from nwt_jax.data import clips
 from nwt_jax.data.tokens import Tokens
-from nwt_jax.train import dvae, prior
+from nwt_jax.train.stages import dvae, prior
 from tests import priors
-from tests.data.conftest import token_set  # noqa: F401 - a fixture
+from tests.datasets import token_set  # noqa: F401 - a fixture
 
 EPISODES, CLIPS = 215, 75
 

@@ -1,1 +1,0 @@
-"""Rulers: NumPy functions that turn frames into numbers."""

@@ -1,0 +1,1 @@
+"""Recordings to data sets (appendix D): `python -m nwt_jax.prepare`. NumPy, ffmpeg, OpenCV; never jax."""

@@ -1,0 +1,1 @@
+"""The synthetic talker: clips of a drawn person who speaks, with the exact truth of every movement."""

@@ -1,0 +1,1 @@
+"""What is checked before a run begins: values, paths, sizes, and whether the config fits together."""

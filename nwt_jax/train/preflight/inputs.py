@@ -1,0 +1,78 @@
+"""What a run reads and where it writes, held against its config by headers and cards alone: no jax, at once."""
+
+from pathlib import Path
+from typing import Any
+
+from nwt_jax.data import dataset, sizes
+from nwt_jax.data.clips import PREPARE
+from nwt_jax.data.mnist import check_files
+from nwt_jax.data.names import plain
+from nwt_jax.data.tokens import TOKENIZE
+from nwt_jax.errors import InputError
+from nwt_jax.io.place import check_folder
+from nwt_jax.io.release import load_card
+from nwt_jax.train.lineage import find_clips, find_dvae
+from nwt_jax.train.preflight import values
+
+
+def check(config: Any, workdir: Path) -> None:
+  """All that can be said before jax is loaded.
+
+  Raises: InputError: a value that no run can use, data or weights that are not there, or are of another kind or size.
+  """
+  values.check(config)
+  check_folder(workdir, "workdir")
+  path = config.data.path
+  if config.family == "digits":
+    check_files(path)
+  elif config.family in ("far", "mar"):
+    metadata = dataset.read_metadata(path, "tokens", TOKENIZE)
+    check_grid(config, metadata)
+    find_dvae(config, metadata)
+    if config.data.clips:
+      find_clips(config, metadata)
+  else:
+    metadata = dataset.read_metadata(path, "clips", PREPARE)
+    if config.family == "tokenize":
+      check_episodes(config, metadata)
+      return
+    check_frames(config, metadata)
+  if config.train.init:
+    load_card(config.train.init, "dvae" if config.family == "digits" else config.family)
+
+
+def check_frames(config: Any, metadata: dict) -> None:
+  """Raises: InputError: frames that stage 1 cannot halve as often as it must."""
+  pixels, (height, width) = config.model.patch * 2 ** len(config.model.stages), (metadata["height"], metadata["width"])
+  if height % pixels or width % pixels:
+    raise InputError(
+      f"frames of {height} x {width} do not divide by {pixels}, as this config's must; "
+      f"{sizes.remedy_for_frames(height, width)}"
+    )
+
+
+def check_episodes(config: Any, metadata: dict) -> None:
+  """Raises: InputError: clips of other episodes than those that the dVAE knows."""
+  try:
+    card = load_card(config.dvae, "dvae")
+  except InputError as error:
+    raise InputError(f"--config.dvae={config.dvae}: {error}") from error
+  if list(map(plain, metadata["episodes"])) != list(map(plain, card.get("episodes", ()))):
+    raise InputError(
+      f"the dVAE in {config.dvae} knows {len(card.get('episodes', ()))} episodes, the data in {config.data.path} has "
+      f"{len(metadata['episodes'])} others; train stage 1 on this data"
+    )
+
+
+def check_grid(config: Any, metadata: dict) -> None:
+  """Raises: InputError: tokens of another grid, or of other heads or codes, than the prior takes."""
+  grid = (metadata["height"], metadata["width"], metadata["heads"], metadata["codes"])
+  model = config.model
+  wanted = (*tuple(model.grid), model.num_heads, model.num_codes)
+  if grid != wanted:
+    size = metadata["video"]["height"], metadata["video"]["width"]
+    remedy = sizes.remedy_for_tokens(config.family, *size, grid[:2], *grid[2:])
+    raise InputError(
+      f"{config.data.path} has {grid[0]} x {grid[1]} Memcodes of {grid[2]} heads x {grid[3]} codes, the config's model "
+      f"takes {' x '.join(map(str, model.grid))} of {model.num_heads} x {model.num_codes}; {remedy}"
+    )
