@@ -2,9 +2,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
+# Two processes with one cache of compiled programs. A file's tests stay together, for what they share; long files first.
+PROCESSES ?= 2
+SHARED := -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo format lint types test test-slow test-system venv-system gates cost venv-gates venv-peer wheel release venv lock
+.PHONY: help demo format lint types test test-slow test-system proof proof-kills proof-flips proof-soak venv-system gates \
+  cost venv-gates venv-peer wheel release docs venv lock
 
 help:  ## lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,10 +17,22 @@ demo: venv  ## samples the shipped sentence with the shipped model into out/demo
 	@$(RUN) -m nwt_jax.demo --output=out/demo
 
 test: venv  ## runs the fast tests
-	@$(RUN) -m pytest -m "not slow and not system"
+	@$(RUN) -m pytest $(SHARED) -m "not slow and not system"
 
 test-slow: venv  ## runs the slow tests
-	@$(RUN) -m pytest -m slow
+	@$(RUN) -m pytest $(SHARED) -m slow
+
+# Long proofs, of which `make test` and `make test-slow` run a sample: docs/faults.md. What they find is committed.
+proof: proof-kills proof-flips proof-soak  ## runs all long proofs
+
+proof-kills: venv  ## kills a training 20 times
+	@NWT_PROOFS=benchmarks/results NWT_KILLS=20 $(RUN) -m pytest -m slow tests/faults/test_processes.py -k fault_09
+
+proof-flips: venv  ## flips 200 bits of a checkpoint
+	@NWT_PROOFS=benchmarks/results NWT_FLIPS=200 $(RUN) -m pytest tests/faults/test_checkpoints.py -k no_flipped_byte
+
+proof-soak: venv  ## trains on for 20 minutes and looks at memory, files, threads and speed
+	@NWT_PROOFS=benchmarks/results NWT_SOAK=1200 $(RUN) -m pytest -m slow tests/faults/test_processes.py -k fault_72
 
 # Chromium, ChromeDriver and Slurm come from apt, where there is one; what is not to be had is skipped, and pytest says so.
 test-system: venv venv-system  ## runs the tests in a browser, in Beam and in Slurm

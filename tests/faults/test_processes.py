@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.faults.conftest import SAVE, STEPS, fingerprint, free_port, steps_of
+from tests.faults.conftest import SAVE, STEPS, fingerprint, free_port, record, steps_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-KILLS = int(os.environ.get("NWT_KILLS", 4))
+KILLS = int(os.environ.get("NWT_KILLS", 4))  # `make proof-kills` asks for 20
+SOAK = int(os.environ.get("NWT_SOAK", 480))  # updates; `make proof-soak` asks for 1,200
 LONG = 100_000  # steps of a run that something else ends
 
 
@@ -146,9 +147,9 @@ def test_fault_07_a_signal_saves_and_the_same_command_goes_on(trainer, truth, tm
   stopped = steps_of(tmp_path / "run")
   assert len(stopped) == 1 and f"stopped by a signal at step {stopped[0]}, which is saved" in run.text()
   assert not re.findall(r"^[IWEF]\d{4} .*", run.text(), re.MULTILINE)  # what XLA and Orbax log
-  finished(trainer(tmp_path / "run", steps=stopped[0] + SAVE))
-  finished(trainer(tmp_path / "again", steps=stopped[0] + SAVE))
-  assert fingerprint(tmp_path / "run") == fingerprint(tmp_path / "again")
+  assert stopped[0] < STEPS
+  finished(trainer(tmp_path / "run"))
+  assert fingerprint(tmp_path / "run") == truth
 
 
 def test_fault_07_a_second_interrupt_ends_at_once_and_damages_nothing(trainer, truth, tmp_path):
@@ -194,6 +195,7 @@ def test_fault_08_a_signal_at_an_awkward_moment(trainer, truth, tmp_path, moment
   assert fingerprint(tmp_path / "run") == truth
 
 
+@pytest.mark.timeout(max(900, 120 * KILLS))
 def test_fault_09_kill_while_training(trainer, truth, tmp_path):
   """KILLS runs are killed at random moments, from before the first step to the last; each goes on to the same end."""
   draw, seen = np.random.default_rng(int(os.environ.get("NWT_SEED", 0))), []
@@ -211,6 +213,8 @@ def test_fault_09_kill_while_training(trainer, truth, tmp_path):
     same = fingerprint(workdir) == truth
     seen.append((moment, code, before[-1] if before else 0, int(resumed[1]) if resumed else 0, same))
   print("seen step, exit code, last whole step when killed, resumed at, same end:", *seen, sep="\n")
+  names = ("step seen", "exit code", "last whole step", "resumed at", "same end")
+  record("kills", kills=[dict(zip(names, each, strict=True)) for each in seen])
   assert all(same for *_, same in seen)
   assert all(resumed == before or before == STEPS for _, _, before, resumed, _ in seen)
   assert KILLS < 4 or len({before for _, _, before, _, _ in seen}) > 2  # not all at the same moment
@@ -250,7 +254,7 @@ def test_fault_10_kill_before_a_step_is_committed(trainer, truth, tmp_path, scri
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_fault_11_when_a_rank_is_killed_the_other_ends(trainer, tmp_path, victim):
+def test_fault_11_when_a_rank_is_killed_the_other_ends(trainer, truth_of_two, tmp_path, victim):
   heartbeat = 10
   runs = pair(trainer, tmp_path / "run", f"--config.train.heartbeat={heartbeat}", steps=LONG)
   runs[0].wait_for(f"step {SAVE + 10}/")
@@ -260,10 +264,9 @@ def test_fault_11_when_a_rank_is_killed_the_other_ends(trainer, tmp_path, victim
   waited = time.monotonic() - began
   print(f"the other process ended after {waited:.1f} s")
   assert waited < heartbeat + 15
-  end = steps_of(tmp_path / "run")[-1] + SAVE
-  finished(*pair(trainer, tmp_path / "run", steps=end))
-  finished(trainer(tmp_path / "whole", steps=end, JAX_NUM_CPU_DEVICES="2"))
-  assert fingerprint(tmp_path / "run") == fingerprint(tmp_path / "whole")
+  assert steps_of(tmp_path / "run")[-1] < STEPS
+  finished(*pair(trainer, tmp_path / "run"))
+  assert fingerprint(tmp_path / "run") == truth_of_two
 
 
 RAISES = """
@@ -349,11 +352,11 @@ def test_fault_28_too_little_memory_is_a_readable_error(trainer, mnist, tmp_path
 
 
 def test_fault_72_a_soak_is_flat(trainer, tmp_path):
-  """500 and more steps with saves and logs: memory, files, threads and step time of the second half as of the first."""
-  run = trainer(tmp_path / "run", steps=LONG)
+  """Updates with saves and logs: memory, files, threads and step time of the second half are those of the first."""
+  run, every = trainer(tmp_path / "run", steps=LONG), SOAK // 12
   run.wait_for("step 200/")
   readings = []
-  for step in range(200, 1400, 100):
+  for step in range(200, 200 + SOAK, every):
     run.wait_for(f"step {step}/")
     status = Path(f"/proc/{run.process.pid}/status").read_text()
     status = dict(re.findall(r"^(VmRSS|Threads):\s+(\d+)", status, re.M))
@@ -361,12 +364,15 @@ def test_fault_72_a_soak_is_flat(trainer, tmp_path):
     readings.append((step, int(status["VmRSS"]) / 1024, files, int(status["Threads"])))
   run.kill(signal.SIGTERM)
   assert run.end(60) == 143
-  print("step, MiB, open files, threads:", *readings, sep="\n")
   half = len(readings) // 2
   first, second = (np.array(part)[:, 1:].mean(axis=0) for part in (readings[:half], readings[half:]))
-  assert second[0] < first[0] + 16 and abs(second[1] - first[1]) < 6 and abs(second[2] - first[2]) < 6
   logged = [row for row in rows(tmp_path / "run") if "time/compute" in row]
-  times = [r["time/compute"] + r["time/data"] for r in logged if 200 <= r["step"] <= 1300]
+  times = [r["time/compute"] + r["time/data"] for r in logged if 200 <= r["step"] <= 200 + SOAK - every]
   early, late = (np.median(part) for part in np.array_split(np.array(times), 2))
-  print(f"seconds a step, median: {early:.4f}, then {late:.4f}")
-  assert late < 1.5 * early
+  names = ("step", "MiB", "open files", "threads")
+  readings = [dict(zip(names, each, strict=True)) for each in readings]
+  print(*readings, f"seconds a step, median: {early:.4f}, then {late:.4f}", sep="\n")
+  record("soak", readings=readings, seconds_a_step=[float(early), float(late)])
+  assert second[0] < first[0] + 16 and abs(second[1] - first[1]) < 6 and abs(second[2] - first[2]) < 6
+  # The proof has the machine to itself; beside other tests the pace says nothing.
+  assert "NWT_SOAK" not in os.environ or late < 1.5 * early

@@ -74,7 +74,7 @@ def test_fault_18_a_video_that_cannot_be_written_is_a_warning(tmp_path, capsys):
   assert steps_of(tmp_path) == [4, 8, 12]
 
 
-def test_fault_19_workdirs(tmp_path):
+def test_fault_19_a_workdir_that_cannot_be_written_is_a_line_and_odd_names_work(tmp_path):
   (tmp_path / "file").write_text("mine")
   with pytest.raises(InputError, match="file is a file; give a folder"):
     run_line(tmp_path / "file")
@@ -242,8 +242,9 @@ def test_fault_23_black_clips_and_a_flat_critic_are_finite():
     config.critics = ((((1, 4, 4), 2, 1, 4),),)
   model, critics = build.dvae(config.model), build.critics(config.critics, 0)
   video, episode = jnp.zeros((1, 2, 8, 8, 3)), jnp.zeros((1, 2), jnp.int32)
-  gen = model.init(jax.random.key(0), video, episode, jax.random.key(1), "gumbel")
-  critic = jax.tree.map(jnp.zeros_like, critics.init(jax.random.key(2), video))
+  begin = jax.jit(lambda key, noise: model.init(key, video, episode, noise, "gumbel"))
+  gen = begin(jax.random.key(0), jax.random.key(1))
+  critic = jax.tree.map(jnp.zeros_like, jax.jit(critics.init)(jax.random.key(2), video))
   tx = build.optimiser(config.optim.gen)
   losses = make_losses(model.apply, critics.apply, build.dvae_loss_weights(config.objective))
   batch = {"video": jnp.zeros((2, 3, 8, 8, 3), jnp.uint8), "episode": jnp.zeros(2, jnp.int32)}

@@ -137,7 +137,7 @@ def _all(path, split):
 
 
 @pytest.mark.slow
-def test_fault_40_killed_and_run_again(mixed, tmp_path):
+def test_fault_40_preparation_killed_and_run_again_writes_the_same_bytes(mixed, tmp_path):
   """kill -9 at several moments; then the same bytes as without, and nothing twice."""
   whole = prepare(tmp_path / "whole", input=str(mixed), **TINY)
   command = [sys.executable, "-m", "nwt_jax.prepare", f"--input={mixed}", f"--output={tmp_path / 'out'}"]

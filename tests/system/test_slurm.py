@@ -41,7 +41,7 @@ def step_of(workdir):
   return json.loads(whole[-1])["step"] if whole else 0
 
 
-def test_fault_13_slurm_requeue(tmp_path, tiny_release):
+def test_fault_13_a_job_that_slurm_requeues_goes_on_to_the_same_end(tmp_path, tiny_release):
   """One job is left alone. The other is put back by an operator, then sent SIGTERM, as before a time limit."""
   data = token_set(tmp_path / "data", tiny_release)
   quick = {"JAX_NUM_CPU_DEVICES": "1", "XLA_FLAGS": "--xla_backend_optimization_level=0"}

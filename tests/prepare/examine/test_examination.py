@@ -61,7 +61,7 @@ def test_the_damaged_recordings_of_grid_are_found():
     assert examined(f"{root}/grid_raw/{name}.mpg").fault == fault
 
 
-def test_fault_31_sound_and_picture(good, tmp_path):
+def test_fault_31_sound_that_is_missing_short_late_or_silent_is_told(good, tmp_path):
   frames, sound = media.pictures(2, 50), media.speech(2, 2.0)
   fault = lambda path: examined(path).fault
   assert fault(media.record(tmp_path / "mute.mp4", frames, None)) == "no_sound"

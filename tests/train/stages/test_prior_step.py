@@ -53,11 +53,7 @@ def test_the_first_frame_is_hidden_in_a_share_of_the_clips():
 
 
 @pytest.mark.parametrize("family", ["far", "mar"])
-@pytest.mark.parametrize(
-  "changed",
-  [dict(history_corruption=1.0, first_frame_dropout=0.0), dict(history_corruption=0.0, first_frame_dropout=1.0)],
-)
-def test_a_changed_history_leaves_the_targets_and_the_style(family, changed):
+def test_a_changed_history_leaves_the_targets_and_the_style(family):
   module = priors.model(family)
   params, inputs = priors.parameters(module), priors.batch(module, 4)
   batch = {**inputs, "episode": inputs["episode"][:, 0]}
@@ -69,10 +65,12 @@ def test_a_changed_history_leaves_the_targets_and_the_style(family, changed):
     loss = make_prior_loss(module, objective, history_corruption, first_frame_dropout)
     return priors.jit(jax.grad(loss, has_aux=True))(params, batch, jax.random.key(2))
 
-  (plain, clean), (erring, corrupted) = slopes(0.0, 0.0), slopes(**changed)
-  np.testing.assert_array_equal(corrupted["codes"], inputs["codes"])
-  np.testing.assert_allclose(corrupted["mean"], clean["mean"], rtol=1e-5, atol=1e-6)  # the style is of the true clip
-  assert any(jax.tree.leaves(jax.tree.map(lambda a, b: not np.allclose(a, b), plain, erring)))
+  plain, clean = slopes(0.0, 0.0)
+  for changed in ((1.0, 0.0), (0.0, 1.0)):
+    erring, corrupted = slopes(*changed)
+    np.testing.assert_array_equal(corrupted["codes"], inputs["codes"])
+    np.testing.assert_allclose(corrupted["mean"], clean["mean"], rtol=1e-5, atol=1e-6)  # the style is of the true clip
+    assert any(jax.tree.leaves(jax.tree.map(lambda a, b: not np.allclose(a, b), plain, erring)))
 
 
 @pytest.mark.parametrize("family", ["far", "mar"])
