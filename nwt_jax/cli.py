@@ -103,9 +103,9 @@ def quieten() -> None:
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if only_cpu else "2")
   # After a kill the process that clears up behind worker processes says what it cleared.
   mine = "ignore::UserWarning:multiprocessing.resource_tracker"
-  told = os.environ.get("PYTHONWARNINGS", "")
-  if mine not in told.split(","):
-    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (told, mine)))
+  given = os.environ.get("PYTHONWARNINGS", "")
+  if mine not in given.split(","):
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (given, mine)))
 
 
 def reuse_memory() -> None:

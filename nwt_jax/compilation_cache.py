@@ -53,30 +53,30 @@ def choose() -> Path:
   return folder
 
 
-def look() -> tuple[str, str]:
+def status() -> tuple[str, str]:
   """Whether compiled programs are kept, for the doctor: ok or warn, and a line."""
-  remedy = f"every start compiles anew; set {FOLDER} to a folder that can be written to"
+  hint = f"every start compiles anew; set {FOLDER} to a folder that can be written to"
   if os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "1").lower() in ("0", "false", "off", "no", "n", "f"):
     return "warn", "every start compiles anew, as JAX_ENABLE_COMPILATION_CACHE asks"
-  told = os.environ.get(FOLDER)
+  path = os.environ.get(FOLDER)
   try:
-    told = str(choose()) if told is None else told
+    path = str(choose()) if path is None else path
   except OSError as error:
-    return "warn", f"{error}: {remedy}"
-  if "://" in told:  # an object store, which jax reaches
-    return "ok", told
-  there = next((at for at in (Path(told), *Path(told).absolute().parents) if at.exists()), Path("/"))
-  if not told or not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-    return "warn", f"{FOLDER}={told}: {remedy}"
-  sizes = [path.stat().st_size for path in Path(told).glob("*-cache")]
-  return "ok", f"{len(sizes)} programs, {sum(sizes) / 2**20:.1f} MB in {told}"
+    return "warn", f"{error}: {hint}"
+  if "://" in path:  # an object store, which jax reaches
+    return "ok", path
+  there = next((at for at in (Path(path), *Path(path).absolute().parents) if at.exists()), Path("/"))
+  if not path or not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+    return "warn", f"{FOLDER}={path}: {hint}"
+  sizes = [file.stat().st_size for file in Path(path).glob("*-cache")]
+  return "ok", f"{len(sizes)} programs, {sum(sizes) / 2**20:.1f} MB in {path}"
 
 
 def home() -> Path:
   """Where a user's programs keep what can be made again. Raises: OSError: this user has no home."""
-  told = os.environ.get("XDG_CACHE_HOME", "")
-  if os.path.isabs(told):  # others are to be ignored, says the specification
-    return Path(told)
+  path = os.environ.get("XDG_CACHE_HOME", "")
+  if os.path.isabs(path):  # others are to be ignored, says the specification
+    return Path(path)
   user = os.path.expanduser("~")
   if not os.path.isabs(user) or user == "/":
     raise FileNotFoundError("this user has no home folder")
@@ -90,8 +90,8 @@ def name() -> str:
   except importlib.metadata.PackageNotFoundError as error:
     raise FileNotFoundError(f"{error.name} is not installed") from error
   cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-  told = "\n".join([jaxlib, platform.machine(), str(cores), *cpu()])
-  return f"jax-{jax}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+  facts = "\n".join([jaxlib, platform.machine(), str(cores), *cpu()])
+  return f"jax-{jax}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
 
 
 def cpu() -> list[str]:
@@ -111,11 +111,11 @@ def clear(folder: Path, limit: int) -> None:
   that is killed between the two leaves a folder that takes nothing more.
   """
   found = []
-  for place, _, files in os.walk(folder):
+  for parent, _, files in os.walk(folder):
     for file in files:
       with contextlib.suppress(OSError):
-        facts = os.stat(os.path.join(place, file))
-        found.append((max(facts.st_atime, facts.st_mtime), facts.st_size, os.path.join(place, file)))
+        facts = os.stat(os.path.join(parent, file))
+        found.append((max(facts.st_atime, facts.st_mtime), facts.st_size, os.path.join(parent, file)))
   total = sum(size for _, size, _ in found)
   for _, size, path in sorted(found):
     if total <= limit:

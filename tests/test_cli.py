@@ -169,12 +169,12 @@ def test_a_bug_keeps_its_traceback(parse, monkeypatch, bug):
 
 
 SLOW = """
-from nwt_jax import program
+from nwt_jax import cli
 def main(argv):
   import jax, jax.numpy as jnp, numpy as np
   numbers = np.random.default_rng(0).random(12_000, np.float32)
   print(jax.jit(lambda x: x + jnp.sort(jnp.asarray(numbers))[0])(1.0))  # a constant that XLA takes seconds to fold
-program.run(main)
+cli.run(main)
 """
 
 
@@ -190,14 +190,14 @@ def test_xla_does_not_say_that_it_is_slow_unless_it_is_asked_to(level, lines):
 POOL = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a process that a shell put in the background
-from nwt_jax import program
+from nwt_jax import cli
 from nwt_jax.prepare.engines.local import Local
 def main(argv):
   with Local(2) as local:
     for _ in local.map(time.sleep, [0.01] * 100 + [60] * 4):
       print("working", flush=True)
 if __name__ == "__main__":
-  program.run(main)
+  cli.run(main)
 """
 
 

@@ -27,7 +27,7 @@ def test_programs_are_kept_in_the_users_cache_folder(user, monkeypatch):
   folder = Path(os.environ[compilation_cache.FOLDER])
   assert folder.parent == user / ".cache" / "nwt_jax" and folder.name.startswith("jax-")
   assert folder.stat().st_mode & 0o777 == 0o700
-  assert compilation_cache.look() == ("ok", f"0 programs, 0.0 MB in {folder}")
+  assert compilation_cache.status() == ("ok", f"0 programs, 0.0 MB in {folder}")
   monkeypatch.delenv(compilation_cache.FOLDER)
   monkeypatch.setenv("XDG_CACHE_HOME", str(user / "elsewhere"))
   assert compilation_cache.choose().parent == user / "elsewhere" / "nwt_jax"
@@ -90,7 +90,7 @@ def test_without_a_safe_folder_nothing_is_kept_and_only_the_doctor_says_so(user,
   compilation_cache.keep()
   assert compilation_cache.FOLDER not in os.environ
   assert capfd.readouterr() == ("", "")
-  mark, text = compilation_cache.look()
+  mark, text = compilation_cache.status()
   assert mark == "warn" and f"set {compilation_cache.FOLDER} to a folder" in text
 
 
@@ -98,9 +98,9 @@ def test_the_doctor_looks_at_the_users_own_folder(user, monkeypatch, tmp_path):
   (tmp_path / "file").touch()
   for told, mark in ((tmp_path / "new", "ok"), (tmp_path / "file", "warn"), ("gs://bucket/x", "ok"), ("", "warn")):
     monkeypatch.setenv(compilation_cache.FOLDER, str(told))
-    assert compilation_cache.look()[0] == mark, told
+    assert compilation_cache.status()[0] == mark, told
   monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
-  assert compilation_cache.look()[0] == "warn"
+  assert compilation_cache.status()[0] == "warn"
 
 
 def test_what_was_not_used_for_longest_goes_first(tmp_path):
@@ -118,7 +118,7 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path):
 
 PROGRAM = """
 import sys
-from nwt_jax import program
+from nwt_jax import cli
 def main(argv):
   import jax
   import jax.numpy as jnp
@@ -126,7 +126,7 @@ def main(argv):
   jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))
   f = jax.jit(lambda x: jnp.sin(x) @ jnp.cos(x).T)
   print(float(f(jnp.ones((8, 8)))[0, 0]), "/jax/compilation_cache/cache_hits" in hits)
-program.run(main)
+cli.run(main)
 """
 
 

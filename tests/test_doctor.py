@@ -10,7 +10,8 @@ import pytest
 
 from nwt_jax import doctor
 from nwt_jax.configs import dvae_lwt
-from nwt_jax.train import loop, trial
+from nwt_jax.train import loop, stages, trial
+from nwt_jax.train.runtime import engines
 from nwt_jax.train.stages import dvae
 
 NAMES = (
@@ -64,15 +65,22 @@ def test_training_resumes_to_the_same_bits(start, tmp_path):
   ],
 )
 def test_training_that_does_not_resume_fails(tmp_path, monkeypatch, resumes, repeats, wanted):
-  def train(make_stage, config, workdir):
+  def train(config, workdir, make_stage):
     first = doctor.STOP if resumes and workdir.is_dir() else 0
     workdir.mkdir(exist_ok=True)
-    make_stage().batches(first)
+    make_stage(config).batches(first)
     return {"weights": np.float32([1 if repeats else 1 + 1e-7 * first])}, {}
 
   never = lambda *_: None
-  stage = loop.Stage(
-    state=None, step=never, batches=lambda _: iter(()), evaluate=never, export=never, show=(), warn=never, data=""
+  stage = stages.Stage(
+    state=None,
+    step=never,
+    batches=lambda _: iter(()),
+    evaluate=never,
+    export=never,
+    progress=(),
+    warning=never,
+    fingerprint="",
   )
   monkeypatch.setattr(dvae, "make_stage", lambda config: stage)
   monkeypatch.setattr(loop, "train", train)
@@ -136,7 +144,7 @@ def test_a_check_that_crashes_or_hangs_ends_alone(tmp_path, monkeypatch, body, w
   (tmp_path / "python").write_text(f"#!{sys.executable}\n{body}\n")
   (tmp_path / "python").chmod(0o755)
   monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-  mark, text = doctor.apart("devices", "", 5)
+  mark, text = doctor.run_isolated("devices", "", 5)
   assert mark == "FAIL" and text.startswith(wanted)
 
 
@@ -170,8 +178,8 @@ KUBERNETES = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
   ],
 )
 def test_cluster_engines_are_told_apart(environment, wanted, monkeypatch):
-  monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
-  mark, text = doctor.cluster(environment)
+  monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
+  mark, text = engines.detected(environment)
   assert (mark, text[: len(wanted[1])]) == wanted
 
 

@@ -12,12 +12,14 @@ PACKAGE = ROOT / "nwt_jax"
 MOST_LINES, MOST_FILES = 300, 16
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# Words that were private to this project, and where one of them means what the field means by it.
+# Words that were private to this project. The talker has words of its own.
 OLD = {
-  "told", "heard", "hear", "in_turn", "history", "histories", "redraw", "own_errors", "place_power", "hidden_first", "judge",
-  "judged", "judgement", "workplace", "kept_", "making", "building", "ruler", "rulers", "look_at", "wanted_", "settings",
+  "told", "heard", "hear", "say", "says", "in_turn", "redraw", "own_errors", "place_power", "hidden_first", "judge",
+  "judged", "judgement", "workplace", "making", "building", "ruler", "rulers", "look_at", "apart", "settings", "remedy",
+  "places", "place", "past", "note",
 }  # fmt: skip
-ALIASES = {"nwt_jax/train/preflight/aliases.py"}
+ALIASES = {"nwt_jax/aliases.py"}
+FREE = {"places"}  # the keyword and the flag of before, beside `positions`
 
 
 def names(tree: ast.AST):
@@ -55,9 +57,9 @@ def test_names_are_the_fields():
   found = {
     f"{path.relative_to(ROOT)}: {name}"
     for path in FILES
-    if str(path.relative_to(ROOT)) not in ALIASES
+    if str(path.relative_to(ROOT)) not in ALIASES and PACKAGE / "talker" not in path.parents
     for name in names(ast.parse(path.read_text()))
-    if words(name) & OLD
+    if words(name) & OLD and name not in FREE
   }
   assert not found, "\n".join(sorted(found))
 

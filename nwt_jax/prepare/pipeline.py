@@ -121,8 +121,8 @@ def _request(options: PrepareOptions, recordings: Sequence[Recording], decisions
   if options.talker is not None:
     request.append(options.talker)
   else:
-    settings = {"trim": options.trim, "faces": options.examine.faces, "piece": False}
-    request += [options.crop, settings, describe(recordings, options.split_seconds)]  # ty: ignore[unsupported-operator]
+    examined_with = {"trim": options.trim, "faces": options.examine.faces, "piece": False}
+    request += [options.crop, examined_with, describe(recordings, options.split_seconds)]  # ty: ignore[unsupported-operator]
   return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 

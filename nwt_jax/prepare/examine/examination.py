@@ -76,8 +76,8 @@ def examine_all(
 
 def _key(clip, options, picture):
   """A job as text; results in OUTPUT.work are filed under it: it must not change."""
-  settings = f"Look(trim={options.trim!r}, faces={options.faces!r}, piece={clip.segment!r})"
-  return f"({clip.path!r}, {settings}, {clip.start!r}, {clip.length!r}, {picture!r})"
+  options_text = f"Look(trim={options.trim!r}, faces={options.faces!r}, piece={clip.segment!r})"
+  return f"({clip.path!r}, {options_text}, {clip.start!r}, {clip.length!r}, {picture!r})"
 
 
 def _examine_job(job):

@@ -86,8 +86,8 @@ def encode_image(frame: np.ndarray, image_format: str) -> bytes:
   image = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2BGR)
   if image_format == "png":
     return cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 4])[1].tobytes()
-  settings = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-  return cv2.imencode(".jpg", image, settings)[1].tobytes()
+  parameters = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+  return cv2.imencode(".jpg", image, parameters)[1].tobytes()
 
 
 def try_record(job: tuple[ClipRecord, int, Picture]) -> tuple[str, tuple[dict, bytes] | None, str]:
