@@ -1,5 +1,6 @@
 """The shell around every program: flags in, at most three lines and exit code 2 for bad input."""
 
+import contextlib
 import ctypes
 import difflib
 import errno
@@ -8,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
@@ -51,6 +53,7 @@ def run(main: Callable[[list[str]], int | None], *required: str) -> None:
   try:
     argv = parse(sys.argv, required)
     signal.signal(signal.SIGTERM, end)
+    sys.unraisablehook = end_later
     reuse_memory()
     quieten()
     compilation_cache.keep()
@@ -89,6 +92,17 @@ def end(*_) -> None:
   """Ends after a SIGTERM as after Ctrl-C: worker processes and unfinished files go too. Training has its own way."""
   print(f"{name()}: stopped by SIGTERM", file=sys.stderr, flush=True)
   sys.exit(143)
+
+
+def end_later(found) -> None:
+  """Sends a signal again whose exception Python dropped, because it came inside a callback of a library (jax has one
+  in garbage collection): without this the program would go on."""
+  if not issubclass(found.exc_type, KeyboardInterrupt | SystemExit):
+    sys.__unraisablehook__(found)
+    return
+  number = signal.SIGINT if issubclass(found.exc_type, KeyboardInterrupt) else signal.SIGTERM
+  with contextlib.suppress(RuntimeError):  # the program ends anyway, and starts no more threads
+    threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
 
 
 def quieten() -> None:

@@ -226,6 +226,34 @@ def test_a_program_that_is_ended_ends_its_workers_and_says_no_more_than_that(tmp
   assert stderr.strip().removeprefix("pool.py: ") == said
 
 
+IN_A_CALLBACK = """
+import gc, os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from nwt_jax import cli
+def callback(phase, _):
+  if phase == "start" and not sent:
+    sent.append(True)
+    os.kill(os.getpid(), int(sys.argv[1]))
+    for _ in range(100):
+      pass  # the handler runs here, and Python drops what it raises
+sent = []
+def main(argv):
+  gc.callbacks.append(callback)
+  gc.collect()
+  time.sleep(20)
+cli.parse = lambda argv, required: argv
+cli.run(main)
+"""
+
+
+@pytest.mark.parametrize("number, code, last", [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "SIGTERM")])
+def test_a_signal_that_comes_inside_a_callback_of_a_library_ends_the_program_too(number, code, last):
+  command = [sys.executable, "-c", IN_A_CALLBACK, str(int(number))]
+  done = subprocess.run(command, capture_output=True, text=True, timeout=15)
+  assert (done.returncode, done.stderr.strip().endswith(last)) == (code, True), done.stderr
+  assert "Traceback" not in done.stderr
+
+
 def test_help_is_not_an_error(parse, capsys):
   with pytest.raises(SystemExit) as stop:
     parse("--help")

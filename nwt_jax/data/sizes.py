@@ -67,7 +67,7 @@ def next_steps(path: str | os.PathLike, height: int, width: int) -> list[str]:
 def hint_for_frames(height: int, width: int) -> str:
   """What to do where a dVAE's config does not fit the frames."""
   variant = variant_for(height, width)
-  return f"use --config=configs/dvae_lwt.py{variant.suffix}" if variant else OTHERS
+  return f"use --config=configs/dvae_lwt.py{variant.suffix} as it is" if variant else OTHERS
 
 
 def hint_for_tokens(family: str, height: int, width: int, grid: tuple[int, int], heads: int, codes: int) -> str:
@@ -78,7 +78,8 @@ def hint_for_tokens(family: str, height: int, width: int, grid: tuple[int, int],
   wanted = variant_for(height, width)
   for variant in (wanted, DEMO, PAPER):
     if variant and max(grid) <= variant.most:
-      return f"use --config=configs/{family}.py{variant.suffix} {_options(variant, grid, heads, codes)}".strip()
+      options = _options(variant, grid, heads, codes) or "as it is"
+      return f"use --config=configs/{family}.py{variant.suffix} {options}"
   if wanted is None:
     return f"no prior draws so many; {OTHERS}"
   return f"no prior draws so many: train the dVAE with --config=configs/dvae_lwt.py{wanted.suffix}, and tokenize again"

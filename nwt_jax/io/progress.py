@@ -20,7 +20,7 @@ class Progress:
     self._start = None  # (time, items made) of the first result
     self._made = 0
     self._live = sys.stderr.isatty()
-    if total and self._live:
+    if total:
       self._write(self._began)
 
   def step(self, count: int = 1, known: bool = False) -> None:
@@ -42,8 +42,7 @@ class Progress:
 
   def close(self) -> None:
     """Writes what it took, the start included."""
-    seconds = time.monotonic() - self._began
-    self.log(f"{self.title}: {self.done} {self.unit} in {_clock(seconds)}{self._rate(time.monotonic())}")
+    self.log(f"{self.title}: {self.done} {self.unit} in {_clock(time.monotonic() - self._began)}")
 
   def _rate(self, now):
     """The rate since the first result, and the time left by it; nothing before there is one to go by."""

@@ -115,6 +115,8 @@ def _train(
         jax.block_until_ready(metrics)
         log(f"first step done after {format_seconds(time.monotonic() - started)}")
         writer.pace.begin(step)
+        writer.pace.expect("saving", options.save_every)
+        writer.pace.expect("evaluating", options.eval_every)
       stop = cluster.should_stop(step) and step < total
       saving = step % options.save_every == 0 or step == total or stop
       if step % options.log_every == 0 or saving:
@@ -132,13 +134,13 @@ def _train(
         warned = bool(text)
       # While updates are skipped nothing is saved: the last checkpoint stays before them, and a new run repeats them
       if saving and (stop or step == total or not flat.get("health/skipped_in_row")):
-        with clock.measure("save"), writer.pace.pause("save", options.save_every):
+        with clock.measure("save"), writer.pace.pause("saving", options.save_every):
           (checkpoints.save_now if stop or step == total else checkpoints.save)(step, state)
       if stop:
         raise Stopped(f"stopped by a signal at step {step}, which is saved; give the same command to go on")
       evaluating = step % options.eval_every == 0 or step == total
       if evaluating or saving:
-        kind = ("evaluate", options.eval_every) if evaluating else ("export", options.save_every)
+        kind = ("evaluating", options.eval_every) if evaluating else ("exporting", options.save_every)
         with clock.measure("evaluate"), writer.pace.pause(*kind):
           export_and_evaluate(step, evaluating)
     if first >= total:

@@ -50,8 +50,7 @@ def test_compiling_does_not_count(clock, terminal):
   clock[0] += 32
   bar.step(64)
   assert terminal.lines()[-1] == "sample: 128/128 frames, 120.0 a minute"
-  waits = ["sample: 0/128 frames (compiling)"] if terminal.live else []  # a log gets no line before there is news
-  assert terminal.lines()[:-3] == waits
+  assert terminal.lines()[:-3] == ["sample: 0/128 frames (compiling)"]
 
 
 def test_what_an_earlier_call_made_does_not_count(clock, terminal):
@@ -64,7 +63,7 @@ def test_what_an_earlier_call_made_does_not_count(clock, terminal):
     bar.step()
   assert terminal.lines()[-1] == "examine: 910/1000 clips, 6.0 a minute, 15:00 left"
   bar.close()
-  assert terminal.lines()[-1] == "examine: 910 clips in 1:50, 6.0 a minute, 15:00 left"
+  assert terminal.lines()[-1] == "examine: 910 clips in 1:50"
 
 
 def test_nothing_to_do_is_no_division_by_zero(clock, terminal):

@@ -52,9 +52,9 @@ def tokens_of(height, width, grid, heads=8, codes=8):
 @pytest.mark.parametrize(
   "family, started, tokens, remedy",
   [
-    ("mar", "", tokens_of(64, 56, (8, 7)), "use --config=configs/mar.py:demo"),
-    ("far", "demo", tokens_of(256, 224, (16, 14)), "use --config=configs/far.py"),
-    ("mar", "", tokens_of(32, 24, (4, 3), 2, 4), "use --config=configs/mar.py:tiny"),
+    ("mar", "", tokens_of(64, 56, (8, 7)), "use --config=configs/mar.py:demo as it is"),
+    ("far", "demo", tokens_of(256, 224, (16, 14)), "use --config=configs/far.py as it is"),
+    ("mar", "", tokens_of(32, 24, (4, 3), 2, 4), "use --config=configs/mar.py:tiny as it is"),
     ("mar", "", tokens_of(128, 112, (8, 7)), "use --config=configs/mar.py --config.model.grid='(8,7)'"),
     ("mar", "", tokens_of(256, 224, (8, 7), 16),
      "use --config=configs/mar.py --config.model.grid='(8,7)' --config.model.num_heads=16"),
@@ -68,7 +68,7 @@ def test_a_prior_of_another_size_names_the_config_that_fits(family, started, tok
     inputs.check_grid(module, tokens)
   assert str(error.value).endswith(f"; {remedy}")
   if remedy.startswith("use"):  # and it does
-    _, file, *options = remedy.replace("'", "").split()
+    _, file, *options = remedy.replace("'", "").removesuffix(" as it is").split()
     name, _, arg = file.removeprefix(f"--config=configs/{family}.py").partition(":")
     fitted = importlib.import_module(f"configs.{family}").get_config(arg)
     fitted.update_from_flattened_dict(

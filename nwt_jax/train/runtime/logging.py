@@ -49,11 +49,16 @@ class Pace:
   """Estimates the speed of a run and the time left.
 
   Speed counts updates alone, without the first, which compiles. Time left adds the saving and evaluating to come, each
-  as long as it took in the mean (without its first, which may compile too)."""
+  as long as it took in the mean without its first time, which may compile too; until there is a second, it is left out
+  and named."""
 
   def __init__(self, total_steps: int):
     self._total, self._began = total_steps, None
     self._paused, self._pauses = 0.0, {}  # seconds in all; (name, steps between them) -> seconds of each
+
+  def expect(self, name: str, every: int) -> None:
+    """Announces pauses: `name`, after every so many updates and after the last."""
+    self._pauses.setdefault((name, every), [])
 
   def begin(self, step: int) -> None:
     """Starts to count time, when the first update of this process is done."""
@@ -68,18 +73,21 @@ class Pace:
     self._paused += seconds
     self._pauses.setdefault((name, every), []).append(seconds)
 
-  def read(self, step: int) -> tuple[float, float] | None:
-    """Returns updates a second since the last call and seconds left, or None before the first update is counted."""
+  def read(self, step: int) -> tuple[float, float, list[str]] | None:
+    """Returns updates a second since the last call, seconds left, and the pauses to come that these leave out, or
+    None before the first update is counted."""
     if self._began is None or step <= self._last[1]:
       return None
     now, (since, before), (start, first) = self._now(), self._last, self._began
     self._last = (now, step)
-    left = (self._total - step) * (now - start) / (step - first)
-    for (_, every), seconds in self._pauses.items():
-      later = seconds[1:] or seconds
+    left, unknown = (self._total - step) * (now - start) / (step - first), []
+    for (name, every), seconds in self._pauses.items():
       due = -(-self._total // every) - (step - 1) // every  # with the one after this step
-      left += due * sum(later) / len(later)
-    return (step - before) / max(now - since, 1e-9), left
+      if later := seconds[1:]:
+        left += due * sum(later) / len(later)
+      elif due:
+        unknown.append(name)
+    return (step - before) / max(now - since, 1e-9), left, unknown
 
   def _now(self) -> float:
     return time.monotonic() - self._paused
@@ -118,7 +126,8 @@ class MetricsWriter:
         self.warn(f"step {step}: metrics cannot be written ({error.strerror}); training goes on without")
       self._lost = True
     if show:
-      speed = f"{pace[0]:.3g} steps/s  {format_seconds(pace[1])} left  " if pace else ""
+      without = f" without {' and '.join(pace[2])}" if pace and pace[2] else ""
+      speed = f"{pace[0]:.3g} steps/s  {format_seconds(pace[1])} left{without}  " if pace else ""
       values = "  ".join(f"{name.split('/')[-1]} {flat[name]:.4g}" for name in show if name in flat)
       print(f"step {step}/{self._total}  {speed}{values}", flush=True)
     return flat
