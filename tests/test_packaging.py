@@ -193,7 +193,7 @@ def test_extras_are_named_where_they_are_missing():
   """The package imports without espeak-ng; who needs it is told which extra has it."""
   code = (
     "import sys; sys.modules['espeakng_loader'] = None\n"
-    "from nwt_jax.data import speech\n"
+    "from nwt_jax.talker import speech\n"
     "try: speech.speak('a', 'en-us', 150, 50)\n"
     "except Exception as error: print(type(error).__name__, error)"
   )

@@ -86,7 +86,7 @@ def test_help(start):
 def test_memory_does_not_grow_with_the_recording(tiny_release, tmp_path):
   """Peak memory for ten minutes is that for one minute, but for pages of the sound's file (58 MB at the end)."""
   code = (
-    "import sys, resource; from nwt_jax import sample, program; sample.define_flags()\n"
+    "import sys, resource; from nwt_jax import cli, sample; sample.define_flags()\n"
     "try: cli.run(sample.main)\n"
     "finally: print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
   )

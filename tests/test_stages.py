@@ -40,20 +40,20 @@ def ci(tmp_path):
 
 
 def test_ci_runs_the_stages_that_are_asked_for_and_all_by_default(ci):
-  everything = ["venv", "lint", "test", "gates", "test-slow", "test-system"]
+  everything = ["venv", "lint", "docs", "test", "gates", "test-slow", "test-system"]
   assert ci(FAIL="") == (0, everything, "")
   assert ci("slow", "lint", FAIL="") == (0, ["test-slow", "lint"], "")
 
 
 def test_ci_ends_at_the_first_stage_that_fails(ci):
   code, made, _ = ci(FAIL="test")
-  assert code != 0 and made == ["venv", "lint", "test"]
+  assert code != 0 and made == ["venv", "lint", "docs", "test"]
 
 
 def test_an_unknown_stage_names_the_others(ci):
   code, made, said = ci("fast", "fats", FAIL="")
   assert (code, made) == (2, [])
-  assert said == ".ci/run: no stage 'fats'; choose from environment lint fast gates slow system\n"
+  assert said == ".ci/run: no stage 'fats'; choose from environment lint docs fast gates slow system\n"
 
 
 def test_the_workflow_runs_every_stage_of_ci(ci):
@@ -157,8 +157,8 @@ def test_the_version_stands_in_one_place():
 
 def test_every_program_is_listed_and_has_a_line():
   files = (ROOT / "nwt_jax").rglob("*.py")
-  found = {path for path in files if re.search(r"^  program\.run\(", path.read_text(), re.MULTILINE)}
-  modules = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in found}
+  found = {path for path in files if re.search(r"^  cli\.run\(", path.read_text(), re.MULTILINE)}
+  modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__") for path in found}
   assert {module for module, _ in programs.PROGRAMS.values()} == modules
   lines = programs.listing().splitlines()[2:]
   assert [line.split()[0] for line in lines] == list(programs.PROGRAMS) and all(len(line) <= 120 for line in lines)

@@ -166,8 +166,8 @@ def test_fault_07_a_second_interrupt_ends_at_once_and_damages_nothing(trainer, t
 
 SLOW_EVALUATION = """
 import runpy, time
-from nwt_jax.train import digits
-make = digits.make_stage
+from nwt_jax.train.stages import mnist
+make = mnist.make_stage
 def slow(config, *args):
   import dataclasses
   stage = make(config, *args)
@@ -176,7 +176,7 @@ def slow(config, *args):
     time.sleep(3)
     return stage.evaluate(*a)
   return dataclasses.replace(stage, evaluate=evaluate)
-digits.make_stage = slow
+mnist.make_stage = slow
 runpy.run_module("nwt_jax.main", run_name="__main__")
 """
 
@@ -222,13 +222,13 @@ def test_fault_09_kill_while_training(trainer, truth, tmp_path):
 
 KILLED_WHILE_COMMITTING = """
 import os, runpy, signal, sys
-from nwt_jax.io import training_state
-write = training_state._write_digests
+from nwt_jax.io import checkpoints
+write = checkpoints._write_digests
 def die(directory, step):
   if step == {step}:
     os.kill(os.getpid(), signal.SIGKILL)
   write(directory, step)
-training_state._write_digests = die
+checkpoints._write_digests = die
 runpy.run_module("nwt_jax.main", run_name="__main__")
 """
 
@@ -272,14 +272,14 @@ def test_fault_11_when_a_rank_is_killed_the_other_ends(trainer, truth_of_two, tm
 RAISES = """
 import os, runpy
 from nwt_jax.errors import InputError
-from nwt_jax.train import digits
-read = digits.digit_batches
+from nwt_jax.train.stages import mnist
+read = mnist.digit_batches
 def failing(*args):
   for number, batch in enumerate(read(*args)):
     if number == 30 and os.environ["JAX_PROCESS_ID"] == "{rank}":
       raise {error}
     yield batch
-digits.digit_batches = failing
+mnist.digit_batches = failing
 runpy.run_module("nwt_jax.main", run_name="__main__")
 """
 

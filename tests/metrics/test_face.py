@@ -101,9 +101,9 @@ def test_real_faces_read_the_same_at_a_quarter_of_the_size(needs_networks):
 
 def test_finding_a_face_says_nothing_on_stderr_but_errors_pass(needs_networks):
   code = (
-    "import os, numpy as np\nfrom nwt_jax.measure import face, quietly\n"
+    "import os, numpy as np\nfrom nwt_jax.metrics import face, quiet\n"
     "print(len(face.find_faces(np.zeros((64, 64, 3), np.uint8))))\n"
-    "with quietly.without_info():\n  os.write(2, b'INFO: of itself\\nERROR: of the model\\n')\n"
+    "with quiet.without_info():\n  os.write(2, b'INFO: of itself\\nERROR: of the model\\n')\n"
   )
   done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
   assert (done.stdout, done.stderr) == ("0\n", "ERROR: of the model\n")

@@ -108,7 +108,7 @@ def test_four_devices_equal_one(setup, joint):
 
 def test_joint_with_several_critic_steps_is_refused(setup):
   with pytest.raises(ValueError, match="set update_order to 'alternate'"):
-    make_dvae_step(setup[0], None, None, 0, "joint", 5)
+    make_dvae_step(setup[0], optax.identity(), optax.identity(), 0, "joint", 5)
 
 
 def test_a_batch_that_the_devices_cannot_share_is_refused():
