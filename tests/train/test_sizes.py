@@ -11,7 +11,7 @@ from nwt_jax.data import sizes
 from nwt_jax.data.clips import Clips
 from nwt_jax.errors import InputError
 from nwt_jax.train import dvae as stage_1
-from nwt_jax.train import prior as stage_2
+from nwt_jax.train import inputs
 
 VARIANTS = (sizes.PAPER, sizes.DEMO, sizes.TINY)
 
@@ -65,7 +65,7 @@ def tokens_of(height, width, grid, heads=8, codes=8):
 def test_a_prior_of_another_size_names_the_config_that_fits(family, started, tokens, remedy):
   module = importlib.import_module(f"configs.{family}").get_config(started)
   with pytest.raises(InputError) as error:
-    stage_2._check(module, tokens)
+    inputs.check_grid(module, tokens)
   assert str(error.value).endswith(f"; {remedy}")
   if remedy.startswith("use"):  # and it does
     _, file, *options = remedy.replace("'", "").split()
@@ -74,7 +74,7 @@ def test_a_prior_of_another_size_names_the_config_that_fits(family, started, tok
     fitting.update_from_flattened_dict(
       {key.removeprefix("--config."): eval(value) for key, value in (option.split("=") for option in options)}
     )
-    stage_2._check(fitting, tokens)
+    inputs.check_grid(fitting, tokens)
     prior = build.prior(family, fitting.model)
     jax.eval_shape(lambda key: build.init_prior(prior, key), jax.random.key(0))
 

@@ -92,7 +92,7 @@ def test_a_prior_is_judged_on_windows_from_all_over(token_set, tmp_path, monkeyp
     config.data.update({"path": str(token_set), "num_threads": 0})
     config.model.update({"num_codes": 16})
     config.eval.clips = 3
-  monkeypatch.setattr(prior, "_check", lambda *_: None)
+  monkeypatch.setattr(prior.inputs, "check_grid", lambda *_: None)
   monkeypatch.setattr(prior, "find_dvae", lambda *_: tmp_path)
   stage = prior.make_stage(config)
   read, window = [], Tokens.window
