@@ -115,7 +115,7 @@ lock:  ## resolves requirements.lock anew (needs uv)
 
 .PHONY: docs venv-docs
 docs: venv-docs  ## writes the API pages from docstrings: out/docs/index.html
-	@JAX_PLATFORMS=cpu $(VENV)-docs/bin/python scripts/api_page.py out/docs
+	@PYTHONPATH=. JAX_PLATFORMS=cpu $(VENV)-docs/bin/python scripts/api_page.py out/docs
 
 # pdoc in an environment of its own, above ours: nothing that runs needs it.
 venv-docs: venv  ## makes the environment that has pdoc: .venv-docs
