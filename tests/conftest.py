@@ -34,7 +34,10 @@ flags.FLAGS.mark_as_parsed()  # grain reads absl flags, and no program parsed th
 
 
 # Files that take longest: they come first, so that two processes end at about the same time
-LONG = ("faults/test_processes", "prepare/examine/test_offsets", "train/", "api/", "analysis/test_layer", "models/")
+LONG = (
+  "faults/test_processes", "faults/test_ranks", "prepare/examine/test_offsets", "train/", "api/", "analysis/test_layer",
+  "models/",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):

@@ -25,6 +25,7 @@ from tests import digits
 from tests.conftest import IMPORTED, PROGRAM_ENVIRONMENT, ROOT, TEST_ENVIRONMENT
 
 STEPS, SAVE = 240, 40
+LONG = 100_000  # steps of a run that something else ends
 
 
 def steps_of(workdir: Path) -> list[int]:
@@ -116,6 +117,32 @@ def trainer(mnist, tmp_path):
     if each.process.poll() is None:
       os.killpg(each.process.pid, signal.SIGKILL)
       each.process.wait()
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory):
+  """Where the uninterrupted run is to go; the first test that needs it makes it."""
+  return tmp_path_factory.mktemp("whole") / "run"
+
+
+@pytest.fixture
+def truth(whole, trainer):
+  """Fingerprint of the uninterrupted run, one process, one device."""
+  if not whole.exists():
+    run = trainer(whole)
+    assert run.end() == 0, run.text()
+  return fingerprint(whole)
+
+
+def finished(*runs: Trainer) -> None:
+  """Waits for trainers that must end well."""
+  for run in runs:
+    assert run.end() == 0, run.text()[-3000:]
+
+
+def rows(workdir: Path) -> list[dict]:
+  """What a run logged."""
+  return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
 def free_port() -> int:
