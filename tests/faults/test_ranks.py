@@ -1,4 +1,4 @@
-"""Faults of several processes: ranks that vanish, other numbers of ranks: real trainers on tiny MNIST (3-6, 11, 12, 20)."""
+"""Faults of several processes: ranks that vanish or change in number; real trainers on tiny MNIST (3-6, 11, 12, 20)."""
 
 import re
 import signal
