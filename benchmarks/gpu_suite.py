@@ -50,7 +50,7 @@ def define_flags() -> None:
 
 
 def config(family: str) -> Any:
-  return importlib.import_module(f"configs.{family}").get_config("" if flags.FLAGS.size == "full" else "tiny")
+  return importlib.import_module(f"nwt_jax.configs.{family}").get_config("" if flags.FLAGS.size == "full" else "tiny")
 
 
 def card() -> tuple[float, float] | None:

@@ -10,7 +10,7 @@ import numpy as np
 from einops import rearrange
 from jax import lax
 
-from configs import dvae_lwt
+from nwt_jax.configs import dvae_lwt
 from nwt_jax.models import blocks, causal
 from nwt_jax.models.critics import Critics
 from nwt_jax.objectives import terms

@@ -21,7 +21,7 @@ DECODER = ("embed", "linears", "residual", "logits")  # what MAR's steps read, b
 
 def model(family: str, arg: str = "tiny", **changes):
   """The module of configs/{family}.py:{arg}, with some fields changed."""
-  fields = importlib.import_module(f"configs.{family}").get_config(arg).model
+  fields = importlib.import_module(f"nwt_jax.configs.{family}").get_config(arg).model
   return build.prior(family, {**fields, **changes})
 
 

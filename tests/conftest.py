@@ -97,8 +97,8 @@ def tiny_release(tmp_path_factory):
   import jax
   import jax.numpy as jnp
 
-  from configs import dvae_lwt, far, mar
   from nwt_jax import build
+  from nwt_jax.configs import dvae_lwt, far, mar
   from nwt_jax.io.release import load_card, save_release
 
   folder = tmp_path_factory.mktemp("release")

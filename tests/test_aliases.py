@@ -43,20 +43,20 @@ def test_overrides_get_the_present_names():
 
 @pytest.mark.parametrize("family", ["far", "mar"])
 def test_every_former_name_stands_for_a_field(family):
-  config = importlib.import_module(f"configs.{family}").get_config()
+  config = importlib.import_module(f"nwt_jax.configs.{family}").get_config()
   fields = workdir.flatten(json.loads(config.to_json_best_effort()))
   assert set(aliases.FIELDS.values()) <= fields.keys() and not aliases.FIELDS.keys() & fields.keys()
 
 
 @pytest.mark.parametrize("family", ["far", "mar"])
 def test_a_former_variant_is_the_present_one(family):
-  module = importlib.import_module(f"configs.{family}")
+  module = importlib.import_module(f"nwt_jax.configs.{family}")
   for former, present in aliases.WORDS.items():
     assert module.get_config(f"demo,{former}") == module.get_config(f"demo,{present}") != module.get_config("demo")
 
 
 def test_fields_of_a_stored_config_get_the_present_names_and_keep_their_values():
-  config = importlib.import_module("configs.mar").get_config("demo,corrupt_history")
+  config = importlib.import_module("nwt_jax.configs.mar").get_config("demo,corrupt_history")
   former = former_config(config)
   assert former["objective"]["own_errors"] == 0.6 and "history_corruption" not in former["objective"]
   assert aliases.rename_fields(former) == json.loads(config.to_json_best_effort())
@@ -70,12 +70,12 @@ def test_fields_of_a_stored_config_get_the_present_names_and_keep_their_values()
 def test_configs_in_shipped_cards_have_todays_objective(family):
   stored = json.loads(load_card(SHIPPED, family)["training"]["config"])
   assert "own_errors" in stored["objective"]
-  present = importlib.import_module(f"configs.{family}").get_config("demo")
+  present = importlib.import_module(f"nwt_jax.configs.{family}").get_config("demo")
   assert set(aliases.rename_fields(stored)["objective"]) == set(present.objective)
 
 
 def test_a_run_begun_under_former_names_goes_on_and_reports_real_changes_alone(tmp_path, capsys):
-  config = importlib.import_module("configs.mar").get_config("tiny,corrupt_history")
+  config = importlib.import_module("nwt_jax.configs.mar").get_config("tiny,corrupt_history")
   workdir.record_run(tmp_path, config, "data")
   (tmp_path / "config.json").write_text(json.dumps(former_config(config)))
   workdir.check_run(tmp_path, config, "data")

@@ -52,7 +52,7 @@ BUDGET = 75e9  # bytes of a card of 80 GB that a program may plan with
 def read(name: str, setting: dict | None = None) -> Any:
   """A config by its name, `module:argument`."""
   module, _, argument = name.partition(":")
-  config = importlib.import_module(f"configs.{module}").get_config(argument)
+  config = importlib.import_module(f"nwt_jax.configs.{module}").get_config(argument)
   config.train.update(setting or {})
   return config
 

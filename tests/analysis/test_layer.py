@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from configs import dvae_mnist
 from nwt_jax import build
 from nwt_jax.analysis import hamming
+from nwt_jax.configs import dvae_mnist
 from nwt_jax.generate.render import from_pixels
 from nwt_jax.models import memcodes
 from nwt_jax.train.stages import mnist

@@ -17,8 +17,8 @@ import pytest
 from flax import struct
 from orbax.checkpoint import v1 as ocp
 
-from configs import common
 from nwt_jax import build
+from nwt_jax.configs import common
 from nwt_jax.train import loop
 from nwt_jax.train.runtime.health import skipped_updates
 from tests import digits

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import dvae_lwt
 from nwt_jax import build
+from nwt_jax.configs import dvae_lwt
 from nwt_jax.errors import InputError
 from nwt_jax.io.video import write_video
 from nwt_jax.objectives.dvae import make_losses

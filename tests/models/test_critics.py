@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from configs import dvae_lwt
 from nwt_jax import build
+from nwt_jax.configs import dvae_lwt
 from nwt_jax.models.critics import receptive_field
 
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import dvae_lwt
 from nwt_jax import build
+from nwt_jax.configs import dvae_lwt
 
 
 def count(tree) -> int:

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("name", ["dvae_lwt", "dvae_lwt:mem8", "far", "mar"])
 def test_step_lowers(name):
   module, _, variant = name.partition(":")
-  config = importlib.import_module(f"configs.{module}").get_config(variant)
+  config = importlib.import_module(f"nwt_jax.configs.{module}").get_config(variant)
   state, step = abstract.update(config)
   text = jax.jit(step).lower(state, abstract.batch(config, config.data.batch_size)).as_text()
   assert ("convolution" if config.family == "dvae" else "dot_general") in text

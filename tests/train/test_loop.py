@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import dvae_lwt, far, mar
-from configs import tokenize as tokenize_config
+from nwt_jax.configs import dvae_lwt, far, mar
+from nwt_jax.configs import tokenize as tokenize_config
 from nwt_jax.data.clips import spread
 from nwt_jax.data.tokens import Tokens
 from nwt_jax.errors import InputError

@@ -24,7 +24,7 @@ def clips(tmp_path_factory):
 
 def config_of(name, clips, **changes):
   module, _, arg = name.partition(":")
-  config = importlib.import_module(f"configs.{module}").get_config(f"{arg},tiny" if arg else "tiny")
+  config = importlib.import_module(f"nwt_jax.configs.{module}").get_config(f"{arg},tiny" if arg else "tiny")
   with config.unlocked(), config.ignore_type():
     if module == "dvae_lwt":
       config.critics = ((((2, 4, 4), 4, 1, 4),), (((1, 2, 2), 1, 1, 4), ((1, 4, 4), 2, 2, 4)))

@@ -17,7 +17,7 @@ VARIANTS = (sizes.PAPER, sizes.DEMO, sizes.TINY)
 
 
 def config(name, variant):
-  return importlib.import_module(f"configs.{name}").get_config(variant.name)
+  return importlib.import_module(f"nwt_jax.configs.{name}").get_config(variant.name)
 
 
 def draws(family, variant, grid):
@@ -63,14 +63,14 @@ def tokens_of(height, width, grid, heads=8, codes=8):
   ],
 )  # fmt: skip
 def test_a_prior_of_another_size_names_the_config_that_fits(family, started, tokens, remedy):
-  module = importlib.import_module(f"configs.{family}").get_config(started)
+  module = importlib.import_module(f"nwt_jax.configs.{family}").get_config(started)
   with pytest.raises(InputError) as error:
     inputs.check_grid(module, tokens)
   assert str(error.value).endswith(f"; {remedy}")
   if remedy.startswith("use"):  # and it does
     _, file, *options = remedy.replace("'", "").removesuffix(" as it is").split()
     name, _, arg = file.removeprefix(f"--config=configs/{family}.py").partition(":")
-    fitted = importlib.import_module(f"configs.{family}").get_config(arg)
+    fitted = importlib.import_module(f"nwt_jax.configs.{family}").get_config(arg)
     fitted.update_from_flattened_dict(
       {key.removeprefix("--config."): eval(value) for key, value in (option.split("=") for option in options)}
     )

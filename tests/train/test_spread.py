@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from configs import far
 from nwt_jax import evaluate
+from nwt_jax.configs import far
 from nwt_jax.data import clips
 from nwt_jax.data.tokens import Tokens
 from nwt_jax.train.stages import dvae, prior, prior_data

@@ -9,8 +9,8 @@ import optax
 import pytest
 from jax.extend.core import jaxprs_in_params
 
-from configs import dvae_lwt, far
 from nwt_jax import build
+from nwt_jax.configs import dvae_lwt, far
 from nwt_jax.errors import InputError
 from nwt_jax.objectives.dvae import make_losses
 from nwt_jax.objectives.prior import prior_loss

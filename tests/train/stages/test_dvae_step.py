@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from configs import dvae_lwt
 from nwt_jax import build
+from nwt_jax.configs import dvae_lwt
 from nwt_jax.objectives.dvae import make_losses
 from nwt_jax.train.runtime import sharding
 from nwt_jax.train.stages.dvae_step import init_state, make_dvae_step, prepare

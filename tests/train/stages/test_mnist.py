@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import dvae_mnist
 from nwt_jax import build
+from nwt_jax.configs import dvae_mnist
 from nwt_jax.data.mnist import digit_batches
 from nwt_jax.errors import InputError
 from nwt_jax.io.release import load_release
