@@ -1,4 +1,4 @@
-# Each target's line behind ## is what `make` alone prints.
+# Each target's line behind ## is what `make` and `make help` print.
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
@@ -31,7 +31,7 @@ proof-kills: venv  ## kills a training 20 times
 proof-flips: venv  ## flips 200 bits of a checkpoint
 	@NWT_PROOFS=benchmarks/results NWT_FLIPS=200 $(RUN) -m pytest tests/faults/test_checkpoints.py -k no_flipped_byte
 
-proof-soak: venv  ## trains on for 20 minutes and looks at memory, files, threads and speed
+proof-soak: venv  ## trains for 1,300 updates and reads memory, open files, threads and speed
 	@NWT_PROOFS=benchmarks/results NWT_SOAK=1200 $(RUN) -m pytest -m slow tests/faults/test_processes.py -k fault_72
 
 # Chromium, ChromeDriver and Slurm come from apt, where there is one; what is not to be had is skipped, and pytest says so.
@@ -44,7 +44,7 @@ test-system: venv venv-system  ## runs the tests in a browser, in Beam and in Sl
 
 # Beam wants an older protobuf, yt-dlp a new release every month, and the schemas of Kubernetes are large: an environment of
 # their own, above ours.
-venv-system: venv  ## makes the environment of these: .venv-system
+venv-system: venv  ## makes the environment of the system tests: .venv-system
 	@if ! $(VENV)-system/bin/python -c "import apache_beam, yt_dlp, kubernetes_validate, kubeflow_trainer_api" 2>/dev/null; then \
 	  echo "Making $(VENV)-system (once; a minute)."; \
 	  rm -rf $(VENV)-system && $(RUN) -m venv $(VENV)-system && \
@@ -52,8 +52,8 @@ venv-system: venv  ## makes the environment of these: .venv-system
 	  $(VENV)-system/bin/python scripts/packages.py "apache-beam>=2.60" yt-dlp kubernetes-validate kubeflow-trainer-api 2>/dev/null || \
 	  echo "apache-beam, yt-dlp and the schemas cannot be installed: tests of them are skipped" >&2; fi
 
-# What XLA makes of sampling and training at full size for an H100 that is not there, against limits: some three minutes.
-gates: venv-gates  ## holds what XLA makes of our programs for an H100 against limits, on a CPU
+# What XLA makes of sampling and training at full size for an H100, with no GPU attached, against limits: some three minutes.
+gates: venv-gates  ## compiles our programs for an H100 on a CPU, and compares kernels and memory with limits
 	@JAX_PLATFORMS=cpu $(VENV)-gates/bin/python -m benchmarks.xla.gates --json=out/gates.json
 
 # Compiles full-size updates for an H100 on this CPU: some half an hour, less where results/cost.json knows the program.
@@ -61,7 +61,7 @@ cost: venv-gates  ## counts FLOPs and memory of the paper's configurations, on a
 	@JAX_PLATFORMS=cpu $(VENV)-gates/bin/python -m benchmarks.xla.cost
 
 # XLA's compiler for CUDA, which must never be in $(VENV): an environment of its own, above ours. No CUDA, no driver.
-venv-gates: venv  ## makes the environment of these: .venv-gates
+venv-gates: venv  ## makes the environment of gates and cost: .venv-gates
 	@if ! $(VENV)-gates/bin/python -c "import jax_plugins.xla_cuda13" 2>/dev/null; then \
 	  echo "Making $(VENV)-gates (once; a minute)."; \
 	  rm -rf $(VENV)-gates && $(RUN) -m venv $(VENV)-gates && \
@@ -71,7 +71,7 @@ venv-gates: venv  ## makes the environment of these: .venv-gates
 
 # PyTorch for benchmarks/torch_peer/compare.py alone, which must never be in $(VENV): an environment of its own, above ours. The
 # package index decides whether it is the build with CUDA.
-venv-peer: venv  ## makes the environment that has PyTorch to compare with: .venv-peer
+venv-peer: venv  ## makes the environment of the comparison with PyTorch: .venv-peer
 	@if ! $(VENV)-peer/bin/python -c "import torch" 2>/dev/null; then \
 	  echo "Making $(VENV)-peer (once; a minute and more)."; \
 	  rm -rf $(VENV)-peer && $(RUN) -m venv $(VENV)-peer && \
@@ -94,7 +94,7 @@ types: venv  ## checks types
 wheel: venv  ## builds dist/nwt_jax-*.whl
 	@$(RUN) -m pip wheel -q --disable-pip-version-check --no-index --no-deps --no-build-isolation -w dist .
 
-release:  ## tags the version that nwt_jax has: make release VERSION=x.y.z
+release:  ## tags the checked-out commit as nwt_jax's version: make release VERSION=x.y.z
 	@scripts/release.sh "$(VERSION)"
 
 # The copy of the lock inside the environment is written last: it says that this environment is whole, and of which lock.
@@ -118,7 +118,7 @@ docs: venv-docs  ## writes the API pages from docstrings: out/docs/index.html
 	@PYTHONPATH=. JAX_PLATFORMS=cpu $(VENV)-docs/bin/python scripts/api_page.py out/docs
 
 # pdoc in an environment of its own, above ours: nothing that runs needs it.
-venv-docs: venv  ## makes the environment that has pdoc: .venv-docs
+venv-docs: venv  ## makes the environment of the API pages: .venv-docs
 	@if ! $(VENV)-docs/bin/python -c "import pdoc" 2>/dev/null; then \
 	  echo "Making $(VENV)-docs (once; seconds)."; \
 	  rm -rf $(VENV)-docs && $(RUN) -m venv $(VENV)-docs && \
