@@ -29,7 +29,7 @@ proof-kills: venv  ## kills a training 20 times
 	@NWT_PROOFS=benchmarks/results NWT_KILLS=20 $(RUN) -m pytest -m slow tests/faults/test_processes.py -k fault_09
 
 proof-flips: venv  ## flips 200 bits of a checkpoint
-	@NWT_PROOFS=benchmarks/results NWT_FLIPS=200 $(RUN) -m pytest tests/faults/test_checkpoints.py -k no_flipped_byte
+	@NWT_PROOFS=benchmarks/results NWT_FLIPS=200 $(RUN) -m pytest tests/faults/test_checkpoints.py -k no_flipped_bit
 
 proof-soak: venv  ## trains for 1,300 updates and reads memory, open files, threads and speed
 	@NWT_PROOFS=benchmarks/results NWT_SOAK=1200 $(RUN) -m pytest -m slow tests/faults/test_processes.py -k fault_72

@@ -57,7 +57,7 @@ def test_what_was_saved_comes_back(copy):
   jax.tree.map(np.testing.assert_array_equal, state, tree(20))
 
 
-def test_fault_14_no_flipped_byte_is_loaded(saved, tmp_path):
+def test_fault_14_no_flipped_bit_is_loaded(saved, tmp_path):
   """Flips spread over every file of a step and its digests; each must be seen, and by name."""
   draw = np.random.default_rng(0)
   folder = shutil.copytree(saved, tmp_path / "flips")
