@@ -231,13 +231,14 @@ def curve() -> dict:
 
   advance(clip(), PERIOD)  # compiles
   held, memory, long = {}, {}, clip()
-  bar, rounds = Progress("curve, one clip", last, "seconds of video"), []
+  bar, rounds, start = Progress("curve, one clip", last, "seconds of video"), [], time.perf_counter()
   for second in range(1, last + 1):
     advance(long, 1)
     if second in marks:
       memory[second] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     bar.step()
-  speed = bar.close() * model.fps
+  speed = last * model.fps / (time.perf_counter() - start)
+  bar.close()
   bar = Progress("curve, in turns", CURVE_ROUNDS, "rounds")
   for number in range(CURVE_ROUNDS):
     shift, turn = number % len(marks), {}

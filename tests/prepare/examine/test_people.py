@@ -115,7 +115,7 @@ def test_rates_on_people_that_the_distance_was_not_chosen_on(tmp_path):
     found = []
     for start in np.arange(0.0, seconds - 3, 3.0):
       pictures = video.read_video(path, 8 / 3, start=float(start), length=3.0, max_height=480)
-      found.append(faces.look(pictures)[1])
+      found.append(faces.find(pictures)[1])
     return found
 
   session = [line.split(",")[0] for line in _data("grid_s1", "clips.csv").read_text().splitlines()[1::40]]
