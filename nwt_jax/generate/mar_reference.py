@@ -24,7 +24,9 @@ class ReferenceState(NamedTuple):
 
 
 def init_state(model: MAR, batch: int, dtype=jnp.float32, cache: Any = None) -> ReferenceState:
-  """The state of clips that have not begun. Args: cache: None takes the model's own."""
+  """Returns the state of clips that have not begun.
+
+  Args: batch: number of clips. cache: an empty cache for another `predict` than the model's; None: the model's own."""
   previous = jnp.full((batch, model.num_heads), model.num_codes, jnp.int32)
   return ReferenceState(previous, model.empty_cache(batch, dtype) if cache is None else cache)
 
@@ -51,10 +53,10 @@ def sample_chunk(
 def scan(
   model: MAR, state: ReferenceState, condition, keys, first_frame, temperature, predict: Callable, next_frame: Callable
 ) -> tuple[UInt8[Array, "b t i j k"], ReferenceState]:
-  """A scan over the positions of a frame within a scan over frames.
+  """Samples frames by a scan over the positions of a frame within a scan over frames.
 
-  Args: predict: (cache, previous Memcode [b k], condition [b f] a block, position) -> (logits [b k n], cache).
-    next_frame: makes the cache ready for the next frame."""
+  Args: predict: (cache, previous Memcode [b k], condition [b f] per block, position) -> (logits [b k n], cache).
+    next_frame: cache -> the cache for the next frame. The others are as in `sample_chunk`."""
   shape = (*model.grid, model.num_heads, model.num_codes)
 
   def memcode(state, inputs):

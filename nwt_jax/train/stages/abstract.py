@@ -1,4 +1,7 @@
-"""The update that training builds, with shapes in place of arrays: full sizes are lowered where they could not run."""
+"""Builds the training update from abstract shapes (ShapeDtypeStruct).
+
+Configs of full size can thus be traced and lowered on machines that are too small to run them.
+"""
 
 import functools
 from collections.abc import Callable
