@@ -11,6 +11,7 @@ import platform
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import flags
@@ -27,7 +28,7 @@ def define_flags() -> None:
   flags.DEFINE_string("checkpoint", str(SHIPPED), "Folder with mar and dvae weights.")
 
 
-def main(_) -> None:
+def main(_: Any) -> None:
   """Samples and reports."""
   folder = Path(flags.FLAGS.output)
   from nwt_jax.io.disk import check_folder

@@ -21,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -51,7 +52,7 @@ def define_flags() -> None:
   flags.DEFINE_boolean("train", True, "Also train for five steps, stop and resume: up to a minute.")
 
 
-def main(_) -> int:
+def main(_: Any) -> int:
   """Runs the checks, each of which prints its line. Returns: the exit code."""
   marks = {}
 
@@ -89,7 +90,7 @@ def main(_) -> int:
   return 0
 
 
-def attempt(find: Callable, *arguments) -> Finding:
+def attempt(find: Callable, *arguments: Any) -> Finding:
   """What `find` finds, on one line; what it raises is a FAIL. The home folder is written as ~."""
   try:
     mark, text = find(*arguments)

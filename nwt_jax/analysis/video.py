@@ -32,7 +32,7 @@ def define_flags() -> None:
   flags.DEFINE_string("output", None, "Folder for the figures.")
 
 
-def main(_) -> None:
+def main(_: Any) -> None:
   """Encodes, edits, decodes, draws."""
   options = flags.FLAGS
   import json

@@ -6,6 +6,7 @@
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -153,7 +154,7 @@ class NWT:
       self._format,
     )
 
-  def stream(self, rate: int | None, **options) -> Stream:
+  def stream(self, rate: int | None, **options: Any) -> Stream:
     """Prepares a video of sound that is still arriving; its frames equal those that `generate` makes of all the sound.
 
     One case differs: where two channels cancel, which only the whole recording shows, `generate` takes one of them, and

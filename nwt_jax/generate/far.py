@@ -1,6 +1,6 @@
 """FAR decoding: one step a frame, all its Memcodes at once, with cached causal convolutions (paper 2.2.2, B.2.3)."""
 
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -23,13 +23,13 @@ class FARState:
   cache: Cache
 
 
-def init_state(model: FAR, batch: int, dtype=jnp.float32) -> FARState:
+def init_state(model: FAR, batch: int, dtype: Any = jnp.float32) -> FARState:
   """Returns the state of clips that have not begun. Args: batch: how many. dtype: the folded weights'."""
   previous = jnp.full((batch, *model.grid, model.num_heads), model.num_codes, jnp.int32)
   return FARState(previous=previous, cache=model.empty_cache(batch, dtype))
 
 
-def fold(model: FAR, params, dtype=None) -> tuple[dict, Folded]:
+def fold(model: FAR, params: Any, dtype: Any = None) -> tuple[dict, Folded]:
   """Computes the weights that decoding reads, in the form in which it reads them, once for a loaded model.
 
   Args: params: the model's variables. dtype: type to decode in, the same as in `init_state`; None keeps that of the

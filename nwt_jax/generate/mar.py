@@ -5,7 +5,7 @@ Conditioning and noise do not depend on Memcodes and are computed for a whole se
 `generate.mar_reference` is the plain sampler that gives the same.
 """
 
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +48,7 @@ class MARState:
   num_evals: Int[Array, ""]
 
 
-def fold(model: MAR, params, dtype=None, most: int = TILE) -> FoldedWeights:
+def fold(model: MAR, params: Any, dtype: Any = None, most: int = TILE) -> FoldedWeights:
   """Computes the weights that sampling reads, once for a loaded model.
 
   Args: params, dtype: see `mar_weights.fold`. most: see `init_state`, which must get the same.
@@ -65,7 +65,7 @@ def fold(model: MAR, params, dtype=None, most: int = TILE) -> FoldedWeights:
   return weights.replace(blocks=tuple(blocks), early=tuple(early))
 
 
-def init_state(model: MAR, batch: int, dtype=jnp.float32, most: int = TILE) -> MARState:
+def init_state(model: MAR, batch: int, dtype: Any = jnp.float32, most: int = TILE) -> MARState:
   """Returns the state of clips that have not begun.
 
   Args: batch: number of clips. dtype: that of the folded weights. most: positions in a tile, at most; it changes speed

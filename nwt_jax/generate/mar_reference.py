@@ -23,7 +23,7 @@ class ReferenceState(NamedTuple):
   cache: Any  # models.mar.Cache, or that of another `predict`
 
 
-def init_state(model: MAR, batch: int, dtype=jnp.float32, cache: Any = None) -> ReferenceState:
+def init_state(model: MAR, batch: int, dtype: Any = jnp.float32, cache: Any = None) -> ReferenceState:
   """Returns the state of clips that have not begun.
 
   Args: batch: number of clips. cache: an empty cache for another `predict` than the model's; None: the model's own."""
@@ -33,7 +33,7 @@ def init_state(model: MAR, batch: int, dtype=jnp.float32, cache: Any = None) -> 
 
 def sample_chunk(
   model: MAR,
-  params,
+  params: Any,
   state: ReferenceState,
   condition: tuple[Float[Array, "b t p f"], ...],
   keys: Key[Array, " b"],
@@ -51,7 +51,14 @@ def sample_chunk(
 
 
 def scan(
-  model: MAR, state: ReferenceState, condition, keys, first_frame, temperature, predict: Callable, next_frame: Callable
+  model: MAR,
+  state: ReferenceState,
+  condition: Any,
+  keys: Any,
+  first_frame: Any,
+  temperature: Any,
+  predict: Callable,
+  next_frame: Callable,
 ) -> tuple[UInt8[Array, "b t i j k"], ReferenceState]:
   """Samples frames by a scan over the positions of a frame within a scan over frames.
 

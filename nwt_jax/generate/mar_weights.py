@@ -64,7 +64,7 @@ class FoldedWeights:
   logits_bias: Float[Array, " kn"]
 
 
-def fold(model: MAR, params, dtype=None) -> FoldedWeights:
+def fold(model: MAR, params: Any, dtype: Any = None) -> FoldedWeights:
   """Multiplies out all products of two linear maps, once for a loaded model.
 
   Args: params: the model's variables. dtype: type of the result; None keeps the parameters'.

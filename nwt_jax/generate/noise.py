@@ -1,5 +1,7 @@
 """Sampling noise as a pure function of (key, frame, position, head), so that no chunking can change a sample."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
@@ -15,6 +17,6 @@ def frame_noise(
   return jax.vmap(lambda key: jax.random.gumbel(jax.random.fold_in(key, frame), shape))(keys)
 
 
-def draw(logits: Float[Array, "... n"], noise: Float[Array, "... n"], temperature) -> Int[Array, "..."]:
+def draw(logits: Float[Array, "... n"], noise: Float[Array, "... n"], temperature: Any) -> Int[Array, "..."]:
   """Draws from softmax(logits / temperature) by Gumbel-max; temperature 0 is argmax."""
   return jnp.argmax(logits + temperature * noise.astype(logits.dtype), axis=-1)

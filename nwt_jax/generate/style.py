@@ -1,5 +1,7 @@
 """Control of style: sample it, copy it from a clip, set single variates (paper 3.5, B.2.2)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -64,7 +66,7 @@ def reading_key(sampler: str | None) -> Key[Array, ""] | None:
   return jax.random.key(0) if sampler == "gumbel" else None
 
 
-def copy(model: Prior, params, codes: Codes, keys: Key[Array, " b"] | None = None) -> Style:
+def copy(model: Prior, params: Any, codes: Codes, keys: Key[Array, " b"] | None = None) -> Style:
   """Style copying: encodes the style of reference clips. `api.NWT.style_of` calls it on frames of any length.
 
   Args: codes: Memcodes of the references [b t i j k]. keys: draw from the posterior, as the paper does; None takes its

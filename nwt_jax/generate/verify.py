@@ -1,5 +1,7 @@
 """Checks a sample: computes every code again without caches, with the whole clip through the model at once."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, UInt8
@@ -11,13 +13,13 @@ from nwt_jax.types import Codes, Episode, Mel, StyleTrack
 
 def resample(
   model: Prior,
-  params,
+  params: Any,
   codes: Codes,
   mel: Mel,
   style: StyleTrack,
   episode: Episode,
   keys: Key[Array, " b"],
-  temperature,
+  temperature: Any,
 ) -> tuple[UInt8[Array, "b t i j k"], Float[Array, "b t i j k"]]:
   """Draws every code of a sample again from the codes before it, with the same noise but no cache.
 

@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import imageio_ffmpeg
 
@@ -102,7 +102,7 @@ def version(path: str) -> str:
 
 
 def run(
-  arguments: Sequence, log, keep_output: bool = True, seconds: float | None = None, take: Callable | None = None
+  arguments: Sequence, log: Any, keep_output: bool = True, seconds: float | None = None, take: Callable | None = None
 ) -> tuple[int, bytes]:
   """Runs ffmpeg, within limits of time, memory and output; it and whatever it started end together.
 

@@ -9,6 +9,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -175,7 +176,7 @@ class ResidualBlock(nn.Module):
   shortcut_bias: bool
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b t ... c"], caches: tuple | None, *position) -> tuple[Array, tuple]:
+  def __call__(self, x: Float[Array, "b t ... c"], caches: tuple | None, *position: Any) -> tuple[Array, tuple]:
     """Args: caches: one a row; None starts a clip. position: passed on to the convolutions.
 
     Returns: the output, and the caches after x."""

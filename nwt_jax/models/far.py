@@ -70,7 +70,7 @@ class FAR(Prior):
     inputs = (width, *(features for _, _, features in rows[:-1]))
     return [Convolution((k, k, c, features)) for c, (k, _, features) in zip(inputs, rows, strict=True)]
 
-  def empty_cache(self, batch: int, dtype=jnp.float32) -> Cache:
+  def empty_cache(self, batch: int, dtype: Any = jnp.float32) -> Cache:
     """The cache of a clip that has not begun."""
     return tuple(
       tuple(
@@ -130,7 +130,9 @@ class FAR(Prior):
     logits = self.logits(x[:, :, : self.grid[0], : self.grid[1]])
     return rearrange(logits, "b t i j (k n) -> b t i j k n", k=self.num_heads), tuple(updated)
 
-  def __call__(self, codes: Codes, mel: Mel, style: StyleTrack, episode: Int[Array, "b w"], valid=None) -> Logits:
+  def __call__(
+    self, codes: Codes, mel: Mel, style: StyleTrack, episode: Int[Array, "b w"], valid: Array | None = None
+  ) -> Logits:
     """Teacher-forced logits of whole clips; frame t sees the codes of frames before t.
 
     Args: mel, episode, valid: of these frames, or of more, as `condition` has it."""

@@ -95,6 +95,6 @@ def file_stamp(path: str | os.PathLike) -> tuple[int, int]:
     return 0, 0
 
 
-def short_hash(*parts) -> str:
+def short_hash(*parts: Any) -> str:
   """24 hex digits that stand for all parts together."""
   return hashlib.sha256("\n".join(map(str, parts)).encode("utf-8", "surrogateescape")).hexdigest()[:24]

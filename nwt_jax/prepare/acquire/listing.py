@@ -50,7 +50,7 @@ def videos(pattern: str, exclude: Sequence[os.PathLike] = ()) -> tuple[list[Path
 
 
 class _Walk:
-  """files: real path -> [(whether links lead there, path)]."""
+  """A walk over folders that matches a pattern. files: real path -> [(whether links lead there, path)]."""
 
   def __init__(self, exclude):
     self._exclude = [os.path.realpath(folder) for folder in exclude]

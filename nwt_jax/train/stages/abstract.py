@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from nwt_jax import build
-from nwt_jax.io.mel import MEL_FRAMES
+from nwt_jax.io.mel import MEL_BINS, MEL_FRAMES
 from nwt_jax.objectives.prior import prior_loss
 from nwt_jax.train.stages import dvae_step, prior_step
 
@@ -49,5 +49,5 @@ def batch(
   if config.family == "dvae":
     return {"video": video, "episode": episode}
   codes = jax.ShapeDtypeStruct((clips, frames, *model.grid, model.num_heads), jnp.uint8)
-  mel = jax.ShapeDtypeStruct((clips, MEL_FRAMES * frames, build.MEL_BINS), jnp.float32)
+  mel = jax.ShapeDtypeStruct((clips, MEL_FRAMES * frames, MEL_BINS), jnp.float32)
   return {"codes": codes, "mel": mel, "episode": episode}
