@@ -76,7 +76,7 @@ def run(main: Callable[[list[str]], int | None], *required: str) -> None:
 
 
 def fault(error: BaseException) -> str | None:
-  """What to say of an exception that is no bug: bad input, or a machine that lacks something; None for a bug."""
+  """Returns a line for an exception that is no bug: bad input, or a lack of the machine; None for a bug."""
   if isinstance(error, InputError | MachineError):
     return str(error)
   if isinstance(error, BrokenExecutor):

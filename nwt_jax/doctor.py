@@ -91,7 +91,7 @@ def main(_: Any) -> int:
 
 
 def attempt(find: Callable, *arguments: Any) -> Finding:
-  """What `find` finds, on one line; what it raises is a FAIL. The home folder is written as ~."""
+  """Returns the finding of `find` on one line; an exception is a FAIL. The home folder is written as ~."""
   try:
     mark, text = find(*arguments)
   except Exception as error:  # whatever it is, it is a finding, and the other checks go on
@@ -102,7 +102,7 @@ def attempt(find: Callable, *arguments: Any) -> Finding:
 
 
 def run_isolated(name: str, argument: str, seconds: float) -> Finding:
-  """What a check of this file finds in a process of its own: jax may hang, crash, or be killed for memory."""
+  """Returns the finding of a check in a process of its own: jax may hang, crash, or be killed for memory."""
   code = f"from nwt_jax import doctor; doctor.answer({name!r}, {argument!r})"
   try:
     done = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds)
@@ -176,7 +176,7 @@ def devices() -> Finding:
 
 
 def ffmpeg() -> Finding:
-  """Which ffmpeg runs, and whether it has the codecs that are used."""
+  """Checks which ffmpeg runs, and whether it has the codecs that are used."""
   from nwt_jax.io import ffmpeg as runner
 
   chosen, path = os.environ.get("IMAGEIO_FFMPEG_EXE"), runner.executable()  # an old one is refused here
@@ -228,7 +228,7 @@ def examination() -> Finding:
 
 
 def extra(modules: list[str], hint: str) -> Finding:
-  """Whether an optional part is installed; without it nothing else suffers."""
+  """Checks whether an optional part is installed; without it nothing else suffers."""
   lost = [name for name in modules if importlib.util.find_spec(name) is None]
   if not lost:
     return "ok", "present"

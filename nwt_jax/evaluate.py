@@ -128,7 +128,7 @@ def choose_split(path: str | Path, asked: str | None) -> str:
 
 
 def has(directory: Path, family: str) -> bool:
-  """Whether the checkpoint holds the family."""
+  """Returns whether the checkpoint holds the family."""
   from nwt_jax.io import release
 
   try:

@@ -25,7 +25,7 @@ class WrittenVideo:
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
-  """How many milliseconds of sound must follow a frame before it comes out of a stream, at most, by cause.
+  """The latency of a stream by cause: the most sound that must follow a frame before it comes out, milliseconds.
 
   chunk: frames of its chunk after it. audio: frames after it that its conditioning depends on. decoder: frames after it
   that the dVAE draws it with. mel: the last spectrogram's window. resampling: the filter to 24 kHz. Computing comes on

@@ -15,7 +15,7 @@ from nwt_jax.models.far import FAR, Cache, Folded
 @no_type_check  # in a tree of shapes or specs the leaves are no arrays
 @struct.dataclass
 class FARState:
-  """Where sampling stands between two chunks.
+  """The state of sampling between two chunks.
 
   previous: codes of the last frame; `num_codes` before the first. cache: past inputs of the decoder's convolutions."""
 

@@ -33,7 +33,7 @@ from nwt_jax.models.mar import MAR
 @no_type_check  # in a tree of shapes or specs the leaves are no arrays
 @struct.dataclass
 class MARState:
-  """Where sampling stands between two chunks: for b clips, s segments of p positions, tiles of w positions.
+  """The state of sampling between two chunks: for b clips, s segments of p positions, tiles of w positions.
 
   recent: the Memcodes that the first convolution reads at the next position. frame: the last Memcode at each position,
   which is the guess for the next frame. cond: per block, conditioning of the last `look_back` positions of its first

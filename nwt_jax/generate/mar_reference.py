@@ -17,7 +17,7 @@ from nwt_jax.models.mar import MAR
 
 
 class ReferenceState(NamedTuple):
-  """Where sampling stands between two chunks: the last Memcode, and the caches of the decoder's convolutions."""
+  """The state of sampling between two chunks: the last Memcode, and the caches of the decoder's convolutions."""
 
   previous: Int[Array, "b k"]
   cache: Any  # models.mar.Cache, or that of another `predict`
@@ -40,7 +40,7 @@ def sample_chunk(
   first_frame: int | Int[Array, ""],
   temperature: float | Float[Array, ""] = 1.0,
 ) -> tuple[UInt8[Array, "b t i j k"], ReferenceState]:
-  """Samples the next frames. Args and returns: as `generate.mar.sample_chunk`, with `params` the model's variables."""
+  """Samples the next frames. Args and returns: see `generate.mar.sample_chunk`; `params` are the model's variables."""
 
   def predict(cache, previous, condition, position):
     condition = tuple(c[:, None] for c in condition)

@@ -1,4 +1,4 @@
-"""How sampling runs on a machine: what XLA is told there, and how many positions MAR draws together.
+"""Options of sampling for a machine: those of XLA, and how many positions MAR draws together.
 
 An option of XLA's is given to the program that needs it, not to the process: nothing depends on the order of imports.
 
@@ -7,7 +7,7 @@ How many positions MAR draws together goes by several names, from the outside in
 - `positions` (`NWT.from_checkpoint`, SamplingOptions): the user's choice; `places`, as in --places, is its older name;
 - `most` (`generate.mar.fold`, `init_state`, `mar_tiles.tile_size`): the upper bound on the positions of a tile. It is
   `positions`, or `mar_tiles.TILE` (8) where `positions` is 1 or a caller of `generate.mar` gives none;
-- a tile: as many positions as divide those of a frame, at most `most`;
+- a tile: its size is the largest number up to `most` that divides the positions of a frame;
 - `parallel` (`generate.mar.sample_chunk`): whether a tile's Memcodes are drawn together; `generate.sampler` sets it to
   `positions` > 1.
 """
@@ -34,7 +34,7 @@ GRAPH = {
 
 @dataclasses.dataclass(frozen=True)
 class SamplingOptions:
-  """How sampling runs; but for rounding, no choice except the precision changes a sample.
+  """Options of sampling; but for rounding, no choice except the precision changes a sample.
 
   compiler_options: XLA's options, for `jax.jit`. dtype: type of the decoder's weights and caches. positions: Memcodes
   that MAR draws together, at most; 1 draws them one after the other.

@@ -23,7 +23,7 @@ EXACT = "accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 
 
 def probe_video(path: str | os.PathLike) -> MediaInfo:
-  """What ffmpeg says of a video. Args: path: its file. Returns: MediaInfo. Raises: InputError: no picture stream."""
+  """The facts that ffmpeg reports about a video. Args: path: its file. Returns: MediaInfo. Raises: InputError: no picture stream."""
   info = probe(path)
   if not info.has_video:
     raise InputError(f"{path} holds no picture stream; give a video file")

@@ -195,7 +195,7 @@ def merge_taps(kernel: Float[Array, "k k c o"], scale: int) -> Phases:
 
 
 def upsampled_conv(x: Maps, phases: Phases, size: int) -> NewMaps:
-  """Upsampling and SAME convolution of every frame. Args: phases: of `merge_taps`. size: of the kernel before it."""
+  """Upsampling and SAME convolution of every frame. Args: phases: the result of `merge_taps`. size: that of the kernel before it."""
   margins = [(-int(phase[0]), int(phase[-1])) for phase in _phase_offsets(size, len(phases))]
   outputs = [
     _dense(x, kernel, [above_below, left_right])

@@ -97,7 +97,7 @@ def conv_frames(
 def patches(
   x: Float[Array, "b s i j c"], kernel: tuple[int, ...], dilation: int, stride: int, outputs: tuple[int, ...]
 ) -> Float[Array, "b t u v _"]:
-  """What each output of `conv_frames` reads, side by side: (frame, row, column, channel)."""
+  """Lays the inputs of each output of `conv_frames` side by side: (frame, row, column, channel)."""
   pads = lax.padtype_to_pads(x.shape[2:4], kernel[1:], (stride, stride), "SAME")
   x = jnp.pad(x, ((0, 0), (0, 0), *pads, (0, 0)))
   length, *sizes = outputs

@@ -66,7 +66,7 @@ class FAR(Prior):
     self.ups = self.convolutions(self.blocks[-1][-1][-1], self.up)
 
   def convolutions(self, width: int, rows: tuple[tuple[int, int, int], ...]) -> list[Convolution]:
-    """The convolutions of `down` or `up`. Args: width: of the input of the first."""
+    """The convolutions of `down` or `up`. Args: width: that of the first's input."""
     inputs = (width, *(features for _, _, features in rows[:-1]))
     return [Convolution((k, k, c, features)) for c, (k, _, features) in zip(inputs, rows, strict=True)]
 
@@ -102,7 +102,7 @@ class FAR(Prior):
   ) -> tuple[Logits, Cache]:
     """Predicts any number of frames, each from the frame before it and those before in `cache`.
 
-    Args: folded: of `fold`. previous: codes of the frames before, [b t i j k]; code `num_codes` where there is none.
+    Args: folded: the result of `fold`. previous: codes of the frames before, [b t i j k]; code `num_codes` where there is none.
       condition: their part of `condition`. cache: None starts a clip.
     Returns: logits of the frames [b t i j k n], and the cache after them."""
     rows, columns = (pad - size for pad, size in zip(self.padded, self.grid, strict=True))
@@ -135,7 +135,7 @@ class FAR(Prior):
   ) -> Logits:
     """Teacher-forced logits of whole clips; frame t sees the codes of frames before t.
 
-    Args: mel, episode, valid: of these frames, or of more, as `condition` has it."""
+    Args: mel, episode, valid: cover these frames or more, see `condition`."""
     previous = jnp.pad(codes[:, :-1], ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)), constant_values=self.num_codes)
     condition = self.condition(mel, style, episode, valid, codes.shape[1])
     return self.frame(self.fold(), previous, condition, None)[0]

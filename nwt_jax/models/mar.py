@@ -94,7 +94,7 @@ class MAR(Prior):
   ) -> Logits:
     """Teacher-forced logits of whole clips; a Memcode sees those before it in the raster of its clip.
 
-    Args: mel, episode, valid: of these frames, or of more, as `condition` has it."""
+    Args: mel, episode, valid: cover these frames or more, see `condition`."""
     flat = rearrange(codes, "b t i j k -> b (t i j) k")
     previous = jnp.pad(flat[:, :-1], ((0, 0), (1, 0), (0, 0)), constant_values=self.num_codes)
     condition = self.condition(mel, style, episode, valid, codes.shape[1])

@@ -1,4 +1,4 @@
-"""What every strategy of the prior shares: its conditioning, and the forward that training runs (Fig. 1b, B.2).
+"""The parts that all strategies of the prior share: conditioning, and the forward that training runs (Fig. 1b, B.2).
 
 FAR and MAR are this with a decoder; a head-level strategy (HAR) would be a third.
 """
@@ -135,8 +135,8 @@ class Prior(nn.Module):
   ) -> tuple[Logits, Style, Style]:
     """The training forward, with style drawn from the posterior; touches every parameter, so `init` calls it.
 
-    Args: codes: a window, all of it inside its clip. mel, episode, valid: of the window, or of more, as `condition` has
-      it. noise: standard normal [b z]. history: what predictions are made from, where it is not `codes` themselves.
+    Args: codes: a window, all of it inside its clip. mel, episode, valid: cover the window or more, see `condition`.
+      noise: standard normal [b z]. history: what predictions are made from, where it is not `codes` themselves.
     Returns: logits [b t i j k n], and the posterior's mean and log std [b z]."""
     mean, log_std = self.style_posterior(codes)
     style = mean + jnp.exp(log_std) * noise
