@@ -73,7 +73,7 @@ def status() -> tuple[str, str]:
 
 
 def home() -> Path:
-  """Where a user's programs keep what can be made again. Raises: OSError: this user has no home."""
+  """Returns the user's cache folder, for files that can be made again. Raises: OSError: this user has no home."""
   path = os.environ.get("XDG_CACHE_HOME", "")
   if os.path.isabs(path):  # others are to be ignored, says the specification
     return Path(path)

@@ -73,7 +73,7 @@ def main(_: Any) -> None:
 
 
 def measured_on(data: str, split: str, count: int) -> dict:
-  """What the numbers are of, for metrics.json. Args: data, split: empty for clips of the talker."""
+  """Describes the clips behind the numbers, for metrics.json. Args: data, split: empty for clips of the talker."""
   facts = {"data": data or f"the talker, seed {TEST_SEED}", "split": split or None, "clips": count}
   return {**facts, "seen_in_training": split not in ("", *HELD_OUT)}
 

@@ -31,7 +31,7 @@ def video_batches(
   gets the same batches as an uninterrupted one. Each process reads its own rows of the batch.
 
   Args:
-    path: folder of clips. split: "train", "validation" or "test". batch_size: of all processes together.
+    path: folder of clips. split: "train", "validation" or "test". batch_size: clips, of all processes together.
     frames: length of a window; it may start at any frame of a clip. Shorter clips are left out, with one notice.
     seed: 0 to 2**32 - 1. start_step: number of the first batch. process_index, process_count: which rows to read.
     num_threads: batches that are read at the same time; 0 reads in the calling thread.

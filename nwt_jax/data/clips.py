@@ -173,7 +173,7 @@ def spread(
   an episode, come halves first, then quarters (0, 4, 2, 6, 1, ...), so that the first windows are spread evenly too.
 
   Args:
-    index: of `Records`. count: windows, at most; no clip gives two. frames: length of a window; a clip that is shorter
+    index: see `Records`. count: windows, at most; no clip gives two. frames: length of a window; a clip that is shorter
       is taken from its first frame on. among: numbers of the clips to choose from; None: all.
   Returns: for each window the number of its clip, and its first frame, which may be any that leaves room.
   """

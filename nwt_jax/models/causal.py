@@ -147,7 +147,7 @@ class CausalConv1D(nn.Module):
   def __call__(
     self, x: Float[Array, "b t c"], cache: Float[Array, "b r c"] | None, position: int | Array
   ) -> tuple[Float[Array, "b t f"], Float[Array, "b r c"]]:
-    """Args: cache: past inputs and room; None starts a clip, with exactly x as room. position: of x in the room.
+    """Args: cache: past inputs and room; None starts a clip, with exactly x as room. position: index of x in it.
 
     Returns: the output, and the cache with x written."""
     kernel = self.param("kernel", for_mish, (self.kernel, x.shape[-1], self.features))

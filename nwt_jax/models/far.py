@@ -102,8 +102,8 @@ class FAR(Prior):
   ) -> tuple[Logits, Cache]:
     """Predicts any number of frames, each from the frame before it and those before in `cache`.
 
-    Args: folded: the result of `fold`. previous: codes of the frames before, [b t i j k]; code `num_codes` where there is none.
-      condition: their part of `condition`. cache: None starts a clip.
+    Args: folded: the result of `fold`. previous: codes of the frames before, [b t i j k]; code `num_codes` where there
+      is none. condition: their part of `condition`. cache: None starts a clip.
     Returns: logits of the frames [b t i j k n], and the cache after them."""
     rows, columns = (pad - size for pad, size in zip(self.padded, self.grid, strict=True))
     margins = ((0, 0), (0, 0), (0, rows), (0, columns), (0, 0))

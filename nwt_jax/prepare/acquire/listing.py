@@ -119,7 +119,7 @@ def _names(folder) -> list[str]:
 
 
 def _is_literal(folder, part):
-  """Whether a part of a pattern is the name of one thing: it has no star, and is there."""
+  """Returns whether a part of a pattern is the name of an existing file or folder, not a wildcard."""
   return part != _DEEP and not set(part) & set("*?") and os.path.lexists(folder / part)
 
 

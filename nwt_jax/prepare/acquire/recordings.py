@@ -61,7 +61,7 @@ def find(
   given, left_out = on_disk(pattern), ""
   if given.suffix.lower() in LISTS and given.is_file():
     return read_list(given, root)
-  if given.is_file():  # whatever it is called; its content is looked at later
+  if given.is_file():  # of any name; its content is examined later
     paths = [given]
   else:
     paths, left_out = videos(pattern, exclude)
