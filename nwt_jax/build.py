@@ -10,6 +10,7 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from nwt_jax.errors import InputError
+from nwt_jax.io.mel import MEL_BINS
 from nwt_jax.models.critics import Critics
 from nwt_jax.models.dvae import DVAE
 from nwt_jax.models.far import FAR
@@ -21,7 +22,6 @@ from nwt_jax.objectives.dvae import CRITICS, RECONSTRUCTIONS, LossWeights
 PRIORS = {"far": FAR, "mar": MAR}
 
 QUICK_COMPILE = {"xla_backend_optimization_level": 0}  # for what runs once, such as drawing parameters
-MEL_BINS = 80  # Table 7
 
 Fields = Mapping[str, Any] | ConfigDict  # a config's part, or a model card's
 

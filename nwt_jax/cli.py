@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
+from typing import Any
 
 from absl import flags, logging
 
@@ -75,7 +76,7 @@ def run(main: Callable[[list[str]], int | None], *required: str) -> None:
 
 
 def fault(error: BaseException) -> str | None:
-  """What to say of an exception that is no bug: bad input, or a machine that lacks something; None for a bug."""
+  """Returns a line for an exception that is no bug: bad input, or a lack of the machine; None for a bug."""
   if isinstance(error, InputError | MachineError):
     return str(error)
   if isinstance(error, BrokenExecutor):
@@ -88,13 +89,13 @@ def fault(error: BaseException) -> str | None:
   return None
 
 
-def end(*_) -> None:
+def end(*_: Any) -> None:
   """Ends after a SIGTERM as after Ctrl-C: worker processes and unfinished files go too. Training has its own way."""
   print(f"{name()}: stopped by SIGTERM", file=sys.stderr, flush=True)
   sys.exit(143)
 
 
-def end_later(found) -> None:
+def end_later(found: Any) -> None:
   """Sends a signal again whose exception Python dropped, because it came inside a callback of a library (jax has one
   in garbage collection): without this the program would go on."""
   if not issubclass(found.exc_type, KeyboardInterrupt | SystemExit):

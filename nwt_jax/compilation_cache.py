@@ -54,7 +54,7 @@ def choose() -> Path:
 
 
 def status() -> tuple[str, str]:
-  """Whether compiled programs are kept, for the doctor: ok or warn, and a line."""
+  """Checks, for the doctor, whether compiled programs are kept. Returns: ok or warn, and a line."""
   hint = f"every start compiles anew; set {FOLDER} to a folder that can be written to"
   if os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "1").lower() in ("0", "false", "off", "no", "n", "f"):
     return "warn", "every start compiles anew, as JAX_ENABLE_COMPILATION_CACHE asks"
@@ -73,7 +73,7 @@ def status() -> tuple[str, str]:
 
 
 def home() -> Path:
-  """Where a user's programs keep what can be made again. Raises: OSError: this user has no home."""
+  """Returns the user's cache folder, for files that can be made again. Raises: OSError: this user has no home."""
   path = os.environ.get("XDG_CACHE_HOME", "")
   if os.path.isabs(path):  # others are to be ignored, says the specification
     return Path(path)
@@ -95,7 +95,7 @@ def name() -> str:
 
 
 def cpu() -> list[str]:
-  """What tells this CPU from others; where the system does not say, the machine's name."""
+  """Returns text that identifies this kind of CPU; where the system has none, the machine's name."""
   try:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
   except OSError:

@@ -11,6 +11,7 @@ import platform
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import flags
@@ -27,7 +28,7 @@ def define_flags() -> None:
   flags.DEFINE_string("checkpoint", str(SHIPPED), "Folder with mar and dvae weights.")
 
 
-def main(_) -> None:
+def main(_: Any) -> None:
   """Samples and reports."""
   folder = Path(flags.FLAGS.output)
   from nwt_jax.io.disk import check_folder
@@ -56,13 +57,13 @@ def python() -> str:
 
 
 def speed(facts: dict) -> str:
-  """How fast it went."""
+  """Formats the speed of sampling."""
   whole = f"{facts['frames']} frames in {facts['seconds']:.1f} s with compilation"
   return f"{whole}, {facts['rate']:.0f} frames a second after it"
 
 
 def lips(facts: dict) -> str:
-  """How the generated mouth follows the true one; unknown where it does not move."""
+  """Formats how the generated mouth follows the true one; this is unknown where a mouth does not move."""
   if facts["correlation"] is None:
     return "correlation unknown (one of them does not move)"
   return f"correlation {facts['correlation']:.2f}, best at lag {facts['lag']}"

@@ -21,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -51,7 +52,7 @@ def define_flags() -> None:
   flags.DEFINE_boolean("train", True, "Also train for five steps, stop and resume: up to a minute.")
 
 
-def main(_) -> int:
+def main(_: Any) -> int:
   """Runs the checks, each of which prints its line. Returns: the exit code."""
   marks = {}
 
@@ -89,8 +90,8 @@ def main(_) -> int:
   return 0
 
 
-def attempt(find: Callable, *arguments) -> Finding:
-  """What `find` finds, on one line; what it raises is a FAIL. The home folder is written as ~."""
+def attempt(find: Callable, *arguments: Any) -> Finding:
+  """Returns the finding of `find` on one line; an exception is a FAIL. The home folder is written as ~."""
   try:
     mark, text = find(*arguments)
   except Exception as error:  # whatever it is, it is a finding, and the other checks go on
@@ -101,7 +102,7 @@ def attempt(find: Callable, *arguments) -> Finding:
 
 
 def run_isolated(name: str, argument: str, seconds: float) -> Finding:
-  """What a check of this file finds in a process of its own: jax may hang, crash, or be killed for memory."""
+  """Returns the finding of a check in a process of its own: jax may hang, crash, or be killed for memory."""
   code = f"from nwt_jax import doctor; doctor.answer({name!r}, {argument!r})"
   try:
     done = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds)
@@ -175,7 +176,7 @@ def devices() -> Finding:
 
 
 def ffmpeg() -> Finding:
-  """Which ffmpeg runs, and whether it has the codecs that are used."""
+  """Checks which ffmpeg runs, and whether it has the codecs that are used."""
   from nwt_jax.io import ffmpeg as runner
 
   chosen, path = os.environ.get("IMAGEIO_FFMPEG_EXE"), runner.executable()  # an old one is refused here
@@ -227,7 +228,7 @@ def examination() -> Finding:
 
 
 def extra(modules: list[str], hint: str) -> Finding:
-  """Whether an optional part is installed; without it nothing else suffers."""
+  """Checks whether an optional part is installed; without it nothing else suffers."""
   lost = [name for name in modules if importlib.util.find_spec(name) is None]
   if not lost:
     return "ok", "present"

@@ -11,6 +11,7 @@ another clip's speech, chance. A mouth that is not found, or does not move, is u
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import flags
@@ -41,7 +42,7 @@ def define_flags() -> None:
   )
 
 
-def main(_) -> None:
+def main(_: Any) -> None:
   """Measures, prints a table, writes the files."""
   from nwt_jax.io import release
   from nwt_jax.io.disk import check_folder
@@ -72,7 +73,7 @@ def main(_) -> None:
 
 
 def measured_on(data: str, split: str, count: int) -> dict:
-  """What the numbers are of, for metrics.json. Args: data, split: empty for clips of the talker."""
+  """Describes the clips behind the numbers, for metrics.json. Args: data, split: empty for clips of the talker."""
   facts = {"data": data or f"the talker, seed {TEST_SEED}", "split": split or None, "clips": count}
   return {**facts, "seen_in_training": split not in ("", *HELD_OUT)}
 
@@ -127,7 +128,7 @@ def choose_split(path: str | Path, asked: str | None) -> str:
 
 
 def has(directory: Path, family: str) -> bool:
-  """Whether the checkpoint holds the family."""
+  """Returns whether the checkpoint holds the family."""
   from nwt_jax.io import release
 
   try:
@@ -136,7 +137,7 @@ def has(directory: Path, family: str) -> bool:
     return False
 
 
-def talker_clips(count: int, model) -> list[dict]:
+def talker_clips(count: int, model: Any) -> list[dict]:
   """New sentences by the synthetic talker, drawn at the model's size: video, audio, episode (name), truth."""
   from nwt_jax.talker.clip import EPISODES, make_clip
 
@@ -147,7 +148,7 @@ def talker_clips(count: int, model) -> list[dict]:
   return [{"video": c.frames, "audio": c.audio, "episode": known.get(c.episode, MEAN), "truth": c.truth} for c in clips]
 
 
-def talker_means(model) -> dict[str, np.ndarray]:
+def talker_means(model: Any) -> dict[str, np.ndarray]:
   """The mean frame of each episode over all styles, the mouth at rest."""
   import itertools
 

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -12,7 +13,7 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, for i
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, pictures, export.")
 
 
-def main(_) -> None:
+def main(_: Any) -> None:
   """Runs the stage that the config names."""
   config, workdir = _CONFIG.value, Path(_WORKDIR.value)  # ty: ignore[invalid-argument-type]
   from nwt_jax.train.preflight import inputs

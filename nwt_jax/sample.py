@@ -37,7 +37,7 @@ def define_flags() -> None:
   flags.DEFINE_integer("chunk_frames", None, "Frames sampled at once; changes memory and speed alone.", lower_bound=1)
 
 
-def main(_) -> None:
+def main(_: Any) -> None:
   """Reads the flags and writes the video."""
   options = flags.FLAGS
   family, defaults = "mar", {}

@@ -1,1 +1,1 @@
-"""What Memcodes mean: occupancy, head edits, Hamming search; the MNIST study of appendix A."""
+"""Studies of Memcodes: occupancy, head edits, Hamming search; the MNIST study of appendix A."""

@@ -39,7 +39,7 @@ def define_flags() -> None:
   flags.DEFINE_bool("held_out", False, "Evaluate on 5,000 training pictures that are held out, to choose settings by.")
 
 
-def main(_) -> None:
+def main(_: Any) -> None:
   """Runs the experiments and writes what they found."""
   options = flags.FLAGS
   from nwt_jax.data.mnist import read_digits
@@ -103,7 +103,7 @@ class Study:
   def __init__(self, data: str, output: Path, fast: bool, test: bool):
     self.data, self.output, self.fast, self.test = data, output, fast, test
 
-  def config(self, arg: str, seed: int, **objective) -> Any:
+  def config(self, arg: str, seed: int, **objective: Any) -> Any:
     """Returns the config of one run."""
     from nwt_jax.configs import dvae_mnist
 

@@ -32,7 +32,7 @@ def define_flags() -> None:
   flags.DEFINE_string("output", None, "Folder for the figures.")
 
 
-def main(_) -> None:
+def main(_: Any) -> None:
   """Encodes, edits, decodes, draws."""
   options = flags.FLAGS
   import json
@@ -59,7 +59,7 @@ def main(_) -> None:
 
   model = NWT.from_dvae(options.checkpoint)
   path, seconds = options.input or SHIPPED / "demo.mp4", (options.frame + AROUND + 1) / model.fps
-  video = read_video(path, model.fps, model.height, model.width, length=seconds + 1)  # no more than is looked at
+  video = read_video(path, model.fps, model.height, model.width, length=seconds + 1)  # no more than is needed
   episode = options.episode
   if options.input is None and episode is None:
     name = json.loads((SHIPPED / "demo.json").read_text())["episode"]

@@ -1,4 +1,4 @@
-"""What programs and notebooks call: a model, the videos that it makes, and what may be asked of them.
+"""The interface for programs and notebooks: a model, the videos that it makes, and checks of requests.
 
 `from nwt_jax.api import NWT` loads jax; the other modules of this folder that need none do not.
 """

@@ -1,4 +1,4 @@
-"""Checks what is asked of a model for a video against its card, before the model and jax are loaded."""
+"""Checks the request for a video against a model's card, before the model and jax are loaded."""
 
 import dataclasses
 import math
@@ -22,7 +22,7 @@ class Episodes:
     """Reads a request.
 
     Args: text: "A", "mean", or changes on the way, "A,B@2.5,A@5.0" in seconds; None: the first name. names: the
-      checkpoint's episodes. frames: of the video; None where its end is not known yet.
+      checkpoint's episodes. frames: length of the video; None where its end is not known yet.
     Raises: InputError: an unknown name, or times that do not rise within the video.
     """
     names, text = tuple(map(plain, names)), text and plain(text)
@@ -47,11 +47,11 @@ class Episodes:
     return cls(np.array(starts), np.array(numbers, np.int32))
 
   def part(self, frames: np.ndarray) -> np.ndarray:
-    """The index in `numbers` of each frame's episode; the later one where two start at once."""
+    """Returns the index in `numbers` of each frame's episode; the later one where two start at once."""
     return np.searchsorted(self.starts, frames, side="right") - 1
 
   def at(self, frames: np.ndarray) -> np.ndarray:
-    """The number of each frame's episode, int32."""
+    """Returns the number of each frame's episode, int32."""
     return self.numbers[self.part(frames)]
 
 
@@ -67,9 +67,9 @@ def check(
 ) -> Episodes:
   """Checks a request against a prior's card.
 
-  Args: card: of the prior. frames: of the video; None where its end is not known yet. The others are as those of
+  Args: card: the prior's. frames: length of the video; None where its end is not known yet. The others are as in
     `api.NWT.generate`.
-  Returns: which episode holds when. Raises: InputError: what does not fit, and the choices.
+  Returns: the episode of each part of the video. Raises: InputError: names what does not fit, and the choices.
   """
   if temperature is not None and not (math.isfinite(temperature) and temperature >= 0):
     raise InputError(f"temperature {temperature} is not a finite number from 0 on; give 1, or 0 for the likeliest")

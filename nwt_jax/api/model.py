@@ -1,4 +1,4 @@
-"""Speech in, talking-person video out: what programs and notebooks call (Fig. 1, 2.3).
+"""NWT, the model for programs and notebooks: speech in, talking-person video out (Fig. 1, 2.3).
 
 `NWT.from_checkpoint().generate("speech.wav").write("out.mp4")`
 """
@@ -6,6 +6,7 @@
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,7 @@ from nwt_jax.models.dvae import DVAE
 from nwt_jax.models.prior import Prior
 
 CHUNK_FRAMES = 32  # frames sampled, and frames decoded, at once: more is faster on large devices, and takes more memory
-STYLE_FRAMES = 96  # GAP: frames of a style clip that are looked at; the posterior averages over them
+STYLE_FRAMES = 96  # GAP: frames of a style clip that are encoded; the posterior averages over them
 STYLE_DRAW = 2**32 - 1  # a frame number that no clip reaches, so that style and noise of one seed are independent
 
 
@@ -68,10 +69,10 @@ class NWT:
     """Loads a released model.
 
     Args: directory: folder with FAMILY.safetensors and dvae.safetensors, or a training workdir; None: the shipped
-      talker. family: "mar" or "far". precision: of the decoders, "float32" or "bfloat16"; the second is faster on
-      GPUs and TPUs, and draws other samples. positions: how many consecutive Memcodes MAR draws together, which
-      changes speed alone (but for rounding, as in `generate_many`); 1 draws them one after the other; None: what suits
-      the device. places: an older name of `positions`.
+      talker. family: "mar" or "far". precision: type of the decoders, "float32" or "bfloat16"; the second is faster
+      on GPUs and TPUs, and draws other samples. positions: how many consecutive Memcodes MAR draws together, which
+      changes speed alone (but for rounding, as in `generate_many`); 1 draws them one after the other; None: a number
+      that suits the device (`generate.options`). places: an older name of `positions`.
     Raises: InputError: a folder without such a model, damaged files, a prior of another dVAE, or no such precision.
     """
     options = sampling_options(precision=precision, positions=places if positions is None else positions)
@@ -85,7 +86,9 @@ class NWT:
 
   @classmethod
   def from_dvae(cls, directory: str | Path | None = None) -> "NWT":
-    """Loads a dVAE alone, for `encode` and `decode`. Args, Raises: as of `from_checkpoint`; or a workdir of stage 1."""
+    """Loads a dVAE alone, for `encode` and `decode`.
+
+    Args: directory: see `from_checkpoint`; it may be a workdir of stage 1. Raises: see there."""
     params, card = release.load_release(release.SHIPPED if directory is None else directory, "dvae")
     return cls("dvae", None, {}, card, build.dvae(card["model"]), params, card, sampling_options())
 
@@ -108,8 +111,8 @@ class NWT:
       audio: a sound file of any length and rate, an AudioSource, or an array [samples] or [samples channels] with its
         `rate`: floats in about [-1, 1] or 16-bit integers, of at most eight channels, which are mixed (`io.downmix`).
       rate: samples per second of an array.
-      seed: of the noise; the same seed gives the same video, for any `chunk_frames`.
-      temperature: of sampling; 0 takes the likeliest code; None: what the checkpoint's card advises, or 1.
+      seed: seeds the noise; the same seed gives the same video, for any `chunk_frames`.
+      temperature: divides the logits; 0 takes the likeliest code; None: the value in the checkpoint's card, or 1.
       episode: a name of `self.episodes`, or changes on the way: "A,B@2.5,A@5.0" (seconds); "mean": the mean embedding;
         None: the checkpoint's first.
       style_seed: draws the style, one for each episode where the checkpoint has styles of training clips, else one for
@@ -118,7 +121,7 @@ class NWT:
       style: changes single variates afterwards: "3=+2.0" or "3=+2.0,5=-1.0".
       chunk_frames: frames sampled at once.
     Returns: an iterable of Chunk.
-    Raises: InputError: what does not fit, and the choices.
+    Raises: InputError: names what does not fit, and the choices.
     """
     self._check_prior()
     if isinstance(audio, audio_stream.AudioSource):
@@ -151,28 +154,29 @@ class NWT:
       self._format,
     )
 
-  def stream(self, rate: int | None, **options) -> Stream:
-    """A video of sound that is still arriving, frame for frame what `generate` makes of all of it. One case
-    differs: where two channels cancel, which only the whole recording shows, `generate` takes one of them, and a stream
-    logs a warning and goes on mixing.
+  def stream(self, rate: int | None, **options: Any) -> Stream:
+    """Prepares a video of sound that is still arriving; its frames equal those that `generate` makes of all the sound.
 
-    A small `chunk_frames` comes sooner (`latency`). The first chunk of a size waits for the compiler: let a second of
-    silence through another stream of that size before the sound comes.
+    One case differs: where two channels cancel, which only the whole recording shows, `generate` takes one of them, and
+    a stream logs a warning and goes on mixing.
 
-    Args: rate: samples per second. options: as of `generate`.
-    Raises: InputError: as `generate`, or a rate that is not positive."""
+    With a small `chunk_frames` frames come sooner (`latency`). The first chunk of a size waits for the compiler: let a
+    second of silence through another stream of that size before the sound comes.
+
+    Args: rate: samples per second. options: keyword arguments of `generate`.
+    Raises: InputError: see `generate`; or a rate that is not positive."""
     return Stream(self.generate(audio_stream.LiveAudio(rate), **options))
 
   def generate_many(self, jobs: Sequence[Generation], at_once: int = 16) -> Iterator[tuple[int, Chunk]]:
     """Samples many clips, several at once, which a large device does in little more time than one.
 
-    A clip's noise is its own, so that it comes out as alone, but for rounding: products of another shape are summed in
-    another order, and a near-tie of two codes (1e-4 nats in float32) may go the other way.
+    Each clip has its own noise, so that it comes out as if sampled alone, but for rounding: products of another shape
+    are summed in another order, and a near-tie of two codes (1e-4 nats in float32) may go the other way.
 
-    Args: jobs: what this model's `generate` prepared, with one temperature and one `chunk_frames`. at_once: clips;
-      clips of like length go together, and one that has ended is computed until the longest beside it has; its surplus
-      frames are not returned.
-    Returns: (index in jobs, its next frames) as they come.
+    Args: jobs: results of this model's `generate`, with one temperature and one `chunk_frames`. at_once: number of
+      clips in a batch; clips of like length go together, and a clip that has ended is computed on until the longest of
+      its batch has ended; its surplus frames are not returned.
+    Returns: (index in jobs, its next frames) as they are sampled.
     Raises: InputError: several temperatures or sizes of chunk, another model's job, or `at_once` under 1."""
     jobs = list(jobs)
     if any(job.sampler is not self._sampler for job in jobs):
@@ -188,7 +192,7 @@ class NWT:
     return ((group[n], chunk) for group, one in zip(groups, sessions, strict=True) for n, chunk in one.chunks())
 
   def latency(self, chunk_frames: int = CHUNK_FRAMES, rate: int = audio_stream.SAMPLE_RATE) -> Latency:
-    """How far a stream's frames lag behind its sound, computing apart."""
+    """Returns how far a stream's frames lag behind its sound, without the time for computing."""
     self._check_prior()
     frame = 1000 / self.fps
     return Latency(
@@ -204,16 +208,16 @@ class NWT:
       raise InputError("a dVAE alone encodes and decodes, and samples nothing; load a prior, family mar or far")
 
   def _style_clip(self, path: str | Path) -> np.ndarray:
-    """The frames of a video that `style_of` looks at, however long it is. Returns: uint8 [t h w 3]."""
+    """Reads the frames of a video that `style_of` encodes, however long it is. Returns: uint8 [t h w 3]."""
     seconds = STYLE_FRAMES / self.fps + 1  # with a second more, the last that counts is as in the whole video
     return video.read_video(path, self.fps, self.height, self.width, length=seconds)[:STYLE_FRAMES]
 
   def style_of(self, frames: np.ndarray) -> jax.Array:
-    """The style of a clip: the mean of q(z_l | z) on its codes.
+    """Encodes the style of a clip: the mean of q(z_l | z) on its codes, which `generate.style.copy` computes.
 
     DEPARTS: B.2.2 samples from the posterior; its mean copies the style with no noise and needs no seed. GAP: longer
     clips than those of training are cut into such, and their means averaged: the encoder pads, so that the posterior of
-    a longer clip lies farther out. Memcodes are read as the prior learned them (`generate.style.reading_key`).
+    a longer clip lies farther out. Memcodes are drawn as in the prior's training data (`generate.style.reading_key`).
 
     Args: frames: uint8 [t h w 3] of the checkpoint's size; the first STYLE_FRAMES count. Returns: float32 [1 z].
     """
@@ -225,9 +229,10 @@ class NWT:
     return jnp.mean(self._style_posterior(self.prior_params, parts), axis=0, keepdims=True)
 
   def encode(self, frames: np.ndarray, chunk_frames: int = CHUNK_FRAMES, key: jax.Array | None = None) -> np.ndarray:
-    """The Memcodes of a video, uint8 [t i j k].
+    """Encodes a video. Returns: its Memcodes, uint8 [t i j k].
 
-    Args: frames: uint8 RGB [t h w 3] of the checkpoint's size. key: draws them, as tokenize does; None: the likeliest.
+    Args: frames: uint8 RGB [t h w 3] of the checkpoint's size. chunk_frames: frames encoded at once. key: draws the
+      Memcodes, as tokenize does; None: the likeliest.
     Raises: InputError: another type or size, or no frame.
     """
     if frames.dtype != np.uint8 or frames.shape[1:] != (self.height, self.width, 3) or not len(frames):
@@ -237,7 +242,7 @@ class NWT:
     return self._codec.encode(frames[None], chunk_frames, key)[0]
 
   def decode(self, codes: np.ndarray, episode: str | None = None, chunk_frames: int = CHUNK_FRAMES) -> np.ndarray:
-    """The frames of Memcodes. Args: codes: uint8 [t i j k]. episode: as in `generate`. Returns: uint8 [t h w 3]."""
+    """Decodes Memcodes to frames. Args: codes: uint8 [t i j k]. episode: as in `generate`. Returns: uint8 [t h w 3]."""
     numbers = request.Episodes.parse(episode, self.episodes, self.fps, len(codes)).at(np.arange(len(codes)))
     return self._codec.decode(codes[None], numbers[None], chunk_frames)[0]
 
@@ -247,7 +252,7 @@ class NWT:
 
   @property
   def device(self) -> str:
-    """What sampling runs on."""
+    """Kind of the device that sampling runs on."""
     return jax.devices()[0].device_kind
 
   @functools.cached_property
@@ -261,9 +266,9 @@ class NWT:
   def mismatches(self, job: Generation, codes: np.ndarray) -> np.ndarray:
     """Checks a sample against the model without its caches; takes memory in proportion to the clip.
 
-    Args: job: what `generate` returned. codes: uint8 [t i j k], all that it sampled.
-    Returns: float32 [n], one number for each head symbol that comes out otherwise: how far the two best scores lie
-      apart there, in nats. Rounding explains a gap under 1e-4, for a model in float32.
+    Args: job: a result of `generate`. codes: uint8 [t i j k], all that it sampled.
+    Returns: float32 [n], one number for each code that comes out otherwise (`generate.verify`): the gap between the two
+      best scores, in nats. Rounding explains a gap under 1e-4, for a model in float32.
     """
     again, gap = self._resample(
       self.prior_params, jnp.asarray(codes[None], jnp.int32), job.sound.mel(0, job.frames)[None], job.style,

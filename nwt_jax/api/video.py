@@ -1,4 +1,4 @@
-"""What `nwt_jax.api` returns: a video that is sampled while it is read, or while its sound arrives."""
+"""The results of `nwt_jax.api`: a video that is sampled while it is read, or while its sound arrives."""
 
 import dataclasses
 import time
@@ -16,7 +16,7 @@ from nwt_jax.types import StyleTrack
 
 @dataclasses.dataclass(frozen=True)
 class WrittenVideo:
-  """What `Generation.write` wrote: path, frames, and the seconds that it took."""
+  """A file that `Generation.write` wrote: its path, its number of frames, and the seconds that writing took."""
 
   path: Path
   frames: int
@@ -25,7 +25,7 @@ class WrittenVideo:
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
-  """How many milliseconds of sound must follow a frame before it comes out of a stream, at most, by cause.
+  """The latency of a stream by cause: the most sound that must follow a frame before it comes out, milliseconds.
 
   chunk: frames of its chunk after it. audio: frames after it that its conditioning depends on. decoder: frames after it
   that the dVAE draws it with. mel: the last spectrogram's window. resampling: the filter to 24 kHz. Computing comes on
@@ -39,13 +39,13 @@ class Latency:
 
   @property
   def total(self) -> float:
-    """All of it together."""
+    """The sum over all causes."""
     return self.chunk + self.audio + self.decoder + self.mel + self.resampling
 
 
 @dataclasses.dataclass(frozen=True)
 class VideoFormat:
-  """Frames a second, and the size of a frame in pixels."""
+  """The frames per second of a video, and the size of a frame in pixels."""
 
   fps: int
   height: int
@@ -56,7 +56,7 @@ class VideoFormat:
 class Generation(ClipRequest):
   """A video that is sampled while it is read: iterate over its chunks once, `write` it, or `collect` all of it.
 
-  Iterating and writing keep memory constant. chunk_frames: frames sampled at once. sampler: of the model.
+  Iterating and writing keep memory constant. chunk_frames: frames sampled at once. sampler: the model's.
   """
 
   chunk_frames: int
@@ -65,19 +65,19 @@ class Generation(ClipRequest):
 
   @property
   def numbers(self) -> np.ndarray:
-    """The episode of each frame [t]."""
+    """The number of each frame's episode [t]."""
     return self.episodes.at(np.arange(self.frames))
 
   @property
   def style(self) -> StyleTrack:
-    """The style [1 z], or that of each frame [1 t z] where episodes change on the way."""
+    """The style [1 z], or the style of each frame [1 t z] where episodes change on the way."""
     return self.styles if self.styles.ndim == 2 else self.style_at(np.arange(self.frames), True)[None]
 
   def __iter__(self) -> Iterator[Chunk]:
     return (chunk for _, chunk in self.session().chunks())
 
   def session(self) -> Session:
-    """A new session with this clip alone."""
+    """Starts a session with this clip alone."""
     return Session(self.sampler, [self], self.chunk_frames)
 
   def collect(self) -> Chunk:
@@ -104,7 +104,7 @@ class Stream:
   """A video of sound that is still arriving; each frame comes as soon as it can be computed. Memory stays constant.
 
   `for chunk in stream.follow(pieces)`, or `stream.feed(piece)` for each piece and `stream.finish()` after the last. One
-  thread at a time: what records puts its pieces in a queue, which another reads: `stream.follow(queue.get)`.
+  thread alone may use a stream; another thread, which records, puts its pieces in a queue: `stream.follow(queue.get)`.
   """
 
   def __init__(self, generation: Generation):
@@ -112,7 +112,7 @@ class Stream:
     self._session = generation.session()
 
   def feed(self, samples: np.ndarray) -> Iterator[Chunk]:
-    """Takes a piece of sound, of any length, and returns the frames that it allows, made as they are asked for.
+    """Takes a piece of sound of any length, and returns the frames that it completes; iterating makes them.
 
     Args: samples: [samples] or [samples channels], floats in about [-1, 1] or 16-bit integers. Channels are mixed as
       they come; a warning says once where they cancel.
@@ -126,8 +126,9 @@ class Stream:
     return self._chunks()
 
   def follow(self, pieces: Iterable[np.ndarray] | Callable[[], np.ndarray | None]) -> Iterator[Chunk]:
-    """The whole video. Args: pieces: an iterable that waits for each piece of sound, or a call that does, whose None is
-    the end."""
+    """Yields the whole video.
+
+    Args: pieces: an iterable that waits for each piece of sound, or a function that does and that ends with None."""
     pieces = iter(pieces) if isinstance(pieces, Iterable) else _until_none(pieces)
     for piece in pieces:
       yield from self.feed(piece)

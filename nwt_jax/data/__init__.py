@@ -1,1 +1,1 @@
-"""Raw clips to data sets to batches (appendix D). NumPy, ffmpeg, OpenCV, grain; never jax."""
+"""Data sets of clips and tokens, and batches from them (appendix D). NumPy, ffmpeg, OpenCV, grain; never jax."""

@@ -25,13 +25,13 @@ def video_batches(
   process_count: int = 1,
   num_threads: int = 2,
 ) -> Iterator[dict[str, np.ndarray]]:
-  """Endless batches of windows of pixels.
+  """Yields endless batches of windows of pixels.
 
-  Batch number n depends on the data set, split, batch_size, frames and seed alone: a run that starts again at step n
-  sees what it would have seen. Each process reads its own rows of the batch; together they are the batch.
+  Batch number n depends on the data set, split, batch_size, frames and seed alone, so that a run that resumes at step n
+  gets the same batches as an uninterrupted one. Each process reads its own rows of the batch.
 
   Args:
-    path: folder of clips. split: "train", "validation" or "test". batch_size: of all processes together.
+    path: folder of clips. split: "train", "validation" or "test". batch_size: clips, of all processes together.
     frames: length of a window; it may start at any frame of a clip. Shorter clips are left out, with one notice.
     seed: 0 to 2**32 - 1. start_step: number of the first batch. process_index, process_count: which rows to read.
     num_threads: batches that are read at the same time; 0 reads in the calling thread.
@@ -56,11 +56,11 @@ def token_batches(
   num_threads: int = 2,
   around: tuple[int, int] = (0, 0),
 ) -> Iterator[dict[str, np.ndarray]]:
-  """Endless batches of windows of codes; see video_batches.
+  """Yields endless batches of windows of codes; see video_batches.
 
-  Args: around: frames before and after a window whose mel comes with it; they change nothing else of a batch.
-  Yields: "codes" uint8 [b, t, i, j, k], "mel" float32 [b, 4 w, 80], w = t + around, "valid" float32 [b, w], which is 1
-    for frames inside the clip, "episode" int32 [b].
+  Args: around: frames before and after a window whose mel comes with it; they change nothing else in a batch.
+  Yields: "codes" uint8 [b, t, i, j, k], "mel" float32 [b, 4 w, 80], w = t + sum(around), "valid" float32 [b, w], which
+    is 1 for frames inside the clip, "episode" int32 [b].
   """
   records, rows = Tokens(path, split), (process_index, process_count)
   window = functools.partial(records.window, around=around)
@@ -68,11 +68,11 @@ def token_batches(
 
 
 def long_enough(records: Records, frames: int) -> list[int]:
-  """The records that hold a window, with one notice about the rest.
+  """Finds the records that are long enough for a window; one notice reports how many are not.
 
   Args: records: clips or tokens. frames: length of the window.
   Returns: their numbers.
-  Raises: InputError: there are none.
+  Raises: InputError: no record is long enough.
   """
   lengths = [row["frames"] for row in records.index]
   if not lengths:

@@ -50,7 +50,7 @@ class Records:
 
   @classmethod
   def held_out(cls: type[Split], path: str | os.PathLike | None) -> Split:
-    """What a run is judged on: the validation split, or, where that is empty, the training split."""
+    """Opens the split that a run is evaluated on: validation, or, where that is empty, training."""
     found = cls(path, "validation")
     return found if len(found) else cls(path, "train")
 
@@ -58,7 +58,7 @@ class Records:
     return len(self.index)
 
   def _check(self, index):
-    """Raises InputError: a shard is missing or cut short, or something stands in two splits."""
+    """Raises: InputError: a shard is missing or cut short, or a record is in two splits."""
     for name, size in self.metadata.get("files", {}).items():
       found = (self.path / name).stat().st_size if (self.path / name).is_file() else None
       if found != size:
@@ -73,13 +73,13 @@ class Records:
           )
 
   def record(self, i: int) -> Mapping:
-    """Record i as stored, texts still bytes. Raises: IndexError. InputError: the file is damaged there."""
+    """Reads record i as stored, with texts as bytes. Raises: IndexError. InputError: the file is damaged there."""
     if not -len(self) <= i < len(self):
       raise IndexError(f"{self.path} has {len(self)} {self.kind} for {self.split}, asked for {i}")
     i %= len(self)
     try:
       return self._records[i]
-    except (RuntimeError, ValueError, IndexError, OSError) as error:  # what array_record raises
+    except (RuntimeError, ValueError, IndexError, OSError) as error:  # array_record's errors
       where, why = (
         f"{self.path / self.kind}, {self.split} record {i} ({self.index[i]['name']})",
         str(error).splitlines(),
@@ -90,11 +90,11 @@ class Records:
       ) from error
 
   def episode_name(self, episode: int) -> str:
-    """The name of an episode's number; `MEAN` for -1, an episode held out of training."""
+    """Returns the name of an episode by its number; `MEAN` for -1, an episode held out of training."""
     return self.metadata["episodes"][episode] if episode >= 0 else MEAN
 
   def check_window(self, i: int, start: int, length: int) -> None:
-    """Raises ValueError where a window leaves its clip."""
+    """Raises: ValueError: a window leaves its clip."""
     frames = self.index[i]["frames"]
     if start < 0 or length < 1 or start + length > frames:
       raise ValueError(f"frames {start} to {start + length} of {self.index[i]['name']}, which has {frames}")
@@ -107,7 +107,7 @@ class Clips(Records):
   hint = PREPARE
 
   def __getitem__(self, i: int) -> dict:
-    """A whole clip.
+    """Reads a whole clip.
 
     Returns: name str; episode int, index into metadata["episodes"] or -1; video uint8 RGB [t, h, w, 3]; mel float32
       [4 t, 80]; audio float32 [samples] at 24 kHz; truth dict or None.
@@ -124,7 +124,7 @@ class Clips(Records):
     }
 
   def window(self, i: int, start: int, length: int) -> dict:
-    """Some frames of a clip, decoding no others.
+    """Reads some frames of a clip; no others are decoded.
 
     Args: i: the clip. start: first frame. length: frames.
     Returns: video uint8 RGB [length, h, w, 3]; mel float32 [4 length, 80]; episode int32.
@@ -139,9 +139,10 @@ class Clips(Records):
     }
 
   def excerpts(self, count: int, frames: int) -> list[dict]:
-    """Windows with their sound, for eyes and metrics: from all over the split (`spread`), no longer than their clips.
+    """Reads windows with their sound from all over the split (`spread`), for viewing and metrics.
 
-    Returns: up to `count` of: name str; episode int; video uint8 RGB [t, h, w, 3]; audio float32 [samples] at 24 kHz.
+    Args: count: most windows. frames: length of a window; shorter clips give shorter ones.
+    Returns: a list of: name str; episode int; video uint8 RGB [t, h, w, 3]; audio float32 [samples] at 24 kHz.
     """
     return [self._excerpt(clip, start, frames) for clip, start in spread(self.index, count, frames)]
 
@@ -166,13 +167,13 @@ def as_text(value: str | bytes) -> str:
 def spread(
   index: Sequence[Mapping], count: int, frames: int, among: Sequence[int] | None = None
 ) -> list[tuple[int, int]]:
-  """Windows from all over a split, for whatever looks at some clips only: a function of the index alone.
+  """Chooses windows from all over a split, as a function of the index alone.
 
-  In rounds, in each of which every episode gives a clip that it has not given yet. Episodes, and the clips of one, come
-  halves first, then quarters (0, 4, 2, 6, 1, ...), so that the first windows of many are spread like all of them.
+  The choice goes in rounds; in each, every episode gives a clip that it has not given yet. Episodes, and the clips of
+  an episode, come halves first, then quarters (0, 4, 2, 6, 1, ...), so that the first windows are spread evenly too.
 
   Args:
-    index: of `Records`. count: windows, at most; no clip gives two. frames: length of a window; a clip that is shorter
+    index: see `Records`. count: windows, at most; no clip gives two. frames: length of a window; a clip that is shorter
       is taken from its first frame on. among: numbers of the clips to choose from; None: all.
   Returns: for each window the number of its clip, and its first frame, which may be any that leaves room.
   """

@@ -1,4 +1,4 @@
-"""Data sets on disk: ArrayRecord shards, in TFDS's form and without TensorFlow (appendix D, the last step).
+"""Data sets on disk: ArrayRecord shards in the format of TFDS, without TensorFlow (appendix D, the last step).
 
 DIR/metadata.json says what the data set is, DIR/index.json lists its records, DIR/NAME/1.0.0/ holds the shards.
 """
@@ -30,7 +30,7 @@ METADATA, INDEX = "metadata.json", "index.json"
 
 
 def clip_features() -> dict[str, Any]:
-  """What a record of a clip holds. Each frame is one JPEG or PNG, so that a window decodes only its frames."""
+  """Returns the features of a clip's record. Each frame is a JPEG or PNG, so that a window decodes only its frames."""
   return {
     "name": tfds.features.Text(),
     "episode": tfds.features.Scalar(np.int32),  # index into metadata's `episodes`; -1: held out
@@ -44,7 +44,7 @@ def clip_features() -> dict[str, Any]:
 
 
 def token_features(rows: int, columns: int, heads: int) -> dict[str, Any]:
-  """What a record of a tokenized clip holds. Args: rows, columns, heads: of one frame's codes."""
+  """Returns the features of a tokenized clip's record. Args: rows, columns, heads: the shape of a frame's codes."""
   return {
     "name": tfds.features.Text(),
     "episode": tfds.features.Scalar(np.int32),
@@ -56,14 +56,14 @@ def token_features(rows: int, columns: int, heads: int) -> dict[str, Any]:
 
 
 class Serializer:
-  """Turns records into what a shard holds. Args: features: see clip_features."""
+  """Serializes records for a shard. Args: features: see clip_features."""
 
   def __init__(self, features: Mapping):
     self._features = tfds.features.FeaturesDict(features)
     self._serializer = tfds.core.example_serializer.ExampleSerializer(self._features.get_serialized_info())
 
   def __call__(self, record: Mapping) -> tuple[dict, bytes]:
-    """Returns: the record's row of the index, its bytes."""
+    """Serializes a record. Returns: its row of the index, and its bytes."""
     row = {"name": record["name"], "episode": int(record["episode"]), "frames": int(record["frame_count"])}
     data = self._serializer.serialize_example(self._features.encode_example(record))
     # Fields in one order, so that the same records are the same bytes: protobuf's maps have none.
@@ -74,7 +74,7 @@ class Serializer:
 def write_shard(path: str | os.PathLike, records: Iterable[tuple[dict, bytes]]) -> list[dict]:
   """Writes one file of serialized records, in order.
 
-  Args: path: file to write. records: read once; all of them are in memory together. Returns: their rows of the index.
+  Args: path: file to write. records: read once, and all held in memory. Returns: their rows of the index.
   """
   records = list(records)
   with writing(path):  # ty: ignore[invalid-argument-type]
@@ -83,12 +83,12 @@ def write_shard(path: str | os.PathLike, records: Iterable[tuple[dict, bytes]]) 
 
 
 def shard_paths(folder: str | os.PathLike, name: str, split: str, count: int) -> list[Path]:
-  """Where the shards of a split lie, under the names that TFDS looks for."""
+  """Returns the paths of a split's shards, under the names that TFDS looks for."""
   return [Path(folder) / name / VERSION / f"{name}-{split}.array_record-{n:05d}-of-{count:05d}" for n in range(count)]
 
 
 def new_folder(parent: Path, prefix: str) -> Path:
-  """Makes a folder of a new name for what others will read: by the umask, where tempfile.mkdtemp makes private ones."""
+  """Makes a folder with a new name and the umask's permissions; those of tempfile.mkdtemp would be private."""
   folder = parent / f"{prefix}{os.getpid()}-{os.urandom(4).hex()}"
   folder.mkdir()
   return folder
@@ -96,9 +96,11 @@ def new_folder(parent: Path, prefix: str) -> Path:
 
 @contextlib.contextmanager
 def atomic_folder(output: str | os.PathLike, overwrite: bool = False, hint: str = OVERWRITE) -> Iterator[Path]:
-  """A folder beside `output` to build a data set in; moved there at the end of the block, and gone after an error.
+  """Makes a folder beside `output` to build a data set in; it is moved to `output` at the end of the block, or removed
+  after an error.
 
-  Args: output: folder to make. overwrite: replace a data set there. hint: what to do about one, for the error.
+  Args: output: folder to make. overwrite: whether to replace a data set there. hint: advice for the error if there is
+    one.
   Raises: InputError: `output` is in use (see check_output), or cannot be written.
   """
   output = Path(output)
@@ -118,12 +120,12 @@ def atomic_folder(output: str | os.PathLike, overwrite: bool = False, hint: str 
 def describe_dataset(
   folder: str | os.PathLike, name: str, features: Mapping, shards: Mapping[str, list], facts: Mapping
 ) -> dict:
-  """Writes all but the shards of a data set: index, metadata, and what TFDS reads.
+  """Writes all files of a data set but the shards: index, metadata, and TFDS's description.
 
-  Args: folder: with the shards in it. name: kind of data set. features: see clip_features. shards: for each split the
+  Args: folder: holds the shards. name: kind of data set. features: see clip_features. shards: for each split the
     index rows of each shard, in order. facts: the kind's own metadata.
   Returns: the metadata, as written: facts, and format, kind, splits (records), frames (sums), fingerprint, files.
-  Raises: InputError: not one record is left to train on.
+  Raises: InputError: there is no record to train on.
   """
   folder = Path(folder)
   index = {split: [row for rows in files for row in rows] for split, files in shards.items()}
@@ -174,10 +176,11 @@ def write_dataset(
   overwrite: bool = False,
   hint: str = OVERWRITE,
 ) -> dict:
-  """Writes a whole data set from records as they come; whole, or not at all.
+  """Writes a whole data set from a stream of records, or nothing after an error.
 
   Args: output, overwrite, hint: see atomic_folder. name, features, facts: see describe_dataset. splits: for each
-    split the number of its records, and them, read once, in order.
+    split the number of its records, and the records, which are read once, in order. records_per_shard: most records of
+    a shard.
   Returns: the metadata, as written.
   Raises: InputError: see atomic_folder and describe_dataset.
   """
@@ -215,8 +218,8 @@ def _fingerprint(metadata, index):
 def check_output(output: str | os.PathLike, overwrite: bool = False, hint: str = OVERWRITE) -> None:
   """Refuses a folder that a new data set would destroy.
 
-  Args: output: the folder. overwrite: a data set there may be replaced. hint: what else to do, for the error.
-  Raises: InputError: a file, or a folder with other things in it; a data set, unless `overwrite`.
+  Args: output: the folder. overwrite: whether a data set there may be replaced. hint: advice for the error.
+  Raises: InputError: `output` is a file, a folder with other contents, or, without `overwrite`, a data set.
   """
   output = Path(output)
   if output.is_symlink() or (output.exists() and not output.is_dir()):
@@ -242,8 +245,8 @@ def _move(folder, output):
 def read_metadata(path: str | os.PathLike | None, kind: str, hint: str) -> dict:
   """Reads a data set's description.
 
-  Args: path: its folder. kind: what it must be. hint: the command that makes one, for the error.
-  Raises: InputError: no data set there, another kind, or another format.
+  Args: path: its folder. kind: the kind that it must have. hint: the command that makes one, for the error.
+  Raises: InputError: the folder has no data set, or one of another kind or format.
   """
   if not path:
     raise InputError(f"no data set was named; make one with `{hint}` and pass --config.data.path=DIR")

@@ -1,4 +1,4 @@
-"""MNIST as the models take it: 32 x 32 grey pictures of one frame, from its idx files (appendix A)."""
+"""MNIST in the form of the models' input: 32 x 32 grey pictures of one frame, from its idx files (appendix A)."""
 
 import gzip
 import hashlib
@@ -20,22 +20,22 @@ FILES = {"train": "train", "test": "t10k"}
 
 
 class Digits(NamedTuple):
-  """pictures: uint8 [n 1 32 32 1], one frame and one colour each. labels: int32 [n]."""
+  """A split of MNIST. pictures: uint8 [n 1 32 32 1], one frame and one colour each. labels: int32 [n]."""
 
   pictures: np.ndarray
   labels: np.ndarray
 
   def fingerprint(self) -> str:
-    """SHA-256 of pictures and labels."""
+    """Returns the SHA-256 of pictures and labels."""
     return hashlib.sha256(self.pictures.tobytes() + self.labels.tobytes()).hexdigest()
 
 
 def read_digits(path: str | Path, split: str) -> Digits:
   """Reads a split of MNIST.
 
-  Args: path: folder with train-images-idx3-ubyte and its three fellows, .gz or not; or DOWNLOAD, for those that
-    TensorFlow Datasets downloads. split: "train" (60,000) or "test" (10,000).
-  Raises: InputError: files that are missing or damaged, or no network.
+  Args: path: folder with MNIST's four idx files (train-images-idx3-ubyte, ...), .gz or not; or DOWNLOAD, for those
+    that TensorFlow Datasets downloads. split: "train" (60,000) or "test" (10,000).
+  Raises: InputError: a file is missing or damaged, or the download fails.
   """
   find = _download if str(path) == DOWNLOAD else lambda name: _find(Path(path), name)
   pictures = read_idx(find(f"{FILES[split]}-images-idx3-ubyte"), 3)
@@ -46,7 +46,7 @@ def read_digits(path: str | Path, split: str) -> Digits:
 
 
 def check_files(path: str | Path) -> None:
-  """Raises: InputError: a file of MNIST is not in the folder; without reading them, or downloading."""
+  """Checks, without reading or downloading, that MNIST's files are in the folder. Raises: InputError: one is not."""
   if str(path) != DOWNLOAD:
     for split in FILES.values():
       for part in ("images-idx3", "labels-idx1"):
@@ -54,16 +54,16 @@ def check_files(path: str | Path) -> None:
 
 
 def framed(pictures: np.ndarray) -> np.ndarray:
-  """uint8 [n 28 28] to [n 1 32 32 1] of bytes 128 (background) to 255 (ink), which models see as 0 to 1.
+  """Converts uint8 [n 28 28] to [n 1 32 32 1] of bytes 128 (background) to 255 (ink), which are 0 to 1 for models.
 
-  GAP: MNIST's range is not given. With the background at -1, where tanh ends, a generator that has learned to draw
-  nothing but background has no gradient left, and an encoder sees one large constant.
+  GAP: MNIST's range is not given. With the background at -1, where tanh saturates, a generator that draws background
+  alone gets no gradient, and an encoder's input is one large constant.
   """
   return np.pad(BACKGROUND + pictures // 2, ((0, 0), (2, 2), (2, 2)), constant_values=BACKGROUND)[:, None, :, :, None]
 
 
 def unframed(pictures: np.ndarray) -> np.ndarray:
-  """Bytes of that range, of any shape, to 0 to 254, for people to look at."""
+  """Converts bytes of `framed`, of any shape, to 0 to 254, for viewing."""
   return 2 * (np.maximum(pictures, BACKGROUND) - BACKGROUND)
 
 
@@ -75,9 +75,9 @@ def _find(folder: Path, name: str) -> Path:
 
 
 def _download(name: str) -> Path:
-  """One of MNIST's files, downloaded once, from the address and with the checksum that TFDS has for it.
+  """Downloads one of MNIST's files, once, from TFDS's address and with TFDS's checksum.
 
-  Its builder of MNIST is not used: it reads these files through TensorFlow.
+  TFDS's own builder of MNIST is not used, because it reads these files through TensorFlow.
   """
   known = tfds.image_classification.MNIST.url_infos
   url = next(url for url in known if url.endswith(f"/{name}.gz"))
@@ -91,7 +91,7 @@ def _download(name: str) -> Path:
 
 
 def read_idx(path: Path, axes: int) -> np.ndarray:
-  """An idx file of bytes with so many axes. Raises: InputError: it is none, or is cut short."""
+  """Reads an idx file of bytes with `axes` axes. Raises: InputError: the file is none, or is cut short."""
   try:
     with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
       data = file.read()
@@ -104,7 +104,7 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
 
 
 def moved(pictures: np.ndarray, offsets: np.ndarray, most: int) -> np.ndarray:
-  """Pictures [n 1 h w 1] moved down and right by `offsets` [n 2], from -most to most pixels; borders repeat."""
+  """Returns pictures [n 1 h w 1] moved down and right by `offsets` [n 2], from -most to most pixels; borders repeat."""
   _, _, rows, columns, _ = pictures.shape
   padded = np.pad(pictures, ((0, 0), (0, 0), (most, most), (most, most), (0, 0)), mode="edge")
   corners = zip(padded, most - offsets, strict=True)
@@ -120,8 +120,9 @@ def digit_batches(
   process_count: int = 1,
   shift: int = 0,
 ) -> Iterator[dict[str, np.ndarray]]:
-  """Endless shuffled batches; batch number n is a function of the pictures, batch_size, seed and shift. Each process
-  reads its own rows of it (see data.batches.video_batches).
+  """Yields endless shuffled batches; batch number n is a function of the pictures, batch_size, seed and shift.
+
+  Each process reads its own rows of a batch (see data.batches.video_batches).
 
   Args: shift: pixels by which each picture is moved at random along each axis, at most.
   Yields: "video" uint8 [b 1 32 32 1], "episode" int32 [b] (0), "label" int32 [b].

@@ -1,4 +1,4 @@
-"""Folders that a data set was made from, stored as relative paths: what was moved together is found again."""
+"""Stores the folders that a data set was made from as relative paths, so that they are found if all move together."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -6,16 +6,16 @@ from pathlib import Path
 
 
 def relative(path: str | os.PathLike, folder: str | os.PathLike) -> str:
-  """The path by which a data set in `folder` stores another folder: relative to its own, wherever both are today."""
+  """Returns the path by which a data set in `folder` stores another folder: relative to its own."""
   return os.path.relpath(path, folder)
 
 
 def find(stored: str, folder: str | os.PathLike, fits: Callable[[Path], bool]) -> Path | None:
-  """Where a folder is now.
+  """Finds the present path of a folder that a data set was made from.
 
-  Args: stored: what the data set says of it: as `relative` or, in older ones, an absolute path; "": nothing.
-    folder: the data set's own, today. fits: whether what is at a path is what was meant; called for some that are not.
-  Returns: the first path that fits: the stored one, else one below a folder above the data set; None: nowhere.
+  Args: stored: the path in the data set: from `relative` or, in older ones, an absolute path; "" if there is none.
+    folder: the data set's present folder. fits: path -> whether it is the folder that was meant; called for candidates.
+  Returns: the first path that fits: the stored one, else one below a parent folder of the data set; None if none fits.
   """
   return next((path for path in _candidates(stored, folder) if fits(path)), None)
 

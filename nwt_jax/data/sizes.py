@@ -1,4 +1,4 @@
-"""Which variant of the configs goes with frames of which size, and what to do about others: said, not decided, here."""
+"""Advises on the variant of the configs for a size of frames; the user decides."""
 
 import os
 from typing import NamedTuple
@@ -7,8 +7,8 @@ from typing import NamedTuple
 class Variant(NamedTuple):
   """A variant that configs/dvae_lwt.py, tokenize.py, mar.py and far.py share.
 
-  name: their argument. pixels: of a Memcode's side. grid: Memcodes of a frame, rows and columns; most: of a side that
-  its priors can draw. heads, codes: of a Memcode.
+  name: the configs' argument. pixels: side of the square of a Memcode. grid: rows and columns of Memcodes in a frame.
+  most: largest side of the grid that its priors can draw. heads, codes: heads of a Memcode, codes of a head.
   """
 
   name: str
@@ -24,7 +24,7 @@ class Variant(NamedTuple):
 
   @property
   def frames(self) -> tuple[int, int]:
-    """Height and width that it is made for."""
+    """Height and width of the frames that the variant is made for."""
     return self.grid[0] * self.pixels, self.grid[1] * self.pixels
 
 
@@ -39,7 +39,7 @@ OTHERS = (
 
 
 def variant_for(height: int, width: int) -> Variant | None:
-  """The variant for frames of this size; None: there is none."""
+  """Returns the variant for frames of this size, or None if there is none."""
   for variant in (DEMO, PAPER, TINY):
     if variant.frames == (height, width):
       return variant
@@ -51,7 +51,7 @@ def variant_for(height: int, width: int) -> Variant | None:
 
 
 def next_steps(path: str | os.PathLike, height: int, width: int) -> list[str]:
-  """What to do with prepared frames: the first command, and what the priors will want to be told."""
+  """Returns the next steps with prepared frames: the first command, and the flags that the priors will need."""
   variant = variant_for(height, width)
   if variant is None:
     return [f"next: no config is for frames of {height} x {width}; {OTHERS}"]
@@ -65,15 +65,15 @@ def next_steps(path: str | os.PathLike, height: int, width: int) -> list[str]:
 
 
 def hint_for_frames(height: int, width: int) -> str:
-  """What to do where a dVAE's config does not fit the frames."""
+  """Returns advice for frames that a dVAE's config does not fit."""
   variant = variant_for(height, width)
   return f"use --config=configs/dvae_lwt.py{variant.suffix} as it is" if variant else OTHERS
 
 
 def hint_for_tokens(family: str, height: int, width: int, grid: tuple[int, int], heads: int, codes: int) -> str:
-  """What to do where a prior's config does not fit the tokens.
+  """Returns advice for tokens that a prior's config does not fit.
 
-  Args: family: mar or far. height, width: of the frames. grid, heads, codes: of the tokens.
+  Args: family: mar or far. height, width: size of the frames. grid, heads, codes: those of the tokens.
   """
   wanted = variant_for(height, width)
   for variant in (wanted, DEMO, PAPER):
@@ -86,7 +86,7 @@ def hint_for_tokens(family: str, height: int, width: int, grid: tuple[int, int],
 
 
 def _options(variant, grid, heads=None, codes=None):
-  """Flags for what differs from the variant."""
+  """Returns the flags for the values that differ from the variant's."""
   options = [f"--config.model.grid='({grid[0]},{grid[1]})'"] if tuple(grid) != variant.grid else []
   options += [f"--config.model.num_heads={heads}"] if heads not in (None, variant.heads) else []
   options += [f"--config.model.num_codes={codes}"] if codes not in (None, variant.codes) else []

@@ -1,4 +1,4 @@
-"""Tokenized clips: codes sampled once per clip by the trained dVAE (2.2.1), beside the mel that they belong to."""
+"""Tokenized clips: codes sampled once per clip by the trained dVAE (2.2.1), with the clip's mel."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def write_tokens(
     counts: clips of each split, so that they can stream; without it an iterable without length is first collected.
     overwrite: replace a data set that is there.
   Returns: the metadata, as written.
-  Raises: InputError: `output` is in use. ValueError: codes that do not fit the metadata or the mel.
+  Raises: InputError: `output` is in use. ValueError: codes do not fit the metadata or the mel.
   """
   for key in ("height", "width", "heads", "codes", "episodes", "dvae_sha256"):
     if key not in metadata:
@@ -73,7 +73,7 @@ class Tokens(Records):
   hint = TOKENIZE
 
   def __getitem__(self, i: int) -> dict:
-    """A whole clip.
+    """Reads a whole clip.
 
     Returns: name str; episode int; codes uint8 [t, i, j, k]; mel float32 [4 t, 80]; truth dict or None.
     """
@@ -88,11 +88,11 @@ class Tokens(Records):
     }
 
   def window(self, i: int, start: int, length: int, around: tuple[int, int] = (0, 0)) -> dict:
-    """Some frames of a clip, and what is heard around them.
+    """Reads the codes of some frames of a clip, and the mel of these frames and of frames around them.
 
-    Args: i: the clip. start: first frame. length: frames. around: frames before and after whose mel comes too; zeros
-      where the clip has none.
-    Returns: codes uint8 [length, i, j, k]; mel float32 [4 w, 80], w = length + around; valid float32 [w], 1 for the
+    Args: i: the clip. start: first frame. length: frames. around: frames before and after whose mel is read too; it is
+      zero where the clip has none.
+    Returns: codes uint8 [length, i, j, k]; mel float32 [4 w, 80], w = length + sum(around); valid float32 [w], 1 for
       frames inside the clip; episode int32.
     Raises: ValueError: the clip ends before start + length.
     """

@@ -1,1 +1,1 @@
-"""What inference does, as pure functions: sampling codes, choosing styles, rendering."""
+"""Inference as pure functions: sampling codes, choosing styles, rendering."""

@@ -1,6 +1,6 @@
 """FAR decoding: one step a frame, all its Memcodes at once, with cached causal convolutions (paper 2.2.2, B.2.3)."""
 
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -15,25 +15,25 @@ from nwt_jax.models.far import FAR, Cache, Folded
 @no_type_check  # in a tree of shapes or specs the leaves are no arrays
 @struct.dataclass
 class FARState:
-  """Where sampling stands between two chunks.
+  """The state of sampling between two chunks.
 
-  previous: codes of the last frame; `num_codes` before the first. cache: of the decoder's convolutions."""
+  previous: codes of the last frame; `num_codes` before the first. cache: past inputs of the decoder's convolutions."""
 
   previous: Int[Array, "b i j k"]
   cache: Cache
 
 
-def init_state(model: FAR, batch: int, dtype=jnp.float32) -> FARState:
-  """The state of clips that have not begun."""
+def init_state(model: FAR, batch: int, dtype: Any = jnp.float32) -> FARState:
+  """Returns the state of clips that have not begun. Args: batch: how many. dtype: the folded weights'."""
   previous = jnp.full((batch, *model.grid, model.num_heads), model.num_codes, jnp.int32)
   return FARState(previous=previous, cache=model.empty_cache(batch, dtype))
 
 
-def fold(model: FAR, params, dtype=None) -> tuple[dict, Folded]:
+def fold(model: FAR, params: Any, dtype: Any = None) -> tuple[dict, Folded]:
   """Computes the weights that decoding reads, in the form in which it reads them, once for a loaded model.
 
-  Args: params: the model's variables. dtype: what to decode in, with `init_state` of the same; None keeps the
-    parameters'. Logits, noise and argmax are float32 at least."""
+  Args: params: the model's variables. dtype: type to decode in, the same as in `init_state`; None keeps that of the
+    parameters. Logits, noise and argmax are float32 at least."""
   layers = {n: v for n, v in params["params"].items() if n.startswith(("linears", "residual", "logits"))}
   weights = {"params": layers}, model.apply(params, method="fold")
   return weights if dtype is None else jax.tree.map(lambda w: w.astype(dtype), weights)
@@ -50,13 +50,13 @@ def sample_chunk(
 ) -> tuple[UInt8[Array, "b t i j k"], FARState]:
   """Samples the next frames. Chunks in a row give what one call gives.
 
-  Args: weights: of `fold`. condition: `FAR.condition` of these frames. keys: one a clip. first_frame: index of the
-    chunk's first frame in its clip. temperature: 0 takes the most likely codes.
+  Args: weights: what `fold` returns. condition: `FAR.condition` of these frames. keys: one per clip. first_frame: index
+    of the chunk's first frame in its clip. temperature: 0 takes the most likely codes.
   Returns: codes [b t i j k], and the state after them."""
   layers, folded = weights
   shape = (*model.grid, model.num_heads, model.num_codes)
   frames = first_frame + jnp.arange(condition[0].shape[1])
-  noise = jax.vmap(lambda frame: frame_noise(keys, frame, shape))(frames)  # of the chunk in bulk, before its steps
+  noise = jax.vmap(lambda frame: frame_noise(keys, frame, shape))(frames)  # the whole chunk's, before its steps
 
   def step(state, inputs):
     noise, now = inputs

@@ -1,10 +1,11 @@
 """MAR decoding: one step a Memcode, in raster order, or several at once, with the same result (paper 2.2.2, B.2.3).
 
-The positions of a frame go in tiles of some 8 (`generate.mar_tiles`), and a few tiles in segments, for which all that
-does not depend on Memcodes is computed at once. `generate.mar_reference` is the plain sampler that gives the same.
+Positions are grouped in tiles (`generate.mar_tiles`; `generate.options` chooses their size), and tiles in segments.
+Conditioning and noise do not depend on Memcodes and are computed for a whole segment before its first tile.
+`generate.mar_reference` is the plain sampler that gives the same.
 """
 
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -32,12 +33,12 @@ from nwt_jax.models.mar import MAR
 @no_type_check  # in a tree of shapes or specs the leaves are no arrays
 @struct.dataclass
 class MARState:
-  """Where sampling stands between two chunks: for b clips, s segments of p positions, tiles of w positions.
+  """The state of sampling between two chunks: for b clips, s segments of p positions, tiles of w positions.
 
   recent: the Memcodes that the first convolution reads at the next position. frame: the last Memcode at each position,
-  which is the guess for the next frame. cond: for every block, its conditioning at the positions that its first row
-  looks back. caches: for every `mar_tiles.cached_convs`, a ring of its inputs in the last n tiles. tile: number of the
-  next tile. num_evals: evaluations of the decoder so far."""
+  which is the guess for the next frame. cond: per block, conditioning of the last `look_back` positions of its first
+  convolution. caches: per convolution of `mar_tiles.cached_convs`, a ring buffer of its inputs in the last n tiles.
+  tile: number of the next tile. num_evals: evaluations of the decoder so far."""
 
   recent: Int[Array, "b r k"]
   frame: Int[Array, "b s p k"]
@@ -47,11 +48,11 @@ class MARState:
   num_evals: Int[Array, ""]
 
 
-def fold(model: MAR, params, dtype=None, most: int = TILE) -> FoldedWeights:
+def fold(model: MAR, params: Any, dtype: Any = None, most: int = TILE) -> FoldedWeights:
   """Computes the weights that sampling reads, once for a loaded model.
 
-  Args: as of `mar_weights.fold`; most: as of `init_state`.
-  Raises: ValueError: a convolution that sees no past."""
+  Args: params, dtype: see `mar_weights.fold`. most: see `init_state`, which must get the same.
+  Raises: ValueError: a convolution has a kernel of 1 and so reads no earlier position."""
   if any(conv.look_back == 0 for conv in cached_convs(model)) or model.blocks[0][0][0] == 1:
     raise ValueError(f"MAR samples with kernels of 2 and more; its rows are {model.blocks}")
   weights, early = mar_weights.fold(model, params, dtype), []
@@ -64,10 +65,11 @@ def fold(model: MAR, params, dtype=None, most: int = TILE) -> FoldedWeights:
   return weights.replace(blocks=tuple(blocks), early=tuple(early))
 
 
-def init_state(model: MAR, batch: int, dtype=jnp.float32, most: int = TILE) -> MARState:
-  """The state of clips that have not begun.
+def init_state(model: MAR, batch: int, dtype: Any = jnp.float32, most: int = TILE) -> MARState:
+  """Returns the state of clips that have not begun.
 
-  Args: dtype: the folded weights'. most: positions in a tile, at most; it changes speed and memory alone.
+  Args: batch: number of clips. dtype: that of the folded weights. most: positions in a tile, at most; it changes speed
+    and memory alone.
   """
   size = tile_size(model, most)
   length, look_back = segment_length(model, size), [(rows[0][0] - 1) * rows[0][1] for rows in model.blocks]
@@ -98,9 +100,9 @@ def sample_chunk(
   """Samples the next frames. Chunks in a row give what one call gives.
 
   Args: weights: `fold` of the model's variables, for tiles of the state's size. condition: `MAR.condition` of these
-    frames. keys: one a clip. first_frame: index of the chunk's first frame in its clip. temperature: 0 takes the most
-    likely codes. parallel: draws the Memcodes of a tile together (`sample_jacobi`), from the guess that they are those
-    of the frame before, not one after the other (`sample_sequential`).
+    frames. keys: one per clip. first_frame: index of the chunk's first frame in its clip. temperature: 0 takes the most
+    likely codes. parallel: whether the Memcodes of a tile are drawn together (`sample_jacobi`), with those of the frame
+    before as the guess, or one after the other (`sample_sequential`).
   Returns: codes [b t i j k], and the state after them.
   Raises: ValueError: weights and state for tiles of different sizes."""
   size, length = state.caches[0].shape[2], state.frame.shape[2]
@@ -123,7 +125,7 @@ def sample_chunk(
     return state.replace(recent=recent, caches=caches, tile=state.tile + 1, num_evals=num_evals), codes
 
   def segment(state, inputs):
-    number, cond = inputs  # what a segment's tiles read is computed before them, in bulk
+    number, cond = inputs  # conditioning and noise of all tiles of a segment are computed before them, in bulk
     frame, part = first_frame + number // parts, number % parts
     cond = [jnp.concatenate([old, new.astype(old.dtype)], axis=1) for old, new in zip(state.cond, cond, strict=True)]
     projected = tuple(

@@ -17,28 +17,30 @@ from nwt_jax.models.mar import MAR
 
 
 class ReferenceState(NamedTuple):
-  """Where sampling stands between two chunks: the last Memcode, and the caches of the decoder's convolutions."""
+  """The state of sampling between two chunks: the last Memcode, and the caches of the decoder's convolutions."""
 
   previous: Int[Array, "b k"]
   cache: Any  # models.mar.Cache, or that of another `predict`
 
 
-def init_state(model: MAR, batch: int, dtype=jnp.float32, cache: Any = None) -> ReferenceState:
-  """The state of clips that have not begun. Args: cache: None takes the model's own."""
+def init_state(model: MAR, batch: int, dtype: Any = jnp.float32, cache: Any = None) -> ReferenceState:
+  """Returns the state of clips that have not begun.
+
+  Args: batch: number of clips. cache: an empty cache for another `predict` than the model's; None: the model's own."""
   previous = jnp.full((batch, model.num_heads), model.num_codes, jnp.int32)
   return ReferenceState(previous, model.empty_cache(batch, dtype) if cache is None else cache)
 
 
 def sample_chunk(
   model: MAR,
-  params,
+  params: Any,
   state: ReferenceState,
   condition: tuple[Float[Array, "b t p f"], ...],
   keys: Key[Array, " b"],
   first_frame: int | Int[Array, ""],
   temperature: float | Float[Array, ""] = 1.0,
 ) -> tuple[UInt8[Array, "b t i j k"], ReferenceState]:
-  """Samples the next frames. Args and returns: as `generate.mar.sample_chunk`, with `params` the model's variables."""
+  """Samples the next frames. Args and returns: see `generate.mar.sample_chunk`; `params` are the model's variables."""
 
   def predict(cache, previous, condition, position):
     condition = tuple(c[:, None] for c in condition)
@@ -49,12 +51,19 @@ def sample_chunk(
 
 
 def scan(
-  model: MAR, state: ReferenceState, condition, keys, first_frame, temperature, predict: Callable, next_frame: Callable
+  model: MAR,
+  state: ReferenceState,
+  condition: Any,
+  keys: Any,
+  first_frame: Any,
+  temperature: Any,
+  predict: Callable,
+  next_frame: Callable,
 ) -> tuple[UInt8[Array, "b t i j k"], ReferenceState]:
-  """A scan over the positions of a frame within a scan over frames.
+  """Samples frames by a scan over the positions of a frame within a scan over frames.
 
-  Args: predict: (cache, previous Memcode [b k], condition [b f] a block, position) -> (logits [b k n], cache).
-    next_frame: makes the cache ready for the next frame."""
+  Args: predict: (cache, previous Memcode [b k], condition [b f] per block, position) -> (logits [b k n], cache).
+    next_frame: cache -> the cache for the next frame. The others are as in `sample_chunk`."""
   shape = (*model.grid, model.num_heads, model.num_codes)
 
   def memcode(state, inputs):

@@ -1,7 +1,7 @@
 """A tile of MAR: consecutive positions whose Memcodes are drawn one after the other, or all at once by fixed point.
 
-A convolution with dilation d knows its taps on the cache d positions early. So for a tile of at most d positions these
-taps are products with all its positions at once, and the newest taps alone wait for each other.
+With dilation d, all taps of a convolution but the newest read inputs at least d positions old. For a tile of at most d
+positions they can therefore be computed before the tile, in one matrix product; only the newest tap is sequential.
 
 The two solvers give the same Memcodes. With the noise fixed by position, z_t = argmax(logits(z_<t) + noise_t) has one
 solution, the sequential sample: `sample_sequential` computes it position by position, `sample_jacobi` resamples all
@@ -23,14 +23,14 @@ from nwt_jax.generate.noise import draw
 from nwt_jax.models.causal import time_taps
 from nwt_jax.models.mar import MAR
 
-TILE = 8  # positions in a tile, at most, where nothing else is asked for
+TILE = 8  # positions in a tile, at most, unless a caller gives `most` (generate/options.py)
 SEGMENT = 64  # positions in a segment, at most, if no tile is longer
 
 
 class CachedConv(NamedTuple):
   """A convolution whose past inputs are cached: a row of a residual block.
 
-  look_back: positions from its oldest tap to its newest. width: of its inputs."""
+  look_back: number of positions from its oldest tap to its newest. width: number of channels of its inputs."""
 
   block: int
   row: int
@@ -55,17 +55,22 @@ def cached_convs(model: MAR) -> list[CachedConv]:
 
 
 def tile_size(model: MAR, most: int = TILE) -> int:
-  """Positions in a tile: the largest divisor of a frame's up to `most`."""
+  """Returns how many positions a tile has: the largest number up to `most` that divides the positions of a frame."""
   return max(size for size in range(1, most + 1) if model.positions % size == 0)
 
 
 def segment_length(model: MAR, size: int) -> int:
-  """Positions whose conditioning is projected at once: more would not be faster, and take more memory."""
+  """Returns how many positions a segment has: whole tiles that divide a frame, up to SEGMENT positions.
+
+  The conditioning of a segment is projected at once; longer segments would not be faster, and would take more memory.
+
+  Args: size: number of positions in a tile."""
   return max(n for n in range(size, max(SEGMENT, size) + 1, size) if model.positions % n == 0)
 
 
 def early_groups(model: MAR, size: int) -> list[list[CachedConv]]:
-  """The convolutions whose older taps are known before a tile begins; those of one shape are one product."""
+  """Returns the convolutions whose older taps can be computed before a tile begins: those whose dilation is at least
+  the tile's size. Convolutions of one shape form a group, which is one matrix product."""
   found: dict[tuple, list[CachedConv]] = {}
   for conv in cached_convs(model):
     if conv.dilation >= size:
@@ -77,8 +82,9 @@ def early_groups(model: MAR, size: int) -> list[list[CachedConv]]:
 class Tile(NamedTuple):
   """All that the Memcodes of a tile depend on.
 
-  recent: Memcodes before the tile. cond: `mar_weights.project_cond` at its positions. early: what older taps contribute
-  that lie before the tile for all its positions. tails: cached inputs before the tile of the other convolutions."""
+  recent: the Memcodes before the tile. cond: `mar_weights.project_cond` at its positions. noise: Gumbel noise. early:
+  summed contribution of the older taps, for each convolution whose dilation is at least the tile's size, so that the
+  inputs of these taps all precede the tile. tails: for every other convolution, its last `look_back` cached inputs."""
 
   recent: Int[Array, "b r k"]
   cond: tuple[tuple[Array, Array], ...]
@@ -102,9 +108,10 @@ def make_tile(
   noise: Float[Array, "b w k n"],
   temperature: float | Float[Array, ""],
 ) -> Tile:
-  """Reads from the caches what is known before the first Memcode of a tile.
+  """Reads the caches and computes all that can be computed before the first Memcode of a tile.
 
-  Args: caches: `MARState.caches`. number: of the tile, counted from the clip's start. The others are as in `Tile`."""
+  Args: caches: `MARState.caches`. number: the tile's number, counted from the clip's start. The others are as in
+    `Tile`."""
   size = noise.shape[1]
   cache = dict(zip(cached_convs(model), caches, strict=True))
   early: Contributions = {}
@@ -125,9 +132,10 @@ def make_tile(
 
 
 def read_cache(ring: Float[Array, "b n w c"], tile: Int[Array, ""], back: int, length: int) -> Float[Array, "b l c"]:
-  """Inputs of `length` positions, the first of them `back` positions before the tile.
+  """Returns a convolution's inputs at `length` consecutive positions, the first of them `back` positions before `tile`.
 
-  Args: ring: a cache of n tiles of w positions, in which tile m lies at m modulo n. No read crosses the ring's end."""
+  Args: ring: a cache of n tiles of w positions, in which tile m lies at index m modulo n. It is read tile by tile, so
+    that no read crosses the ring's end."""
   size = ring.shape[2]
   first, skip = divmod(-back, size)
   last = (-back + length - 1) // size
@@ -138,7 +146,9 @@ def read_cache(ring: Float[Array, "b n w c"], tile: Int[Array, ""], back: int, l
 
 
 def older_taps(weights: FoldedWeights, conv: CachedConv, inputs: Array, start: int, length: int) -> Array:
-  """What a convolution's older taps contribute at `length` positions; the oldest tap of the first is inputs[start]."""
+  """Returns the sum of a convolution's older taps at `length` positions.
+
+  Args: start: index in `inputs` of the oldest tap for the first of these positions."""
   row = weights.blocks[conv.block].rows[conv.row]
   taps = time_taps(inputs, conv.look_back // conv.dilation, conv.dilation, length, start)
   return mar_weights.product(taps, row.older)
@@ -147,7 +157,7 @@ def older_taps(weights: FoldedWeights, conv: CachedConv, inputs: Array, start: i
 def older_codes(
   model: MAR, weights: FoldedWeights, codes: Int[Array, "b r k"], start: int, length: int
 ) -> Float[Array, "b w f"]:
-  """The same for the first convolution, from Memcodes."""
+  """Returns the same as `older_taps` for the first convolution, which reads Memcodes by lookup tables."""
   (_, dilation, _), *_ = model.blocks[0]
   tables = weights.blocks[0].rows[0].older
   return sum(mar_weights.lookup(t, codes[:, start + n * dilation :][:, :length]) for n, t in enumerate(tables))  # ty: ignore[invalid-explicit-return]
@@ -158,9 +168,9 @@ def _draw(
 ) -> tuple[Int[Array, "b w k"], dict]:
   """Draws `length` Memcodes of a tile, the first at position `start`.
 
-  Args: known: Memcodes before the tile and in it, up to the one before the last that is drawn. older: (block, row,
-    input) -> what older taps contribute, for all convolutions but the first.
-  Returns: the Memcodes, and what came into each convolution, by (block, row)."""
+  Args: known: the Memcodes before the tile and in it, up to the one before the last that is drawn. older: (block, row,
+    input) -> the sum of the older taps, for all convolutions but the first.
+  Returns: the Memcodes, and the input of each convolution by (block, row)."""
   at = slice(start, start + length)
   cond = jax.tree.map(lambda c: c[:, at], tile.cond)
   first = older_codes(model, weights, known, start, length)
@@ -170,7 +180,7 @@ def _draw(
 
 
 def sample_sequential(model: MAR, weights: FoldedWeights, tile: Tile) -> Solution:
-  """Each Memcode after the one before it; the decoder is evaluated once a position."""
+  """Draws the Memcodes of a tile one after the other; the decoder is evaluated once a position."""
   convs, known = cached_convs(model), tile.recent
   seen: dict[CachedConv, list] = {conv: [] for conv in convs}
   ahead: Contributions = {}  # older taps of the next `dilation` positions: their inputs are there
@@ -188,9 +198,10 @@ def sample_sequential(model: MAR, weights: FoldedWeights, tile: Tile) -> Solutio
 
 
 def sample_jacobi(model: MAR, weights: FoldedWeights, tile: Tile, guess: Int[Array, "b w k"]) -> Solution:
-  """All Memcodes at once from a guess, resampled until the guess is what is drawn.
+  """Draws all Memcodes of a tile at once from a guess, and again from the result, until the result no longer changes.
 
-  After n evaluations the first n Memcodes at least are right, so that it ends after as many as there are positions."""
+  After n evaluations at least the first n Memcodes are those of `sample_sequential`, so that the loop ends after at
+  most as many evaluations as the tile has positions."""
   convs = {(conv.block, conv.row): conv for conv in cached_convs(model)}
 
   def older(block, row, x):

@@ -4,8 +4,8 @@ Exact algebra on Table 6's decoder, so that a step of sampling has 10 products i
 
 - embedding, linear projection, first convolution and first shortcut are linear in one-hot Memcodes: tables;
 - a later block's projection is followed by its first convolution's newest tap and its shortcut: one product;
-- what conditioning adds to either is computed for many positions at once;
-- older taps are apart from the newest tap: what they contribute is known `dilation` positions early (`mar_tiles`).
+- the contribution of conditioning to either is computed for many positions at once;
+- older taps are separate from the newest: their sum can be computed `dilation` positions early (`mar_tiles`).
 """
 
 import itertools
@@ -25,7 +25,7 @@ from nwt_jax.models.mar import MAR
 @no_type_check  # in a tree of shapes or specs the leaves are no arrays
 @struct.dataclass
 class FoldedConv:
-  """A causal convolution with its newest tap apart from the older ones, which come oldest first.
+  """A causal convolution whose newest tap is stored separately from the older ones, which come oldest first.
 
   In the first row of a block the newest tap and the bias are None: they are in `FoldedBlock.enter` and `bias`. `older`
   is None where it is in `FoldedWeights.early`; in the first row of the first block it is a table for every tap."""
@@ -38,10 +38,11 @@ class FoldedConv:
 @no_type_check
 @struct.dataclass
 class FoldedBlock:
-  """A linear projection and the residual block after it, fed by what comes before the projection.
+  """A linear projection and the residual block after it; the input is that of the projection.
 
-  enter: the newest tap of the first row beside the shortcut, both behind the projection; in the first block a table for
-  every head. cond: the first row's taps on conditioning. cond_shortcut: the shortcut's weights on it."""
+  enter: [projection @ newest tap of the first row, projection @ shortcut], concatenated over output channels; in the
+  first block, one lookup table per head. cond: the first row's taps on conditioning. cond_shortcut: the shortcut's
+  weights on conditioning. bias: those of the first row and of the shortcut, concatenated likewise."""
 
   enter: Float[Array, "x fy"] | Float[Array, "k m fy"]
   cond: Float[Array, "al f"]
@@ -53,7 +54,9 @@ class FoldedBlock:
 @no_type_check
 @struct.dataclass
 class FoldedWeights:
-  """What sampling reads of a MAR's variables. early: older taps of g convolutions that are computed together."""
+  """The weights that sampling reads, computed from a MAR's variables.
+
+  early: the older taps of each group of `mar_tiles.early_groups`, stacked; g convolutions are one matrix product."""
 
   blocks: tuple[FoldedBlock, ...]
   early: tuple[Float[Array, "g ac f"], ...]
@@ -61,10 +64,10 @@ class FoldedWeights:
   logits_bias: Float[Array, " kn"]
 
 
-def fold(model: MAR, params, dtype=None) -> FoldedWeights:
-  """Multiplies out what is linear, once for a loaded model.
+def fold(model: MAR, params: Any, dtype: Any = None) -> FoldedWeights:
+  """Multiplies out all products of two linear maps, once for a loaded model.
 
-  Args: params: the model's variables. dtype: of the result, None: the parameters'.
+  Args: params: the model's variables. dtype: type of the result; None keeps the parameters'.
   """
   tree, blocks = params["params"], []
   with jax.default_matmul_precision("float32"):
@@ -92,19 +95,20 @@ def _taps(kernel: Float[Array, "a c f"]) -> Float[Array, "_ f"]:
 
 
 def _by_code(model: MAR, table: Float[Array, "r d"], linear: Float[Array, "x l"]) -> Float[Array, "k m l"]:
-  """What each head's code adds to the first projection: a row a code, one for "empty" (`num_codes`), one for none."""
+  """Returns each head's contribution to the first projection as a table: a row per code, one row for "empty"
+  (`num_codes`), and a row of zeros for the positions before the clip."""
   table = jnp.pad(table, ((0, model.num_codes + 2 - len(table)), (0, 0)))
   return jnp.einsum("nd,kdl->knl", table, rearrange(linear, "(k d) l -> k d l", k=model.num_heads))
 
 
 def product(x: Float[Array, "... c"], kernel: Float[Array, "c f"]) -> Float[Array, "... f"]:
-  """x @ kernel in the kernel's type, summed in float32 at least."""
+  """Returns x @ kernel, multiplied in the kernel's type and summed in float32 at least."""
   exact = jnp.promote_types(kernel.dtype, jnp.float32)
   return jnp.einsum("...c,cf->...f", x.astype(kernel.dtype), kernel, preferred_element_type=exact)
 
 
 def lookup(table: Float[Array, "k n f"], codes: Int[Array, "b w k"]) -> Float[Array, "b w f"]:
-  """The sum over heads of their codes' rows."""
+  """Returns the sum over heads of the table's rows for their codes."""
   heads = jnp.arange(table.shape[0])
   return jnp.sum(table[heads, codes].astype(jnp.promote_types(table.dtype, jnp.float32)), axis=2)
 
@@ -112,11 +116,12 @@ def lookup(table: Float[Array, "k n f"], codes: Int[Array, "b w k"]) -> Float[Ar
 def project_cond(
   block: FoldedBlock, cond: Float[Array, "b s l"], positions: int, dilation: int
 ) -> tuple[Float[Array, "b p f"], Float[Array, "b p y"]]:
-  """What conditioning adds to a block at several positions, computed at once.
+  """Computes the contribution of conditioning to a block at several positions at once.
 
-  Args: cond: the block's share of `MAR.condition`, led by as many positions as its first row looks back.
-  Returns: for its first row and for its shortcut, in the weights' type: they are kept until the last of the positions
-    is drawn."""
+  Args: cond: the block's share of `MAR.condition` at the positions, preceded by as many earlier positions as the
+    block's first row looks back. positions: number of positions. dilation: that of the first row.
+  Returns: the contributions to the first row and to the shortcut, in the weights' type, because they stay in memory
+    until the last of the positions is drawn."""
   count, before = block.cond.shape[0] // cond.shape[-1], cond.shape[1] - positions
   cond = cond.astype(block.cond.dtype)
   return time_taps(cond, count, dilation, positions, 0) @ block.cond, cond[:, before:] @ block.cond_shortcut
@@ -129,11 +134,11 @@ def window(
   first: Float[Array, "b w f"],
   older: Callable[[int, int, Array], Float[Array, "b w _"]],
 ) -> tuple[Float[Array, "b w _"], dict[tuple[int, int], Float[Array, "b w _"]]]:
-  """The decoder on w Memcodes in a row; with w = 1 a step of sequential sampling, with more the check of a guess.
+  """Evaluates the decoder at w consecutive positions: w = 1 is a step of sequential sampling, w > 1 checks a guess.
 
-  Args: codes: the Memcode before each. cond: `project_cond` at their positions. first: what the older taps of the first
-    row contribute. older: (block, row, the row's input here) -> the same for every other row.
-  Returns: logits, and by (block, row) the inputs of all rows but the first, to be cached."""
+  Args: codes: the Memcode before each position. cond: `project_cond` at the positions. first: the sum of the older taps
+    of the first convolution. older: (block, row, the row's input here) -> the sum of the older taps of any other row.
+  Returns: the logits, and the inputs of all rows but the first, by (block, row), to be cached."""
   x: Any = None
   inputs, dtype = {}, weights.logits.dtype
   for n, block in enumerate(weights.blocks):

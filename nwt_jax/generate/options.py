@@ -1,6 +1,15 @@
-"""How sampling runs on a machine: what XLA is told there, and how many positions MAR draws together.
+"""Options of sampling for a machine: those of XLA, and how many positions MAR draws together.
 
 An option of XLA's is given to the program that needs it, not to the process: nothing depends on the order of imports.
+
+How many positions MAR draws together goes by several names, from the outside in:
+
+- `positions` (`NWT.from_checkpoint`, SamplingOptions): the user's choice; `places`, as in --places, is its older name;
+- `most` (`generate.mar.fold`, `init_state`, `mar_tiles.tile_size`): the upper bound on the positions of a tile. It is
+  `positions`, or `mar_tiles.TILE` (8) where `positions` is 1 or a caller of `generate.mar` gives none;
+- a tile: its size is the largest number up to `most` that divides the positions of a frame;
+- `parallel` (`generate.mar.sample_chunk`): whether a tile's Memcodes are drawn together; `generate.sampler` sets it to
+  `positions` > 1.
 """
 
 import dataclasses
@@ -11,7 +20,7 @@ import jax.numpy as jnp
 
 from nwt_jax.errors import InputError
 
-# Through 0.10.2 the default leaves loops out of CUDA graphs, and the list that is given replaces it.
+# Through jax 0.10.2 the default leaves loops out of CUDA graphs, and the list that is given replaces it.
 CAPTURED = "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,CONVOLUTION,DYNAMIC_SLICE_FUSION,CONDITIONAL,WHILE"
 GRAPH = {
   # A chunk is one CUDA graph: no kernel is launched by the host. Needs driver and runtime of CUDA 12.3 or newer.
@@ -25,10 +34,10 @@ GRAPH = {
 
 @dataclasses.dataclass(frozen=True)
 class SamplingOptions:
-  """How sampling runs; but for rounding, no choice except the precision changes a sample.
+  """Options of sampling; but for rounding, no choice except the precision changes a sample.
 
-  compiler_options: of XLA, for `jax.jit`. dtype: of decoder weights and caches. positions: Memcodes that MAR draws
-  together, at most; 1 draws them one after the other.
+  compiler_options: XLA's options, for `jax.jit`. dtype: type of the decoder's weights and caches. positions: Memcodes
+  that MAR draws together, at most; 1 draws them one after the other.
   """
 
   compiler_options: Mapping[str, str | int]
@@ -43,11 +52,12 @@ class SamplingOptions:
 def sampling_options(
   backend: str | None = None, precision: str = "float32", positions: int | None = None
 ) -> SamplingOptions:
-  """The options for a backend.
+  """Returns the options for a backend.
 
-  Args: backend: "cpu", "gpu" or "tpu"; None: the one in use. precision: "float32" or "bfloat16". positions: None: 14 on
-    a CPU, where more cost more than they save (docs/speed.md), else 56: there reading the weights should take the time.
-  Raises: InputError: an unknown precision, or no position.
+  Args: backend: "cpu", "gpu" or "tpu"; None: the one in use. precision: "float32" or "bfloat16". positions: see
+    SamplingOptions; None: 14 on a CPU, where more cost more than they save (docs/speed.md), else 56, for devices where
+    decoding is memory-bandwidth bound.
+  Raises: InputError: an unknown precision, or less than one position.
   """
   if precision not in ("float32", "bfloat16"):
     raise InputError(f"precision {precision!r} is unknown; choose float32 or bfloat16")

@@ -13,9 +13,10 @@ from nwt_jax.types import Video
 
 
 def window(sequence: np.ndarray, start: int, frames: int, margins: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-  """Frames start - margins[0] .. start + frames + margins[1], zeros where the clip has none.
+  """Cuts out frames start - margins[0] .. start + frames + margins[1], with zeros where the clip has none.
 
-  Args: sequence: [b t ...]. start: first frame wanted.
+  Args: sequence: [b t ...]. start: first frame wanted. frames: number of frames wanted. margins: frames to add (before,
+    after).
   Returns: the window [b frames+margins ...], and its `valid` mask [b frames+margins]. Temporal layers multiply by the
     mask, so that the middle of a window equals the same frames of the whole clip.
   """
@@ -30,12 +31,12 @@ def window(sequence: np.ndarray, start: int, frames: int, margins: tuple[int, in
 
 
 def from_pixels(frames: UInt8[Array, "b t h w c"]) -> Video:
-  """uint8 to [-1, 1] (D.9)."""
+  """Converts uint8 to floats in [-1, 1] (D.9)."""
   return frames.astype(jnp.float32) / 127.5 - 1.0
 
 
 def to_pixels(video: Video) -> UInt8[Array, "b t h w c"]:
-  """[-1, 1] to uint8, the inverse of D.9, rounded."""
+  """Converts floats in [-1, 1] to uint8: the inverse of D.9, clipped and rounded."""
   return jnp.clip(jnp.round((video.astype(jnp.float32) + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
 
 
@@ -55,7 +56,7 @@ def make_draw(decode: Callable, margins: tuple[int, int]) -> Callable[..., Array
 def make_decoder(draw: Callable, margins: tuple[int, int]) -> Callable[..., np.ndarray]:
   """Builds run(params, codes uint8 [b t i j k], episode [b t], frames) -> uint8 [b t h w 3], `frames` at once.
 
-  Args: draw: of `make_draw`. margins: the decoder's.
+  Args: draw: what `make_draw` returns. margins: the decoder's.
   """
 
   def run(params, codes: np.ndarray, episode: np.ndarray, frames: int) -> np.ndarray:
@@ -91,7 +92,7 @@ def make_encoder(encode: Callable, margins: tuple[int, int]) -> Callable[..., np
     parts = []
     for start in range(0, video.shape[1], frames):
       part, valid = window(video, start, frames, margins)
-      codes = compiled(params, part, valid, np.uint32(start), key)  # noise by the window's first frame
+      codes = compiled(params, part, valid, np.uint32(start), key)  # noise depends on the frame's number
       count = min(frames, video.shape[1] - start)
       parts.append(np.asarray(codes[:, margins[0] : margins[0] + count]))
     return np.concatenate(parts, axis=1)
@@ -102,22 +103,22 @@ def make_encoder(encode: Callable, margins: tuple[int, int]) -> Callable[..., np
 class Codec:
   """A loaded dVAE: frames to Memcodes and back, for clips of any length; programs are compiled at first use.
 
-  Args: params: the dVAE's variables. dtype: what the decoder computes in; the encoder takes the variables' own."""
+  Args: params: the dVAE's variables. dtype: type that the decoder computes in; the encoder keeps the variables'."""
 
   def __init__(self, dvae: DVAE, params, dtype=jnp.float32):
     self._dvae, self._params, self._dtype = dvae, params, jnp.dtype(dtype)
     self.decoder_margins: tuple[int, int] = dvae.decoder_margins
 
   def encode(self, video: np.ndarray, frames: int, key: Array | None = None) -> np.ndarray:
-    """As `make_encoder` has it, without its params."""
+    """Encodes frames as the function of `make_encoder` does, with the params bound."""
     return self._encoder(self._params, video, frames, key)
 
   def decode(self, codes: np.ndarray, episode: np.ndarray, frames: int) -> np.ndarray:
-    """As `make_decoder` has it, without its params."""
+    """Decodes Memcodes as the function of `make_decoder` does, with the params bound."""
     return make_decoder(self._draw, self.decoder_margins)(self._decoder_params, codes, episode, frames)
 
   def draw(self, codes: Array, episode: np.ndarray, valid: np.ndarray) -> Array:
-    """As `make_draw` has it, without its params."""
+    """Decodes one window as the function of `make_draw` does, with the params bound."""
     return self._draw(self._decoder_params, codes, episode, valid)
 
   @functools.cached_property

@@ -21,7 +21,7 @@ from nwt_jax.types import StyleTrack
 class Chunk:
   """Consecutive frames of a generated video.
 
-  frames: RGB. codes: the Memcodes that they were decoded from.
+  frames: RGB pixels. codes: the Memcodes that the frames were decoded from.
   """
 
   frames: UInt8[np.ndarray, "t h w 3"]
@@ -29,14 +29,14 @@ class Chunk:
 
   @classmethod
   def join(cls, chunks: Iterable["Chunk"]) -> "Chunk":
-    """Consecutive chunks as one. Raises: ValueError: there are none."""
+    """Concatenates consecutive chunks. Raises: ValueError: there are none."""
     chunks = list(chunks)
     return cls(np.concatenate([c.frames for c in chunks]), np.concatenate([c.codes for c in chunks]))
 
 
 @runtime_checkable
 class AudioTrack(Protocol):
-  """What a session asks of sound; `io.audio_stream` has two kinds: whole recordings, and those that still arrive."""
+  """The sound of a clip, read by a session; `io.audio_stream` has two kinds: whole recordings, and live sound."""
 
   @property
   def frames(self) -> int:
@@ -48,13 +48,13 @@ class AudioTrack(Protocol):
 
   @property
   def ready(self) -> int:
-    """Frames whose mel will not change by what is still to come."""
+    """Number of frames whose mel will not change when more sound comes."""
 
   def mel(self, start: int, stop: int) -> np.ndarray:
-    """Log-mel of frames, float32 [4 (stop - start), 80]."""
+    """Log-mel of the frames from `start` to before `stop`, float32 [4 (stop - start), 80]."""
 
   def forget(self, frame: int) -> None:
-    """Lets go of what no mel from `frame` on needs."""
+    """Frees the sound that no mel from `frame` on needs."""
 
 
 @runtime_checkable
@@ -72,8 +72,8 @@ class EpisodeTrack(Protocol):
 class ClipRequest:
   """A clip to be sampled: all that its Memcodes depend on, beside the model.
 
-  styles: [1 z], or [1 c z] with one for each part of `episodes`. key: of the noise. temperature: 0 takes the likeliest
-  codes.
+  sound, episodes: the clip's sound, and the episode of each frame. styles: [1 z], or [1 c z] with one style for each
+  part of `episodes`. key: seeds the sampling noise. temperature: 0 takes the likeliest codes.
   """
 
   sound: AudioTrack
@@ -84,11 +84,14 @@ class ClipRequest:
 
   @property
   def frames(self) -> int:
-    """Frames that cover the sound; of one that still arrives, those so far."""
+    """Number of frames that cover the sound; of live sound, the number so far."""
     return self.sound.frames
 
   def style_at(self, frames: np.ndarray, tracked: bool) -> Float[Array, " z"] | Float[Array, "t z"]:
-    """The style [z], or, where one clip of a batch is `tracked`, that of each frame [t z]."""
+    """Returns the style [z], or the style of each frame [t z].
+
+    Args: frames: numbers of the frames [t]. tracked: whether some clip of the batch changes its style on the way: all
+      of them then need one style per frame."""
     if self.styles.ndim == 3:
       return self.styles[0, self.episodes.part(frames)]
     return jnp.broadcast_to(self.styles, (len(frames), self.styles.shape[1])) if tracked else self.styles[0]
@@ -97,11 +100,11 @@ class ClipRequest:
 class Session:
   """Clips side by side, all at the same frame, from their first chunk to the end of the longest.
 
-  A turn samples a chunk and draws the frames whose Memcodes, with the decoder's margin, are there. The next
-  turn is dispatched to the device before the pixels of the last are fetched, so that the device works while the caller
-  does; two turns at most are in memory.
+  Each chunk is sampled, and every frame is decoded once the Memcodes within the decoder's margin after it are sampled.
+  The next chunk is dispatched before the pixels of the previous one are fetched, which overlaps device and host; at
+  most two chunks are in flight.
 
-  Args: sampler: of the model. clips: of one temperature. size: frames in a chunk.
+  Args: sampler: the model's. clips: requests with one temperature. size: number of frames in a chunk.
   """
 
   def __init__(self, sampler: Sampler, clips: Sequence[ClipRequest], size: int):
@@ -111,13 +114,13 @@ class Session:
     self._keys = jnp.stack([clip.key for clip in clips])
     self._tracked = any(clip.styles.ndim == 3 for clip in clips)
     self._blank = jnp.zeros((len(clips), size, *sampler.codes_shape), jnp.uint8)
-    # Codes that the next drawing still sees
+    # The last Memcodes, which are within the decoder's margins of the next frames
     self._tail = jnp.zeros((len(clips), sum(self.margins), *sampler.codes_shape), jnp.uint8)
     self._first = 0  # frame that the next chunk begins with
     self._waiting: deque = deque()  # pixels and codes that the device computes
 
   def chunks(self) -> Iterator[tuple[int, Chunk]]:
-    """Samples as far as the sound allows. Returns: (index of a clip, its next frames) as they come."""
+    """Samples as far as the sound allows. Returns: (index of a clip, its next frames) in order of time."""
     while self._can_turn():
       self._turn()
       if len(self._waiting) > 1:
@@ -134,7 +137,7 @@ class Session:
     total = self._total
     if total is None:
       return self._first + self.size + self.cond_margins[1] <= min(clip.sound.ready for clip in self.clips)
-    return self._first - self.margins[1] < total  # frames that are drawn
+    return self._first - self.margins[1] < total  # the number of decoded frames is below the total
 
   def _turn(self) -> None:
     first, (before, after) = self._first, self.margins

@@ -6,11 +6,12 @@ from nwt_jax.errors import InputError
 
 
 def parse(text: str, size: int) -> tuple[list[int], list[float]]:
-  """Which variates get which values.
+  """Reads which variates get which values.
 
   Args: text: "3=+2.0" or "3=2, 5=-1" sets single variates, counted from 0; a list of numbers sets all of them. size:
-    variates of a style.
-  Raises: InputError: not of this form, no such variate, or a list of another length."""
+    number of variates of a style.
+  Returns: the numbers of the variates, and their values.
+  Raises: InputError: the text has another form, names a variate that does not exist, or lists too many or too few."""
   items = [item for item in re.split(r"[,\s]+", text.strip()) if item]
   try:
     pairs = [item.split("=") for item in items]

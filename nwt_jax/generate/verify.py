@@ -1,4 +1,6 @@
-"""Sampling without caches, as the check on sampling with them: the whole clip through the model at once."""
+"""Checks a sample: computes every code again without caches, with the whole clip through the model at once."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,21 +13,22 @@ from nwt_jax.types import Codes, Episode, Mel, StyleTrack
 
 def resample(
   model: Prior,
-  params,
+  params: Any,
   codes: Codes,
   mel: Mel,
   style: StyleTrack,
   episode: Episode,
   keys: Key[Array, " b"],
-  temperature,
+  temperature: Any,
 ) -> tuple[UInt8[Array, "b t i j k"], Float[Array, "b t i j k"]]:
-  """Resamples every code of a sample from the codes before it, with the same noise but no cache.
+  """Draws every code of a sample again from the codes before it, with the same noise but no cache.
 
-  Where all of them come out as they were, sampling without a cache gives the sample itself. Where one does not, its
-  prefix is still the sample's: every mismatch is a first mismatch, and rounding explains it if the gap is small.
+  Each code is recomputed from the sample's own prefix, so that mismatches do not propagate. A mismatch with a small gap
+  is rounding; one with a large gap is a fault of the sampler.
 
-  Args: codes: a sample from frame 0 on. keys: as for sampling, one a clip.
-  Returns: the new codes, and how much the best score leads the second (both with noise, in nats)."""
+  Args: codes: a sample from frame 0 on. keys: the keys that it was sampled with, one per clip. temperature: the
+    temperature that it was sampled with.
+  Returns: the new codes, and the gap between the best score and the second best (both with noise, in nats)."""
   logits = model.apply(params, codes, mel, style, episode)
   frames = jnp.arange(codes.shape[1])
   noise = jax.vmap(lambda t: frame_noise(keys, t, logits.shape[2:]), out_axes=1)(frames)

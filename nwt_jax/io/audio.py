@@ -54,10 +54,10 @@ def read_blocks(
 ) -> int | None:
   """Reads sound as mono, block by block, so that memory does not grow with the recording.
 
-  Args: path, start, length: as for read_audio. begin: called with the samples per second, it returns what takes each
+  Args: path, start, length: see read_audio. begin: called with the samples per second, it returns what takes each
     block, float32 [samples]; called again where the file has to be read again from its start.
   Returns: the channel that was taken because the channels cancel; None: their mix.
-  Raises: InputError: as read_audio.
+  Raises: InputError: see read_audio.
   """
   path = ffmpeg.check_file(path, "sound")
   mix = _read(path, begin, None, start, length)
@@ -109,7 +109,7 @@ def _read_sound(path, begin, only, start, length, most):
 
 
 def _read_track(path, begin, only, start, length, options=()):
-  """By ffmpeg. options: of its input."""
+  """Reads sound by ffmpeg. Args: options: ffmpeg's, for its input."""
   if not probe(path).has_audio:
     raise InputError(f"{path} holds no sound stream; give a recording with sound")
   # first_pts=0 puts silence where the sound starts after the picture; async=1 fills gaps and changes no pitch.

@@ -112,9 +112,9 @@ class LiveAudio(AudioSource):
     self._first = first
 
   def feed(self, samples: np.ndarray) -> None:
-    """Takes the next piece. Args: samples: as for `from_array`; there may be none in it.
+    """Takes the next piece. Args: samples: see `from_array`; it may be empty.
 
-    Raises: InputError: as `from_array`, or a piece after the end."""
+    Raises: InputError: see `from_array`; or a piece comes after the end."""
     if self.ended:
       raise InputError("sound came after its end; start another stream")
     self._take(self._mixed(check_samples(samples)), last=False)
@@ -143,7 +143,7 @@ class LiveAudio(AudioSource):
 def open_sound(path: str | Path) -> AudioSource:
   """Opens a sound file, or the sound of a video; a long one is resampled block by block into an unnamed file.
 
-  Raises: InputError: as read_audio. MachineError: the temporary file has no room.
+  Raises: InputError: see read_audio. MachineError: the temporary file has no room.
   """
   with tempfile.SpooledTemporaryFile(max_size=round(LONG * SAMPLE_RATE) * 4) as spool:
     step: Any = None
@@ -194,7 +194,7 @@ def from_array(samples: np.ndarray, rate: int) -> AudioSource:
 def check_samples(samples: np.ndarray) -> np.ndarray:
   """Checks sound from memory. Returns: floats [samples channels], full scale 1.
 
-  Raises: InputError: as `from_array`."""
+  Raises: InputError: see `from_array`."""
   samples = np.asarray(samples)
   if samples.ndim not in (1, 2) or samples.ndim == 2 and not samples.shape[1]:
     raise InputError(f"sound has shape {samples.shape}; give [samples] or [samples, channels]")

@@ -32,7 +32,7 @@ class Box(NamedTuple):
     return f"{self.width}x{self.height}+{self.left}+{self.top}"
 
   def within(self, width: int, height: int) -> bool:
-    """Whether a picture of this size holds it."""
+    """Returns whether the box lies inside a picture of this size."""
     return self.left + self.width <= width and self.top + self.height <= height
 
   def on(self, width: int, height: int) -> "Box":

@@ -158,7 +158,7 @@ def _write_digests(directory: Path, step: int) -> None:
 
 
 def damage(directory: Path, step: int) -> str | None:
-  """What is wrong with a step's files, or None. A step that was not finished has no digests: "unfinished"."""
+  """Returns the fault of a step's files, or None. A step that was not finished has no digests: "unfinished"."""
   path = _digest_file(directory, step)
   if not path.is_file():
     return "unfinished"
@@ -209,7 +209,7 @@ def _newest_whole(directory: Path) -> int | None:
 
 
 def _agreed(find) -> int | None:
-  """What process 0 finds, in every process; its InputError likewise."""
+  """Returns process 0's result of `find` in every process, or raises its InputError there."""
   if jax.process_count() == 1:
     return find()
   found, error = -2, None

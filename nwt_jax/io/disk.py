@@ -1,4 +1,4 @@
-"""Whether a folder can be written: before anything is computed for it, and before somebody's data are blamed."""
+"""Checks whether a folder can be written: before anything is computed for it, and before somebody's data are blamed."""
 
 import contextlib
 import errno

@@ -14,7 +14,7 @@ _FULL_SCALE = 16.0  # +24 dB: overdriven floats stay below, and speech in 16-bit
 
 
 def gains(channels: int, mask: int = 0) -> tuple[float, ...]:
-  """How much of each channel the mix holds.
+  """Returns the weight of each channel in the mix.
 
   GAP: the paper names no rule. Up to two channels: their mean, so that a voice in both is as loud as in a mono file.
   From five on: ITU-R BS.775's, as ffmpeg has it: the centre whole, left and right by 0.71, what is around by a half, no
@@ -33,9 +33,9 @@ def gains(channels: int, mask: int = 0) -> tuple[float, ...]:
 
 
 class Downmix:
-  """Mixes blocks of sound, and keeps what tells of the whole whether it can be heard.
+  """Mixes blocks of sound, and collects statistics that show whether the channels cancel.
 
-  Args: channels, mask: as for `gains`. only: a channel to take instead of the mix.
+  Args: channels, mask: see `gains`. only: a channel to take instead of the mix.
   """
 
   def __init__(self, channels: int, mask: int = 0, only: int | None = None):
@@ -60,7 +60,7 @@ class Downmix:
     return np.ascontiguousarray(mix if self.only is None else block[:, self.only], np.float32)
 
   def check(self, name: str) -> None:
-    """Raises: InputError: what came so far are no samples of sound. Args: name: of the recording, for the message."""
+    """Raises: InputError: what came so far are no samples of sound. Args: name: the recording's, for the message."""
     check_values(name, self.bad, self.peak)
 
   @property
@@ -73,18 +73,18 @@ class Downmix:
 
 
 def cancel_message(name: str, channel: int) -> str:
-  """What is said of a recording whose channels cancel, before what is done about it."""
+  """Returns the first half of a message about a recording whose channels cancel; the action taken comes after it."""
   return f"the channels of {name} cancel: their mix is 10 dB quieter than channel {channel + 1} or more"
 
 
 def measure(block: np.ndarray) -> tuple[int, float]:
-  """How many samples are NaN or infinite, and how far the loudest reaches."""
+  """Returns the number of samples that are NaN or infinite, and the magnitude of the loudest."""
   peak = float(np.abs(block).max(initial=0.0))  # NaN where a sample is
   return (0, peak) if np.isfinite(peak) else (int((~np.isfinite(block)).sum()), 0.0)
 
 
 def check_values(name: str, bad: int, peak: float) -> None:
-  """Raises: InputError: these are no samples of sound, or not in floats' scale. Args: name: of the recording."""
+  """Raises: InputError: these are no samples of sound, or not in floats' scale. Args: name: the recording's."""
   if bad:
     raise InputError(f"{name} holds {bad} samples that are NaN or infinite; clean it or export it again")
   if peak > _FULL_SCALE:

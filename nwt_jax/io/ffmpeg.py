@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import imageio_ffmpeg
 
@@ -91,7 +91,7 @@ def _hint():
 
 @functools.cache
 def version(path: str) -> str:
-  """What an ffmpeg calls its version, such as 7.0.2. Raises: MachineError: it does not start."""
+  """Returns the version that an ffmpeg reports, such as 7.0.2. Raises: MachineError: it does not start."""
   try:
     done = subprocess.run([path, "-version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
   except (OSError, subprocess.TimeoutExpired) as error:
@@ -102,7 +102,7 @@ def version(path: str) -> str:
 
 
 def run(
-  arguments: Sequence, log, keep_output: bool = True, seconds: float | None = None, take: Callable | None = None
+  arguments: Sequence, log: Any, keep_output: bool = True, seconds: float | None = None, take: Callable | None = None
 ) -> tuple[int, bytes]:
   """Runs ffmpeg, within limits of time, memory and output; it and whatever it started end together.
 
@@ -234,7 +234,7 @@ _WRITERS = re.compile(r"\[(rawvideo|framecrc|image2|s16le|f32le|null|segment|mat
 
 
 def errors(log: BinaryIO) -> list[str]:
-  """What the readers of a file complained about, line by line. Args: log: open binary file, written with -loglevel
+  """Returns the complaints of a file's readers, line by line. Args: log: open binary file, written with -loglevel
   level+error or more."""
   log.seek(0)
   lines = log.read().decode("utf-8", "replace").splitlines()
@@ -242,7 +242,7 @@ def errors(log: BinaryIO) -> list[str]:
 
 
 def first_error(log: BinaryIO, path: str | os.PathLike | None = None) -> str:
-  """What an ffmpeg log says is wrong: its first error, of which later ones are consequences.
+  """Returns the error in an ffmpeg log: the first one, of which later ones are consequences.
 
   Args: log: open binary file, written with -loglevel level+error or more. path: input name to strip. Returns: str.
   """

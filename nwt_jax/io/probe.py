@@ -1,4 +1,4 @@
-"""What a file of sound or pictures holds, as ffmpeg reports it (imageio-ffmpeg ships no ffprobe)."""
+"""Reads the streams of a file of sound or pictures from ffmpeg's report (imageio-ffmpeg ships no ffprobe)."""
 
 import os
 import re
@@ -17,7 +17,7 @@ HDR = {"smpte2084": "PQ", "arib-std-b67": "HLG"}  # transfer characteristics of 
 
 @dataclass(frozen=True)
 class MediaInfo:
-  """What ffmpeg reports about a file: the first picture stream (cover art left out) and the first sound stream.
+  """Facts about a file from ffmpeg: its first picture stream (cover art left out) and its first sound stream.
 
   width and height count pixels as stored, 0 without a picture stream; shown is (width, height) as a player shows it, in
   square pixels and turned upright; fps is the nominal rate; duration is in seconds, 0 when the header does not say;

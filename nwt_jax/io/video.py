@@ -23,7 +23,7 @@ EXACT = "accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 
 
 def probe_video(path: str | os.PathLike) -> MediaInfo:
-  """What ffmpeg says of a video. Args: path: its file. Returns: MediaInfo. Raises: InputError: no picture stream."""
+  """Reads facts about a video from ffmpeg. Args: path: its file. Raises: InputError: it has no picture stream."""
   info = probe(path)
   if not info.has_video:
     raise InputError(f"{path} holds no picture stream; give a video file")
@@ -154,7 +154,7 @@ class VideoWriter:
 
   Args:
     path: .mp4 to write; its folder is made. fps: frames per second. height, width: pixels of each frame.
-    audio: float32 [samples] or None for a silent file. sample_rate: of audio, samples per second.
+    audio: float32 [samples] or None for a silent file. sample_rate: samples of audio per second.
     comment: stored in the file's metadata; the default says that the video is generated.
   Raises:
     InputError: the file cannot be written, or is named as no MP4 is.

@@ -60,7 +60,7 @@ def _mixed(data, only):
 
 
 def _samples(head):
-  """Where the samples of a WAV begin; None: further on than what there is of it."""
+  """Returns the offset of a WAV's samples; None: they begin after the end of `head`."""
   at = 12
   while len(head) >= at + 8:
     name, size = struct.unpack_from("<4sI", head, at)

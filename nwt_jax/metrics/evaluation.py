@@ -1,4 +1,4 @@
-"""What models score on clips: reconstruction, lip sync, episodes, style (paper 3.3-3.6), each beside a baseline."""
+"""Scores models on clips: reconstruction, lip sync, episodes, style (paper 3.3-3.6), each beside a baseline."""
 
 import functools
 from collections.abc import Callable
@@ -14,10 +14,10 @@ UNKNOWN = np.zeros(0)  # the track of a mouth that is not known
 
 
 def measure(models: dict, clips: list[dict], baseline: dict[str, np.ndarray]) -> tuple[dict, dict]:
-  """All metrics.
+  """Computes all metrics.
 
-  Args: models: family -> NWT; "dvae": one without a prior. clips: video uint8 [t h w 3], audio, episode (name), truth
-    (dict or None). baseline: mean frame of each episode, and of all.
+  Args: models: family -> NWT; that of "dvae" has no prior. clips: video uint8 [t h w 3], audio, episode (name), truth
+    (dict or None). baseline: mean frame of each episode, and of all episodes.
   Returns: name -> {mean, std, count, ...}, and for each family (and "recon") the generated clips.
   """
   from nwt_jax.metrics.similarity import psnr, ssim
@@ -62,8 +62,8 @@ def score_mouth(
 ) -> np.ndarray:
   """Scores a clip's mouth in its reconstruction.
 
-  Returns: what sampled mouths are compared with: its true opening [t], or the tracked one; UNKNOWN where no mouth is
-    found.
+  Returns: the mouth opening [t] that sampled mouths are compared with: the true one, or the tracked one; UNKNOWN where
+    no mouth is found.
   """
   from nwt_jax.metrics.similarity import ssim
   from nwt_jax.talker.lips import correlation, moves
@@ -86,7 +86,7 @@ def score_mouth(
 
 
 def choose_mouth_tracker(clips: list[dict]) -> Any:
-  """The module that tracks mouths: by the talker's colours, or by face landmarks where that extra is installed."""
+  """Returns the module that tracks mouths: by the talker's colours, or by face landmarks if that extra is installed."""
   from nwt_jax.metrics import face
   from nwt_jax.talker import lips
 
@@ -100,7 +100,7 @@ def choose_mouth_tracker(clips: list[dict]) -> Any:
 
 
 def score_sync(family: str, truths: list[np.ndarray], openings: list[np.ndarray], add: Callable) -> None:
-  """How sampled mouths follow the speech they were sampled from, and, as the baseline, another clip's speech."""
+  """Scores how sampled mouths follow the speech they were sampled from and, as the baseline, another clip's speech."""
   from nwt_jax.talker.lips import best_lag, correlation
 
   for index, (truth, opening) in enumerate(zip(truths, openings, strict=True)):
@@ -111,7 +111,7 @@ def score_sync(family: str, truths: list[np.ndarray], openings: list[np.ndarray]
 
 
 def score_style(family: str, model: Any, clips: list[dict], samples: list[np.ndarray], add: Callable) -> None:
-  """Episode and style of sampled talker clips against the truth."""
+  """Scores the episode and the style of sampled talker clips against the truth."""
   from nwt_jax.talker.clip import EPISODES
   from nwt_jax.talker.likeness import classify_episode, classify_style
 
@@ -130,7 +130,7 @@ def score_style(family: str, model: Any, clips: list[dict], samples: list[np.nda
 
 
 def chances(talker: bool) -> dict:
-  """Chance levels of the classifiers, which know the talker alone."""
+  """Returns the chance levels of the classifiers, which are made for the talker's clips alone."""
   if not talker:
     return {}
   from nwt_jax.talker.likeness import EPISODE_CHANCE, STYLE_CHANCE
@@ -140,7 +140,7 @@ def chances(talker: bool) -> dict:
 
 
 def summary(found: list[float | None]) -> dict:
-  """Mean, standard deviation over clips, extremes and count of what is known; None each where nothing is."""
+  """Returns mean, standard deviation over clips, extremes and count of the known values; None if no value is known."""
   known = [value for value in found if value is not None]
   measures = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max}
   values = {name: float(measure(known)) if known else None for name, measure in measures.items()}
@@ -148,7 +148,7 @@ def summary(found: list[float | None]) -> dict:
 
 
 def table(metrics: dict) -> str:
-  """The metrics for a terminal."""
+  """Formats the metrics for a terminal."""
   number = lambda value: f"{'unknown':>8s}" if value is None else f"{value:8.3f}"
   rows = [f"{'metric':38s} {'mean':>8s} {'std':>8s} {'count':>6s} {'unknown':>8s}"]
   rows += [

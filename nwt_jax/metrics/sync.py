@@ -1,8 +1,8 @@
-"""Does the sound belong to the mouth? The offset between the two, estimated from recordings alone (D.5).
+"""Estimates the offset between the sound and the mouth from recordings alone (D.5).
 
 A linear prediction of the mouth's opening from the sound is fitted on a part of the recording and judged on the rest,
-for every offset in turn; it does best where sound and mouth belong together. How well it does there, and how much
-better than at far offsets, says how far to trust it. Ten looks a second at the mouth do nearly as well as thirty.
+for every offset in turn; it is best at the true offset. The correlation there and its margin over far offsets measure
+the reliability. Ten measurements of the mouth per second do nearly as well as thirty.
 """
 
 from collections.abc import Sequence
@@ -10,25 +10,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-RATE = 10  # looks at the mouth a second
-STEP = 3  # frames from one to the next
+RATE = 10  # measurements of the mouth per second
+STEP = 3  # frames from one measurement to the next
 _LATER = 1  # frames: io.video at RATE frames a second gives what is shown so much after the even tenth of a second
 MIN_SECONDS = 20.0  # less speech than that gives no answer
-MAX_LAG = 15  # frames looked at to both sides
+MAX_LAG = 15  # largest offset that is tried, frames to either side
 # From here on an answer counts. Chosen on GRID's first session and one news presenter; docs/preparation.md has what
 # they give on other recordings, with planted offsets and with sound from elsewhere, and the command.
 CONFIDENT, CORRELATED = 0.08, 0.40
-_BANDS = 5  # of the mel spectrogram
-_CONTEXT = 1  # frames to both sides that the prediction hears: with more, neighbouring offsets do as well
+_BANDS = 5  # bands that the mel spectrogram is reduced to
+_CONTEXT = 1  # frames of sound to both sides in the prediction: with more, neighbouring offsets do as well
 _FOLDS = 5
 _RIDGE = 30.0
-_FAR = 6  # frames from the best offset; from there on correlations tell what chance does
+_FAR = 6  # frames from the best offset; correlations from there on show the chance level
 _PEAK = 0.95  # of the best correlation: what lies above is one peak, and its middle the answer
 
 
 class Sync(NamedTuple):
-  """The sound's offset in frames (positive: the sound comes late); how much better a prediction of the mouth from the
-  sound does there than at the best of far offsets (correlations, so at most 2); the correlation itself."""
+  """The sound's offset in frames (positive: the sound comes late); the confidence, which is the margin of the
+  correlation there over the best of far offsets (at most 2); and the correlation itself."""
 
   lag: int
   confidence: float
@@ -42,9 +42,9 @@ class Sync(NamedTuple):
 def estimate(openings: Sequence[np.ndarray], mels: Sequence[np.ndarray]) -> Sync:
   """Estimates one offset for all parts of a recording, or of recordings that share it.
 
-  Args: openings: for each part the mouth's opening, [t], RATE a second. mels: for each its log-mels, [12 t, 80].
+  Args: openings: for each part the mouth's opening [t], RATE per second. mels: for each part its log-mels [12 t, 80].
   Returns: the offset; its confidence is 0 where mouth or sound do not move.
-  Raises: ValueError: a part whose spectrogram is not twelve rows a look.
+  Raises: ValueError: a part has other than twelve rows of log-mel per opening.
   """
   sounds, mouths = [], []
   for opening, mel in zip(openings, mels, strict=True):
@@ -63,7 +63,7 @@ def estimate(openings: Sequence[np.ndarray], mels: Sequence[np.ndarray]) -> Sync
 
 
 def _middle(lags, curve, best):
-  """The middle of the peak around the best offset; the peak is flat where the mouth moves slowly."""
+  """Returns the middle of the peak around the best offset, because the peak is flat where the mouth moves slowly."""
   above = np.maximum(curve - _PEAK * curve[best], 0)
   if curve[best] <= 0:
     return lags[best]
@@ -73,7 +73,7 @@ def _middle(lags, curve, best):
 
 
 def _correlation(sounds, mouths, lag):
-  """The correlation of the mouth's opening with its prediction from sound `lag` frames later, on held-out parts."""
+  """Returns the correlation of the mouth's opening, on held-out parts, with a prediction from sound `lag` frames on."""
   rows, wanted = [], []
   edge = MAX_LAG + _CONTEXT
   for bands, opening in zip(sounds, mouths, strict=True):

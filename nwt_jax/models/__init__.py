@@ -1,1 +1,1 @@
-"""What the paper's figures draw, as pure linen modules that never see a config."""
+"""The networks of the paper's figures, as pure linen modules that never see a config."""

@@ -64,7 +64,7 @@ def conv2d(x: Maps, kernel: Float[Array, "y x c o"], stride: int = 1, groups: in
 
 
 def few(outputs: int) -> bool:
-  """Whether a convolution has so few outputs that reading its kernel takes the time: then it is a product of patches.
+  """Returns whether a convolution has so few outputs that reading its kernel dominates: a product of patches is faster.
 
   cuDNN would copy the kernel into a layout of its own first. 64 are a frame's, where FAR has the most."""
   return outputs <= 64
@@ -195,7 +195,9 @@ def merge_taps(kernel: Float[Array, "k k c o"], scale: int) -> Phases:
 
 
 def upsampled_conv(x: Maps, phases: Phases, size: int) -> NewMaps:
-  """Upsampling and SAME convolution of every frame. Args: phases: of `merge_taps`. size: of the kernel before it."""
+  """Upsampling and SAME convolution of every frame.
+
+  Args: phases: the result of `merge_taps`. size: side of the kernel that was merged."""
   margins = [(-int(phase[0]), int(phase[-1])) for phase in _phase_offsets(size, len(phases))]
   outputs = [
     _dense(x, kernel, [above_below, left_right])
@@ -206,6 +208,6 @@ def upsampled_conv(x: Maps, phases: Phases, size: int) -> NewMaps:
 
 
 def _phase_offsets(size: int, scale: int) -> np.ndarray:
-  """Which small pixel each tap of each phase reads, counted from the output's own: [phase, tap]."""
+  """Returns the small pixel that each tap of each phase reads, counted from the output's own: [phase, tap]."""
   before, _ = same_padding(size, size, 1)
   return (np.arange(scale)[:, None] + np.arange(size) - before) // scale

@@ -9,6 +9,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -96,7 +97,7 @@ def conv_frames(
 def patches(
   x: Float[Array, "b s i j c"], kernel: tuple[int, ...], dilation: int, stride: int, outputs: tuple[int, ...]
 ) -> Float[Array, "b t u v _"]:
-  """What each output of `conv_frames` reads, side by side: (frame, row, column, channel)."""
+  """Lays the inputs of each output of `conv_frames` side by side: (frame, row, column, channel)."""
   pads = lax.padtype_to_pads(x.shape[2:4], kernel[1:], (stride, stride), "SAME")
   x = jnp.pad(x, ((0, 0), (0, 0), *pads, (0, 0)))
   length, *sizes = outputs
@@ -146,7 +147,7 @@ class CausalConv1D(nn.Module):
   def __call__(
     self, x: Float[Array, "b t c"], cache: Float[Array, "b r c"] | None, position: int | Array
   ) -> tuple[Float[Array, "b t f"], Float[Array, "b r c"]]:
-    """Args: cache: past inputs and room; None starts a clip, with exactly x as room. position: of x in the room.
+    """Args: cache: past inputs and room; None starts a clip, with exactly x as room. position: index of x in it.
 
     Returns: the output, and the cache with x written."""
     kernel = self.param("kernel", for_mish, (self.kernel, x.shape[-1], self.features))
@@ -175,7 +176,7 @@ class ResidualBlock(nn.Module):
   shortcut_bias: bool
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b t ... c"], caches: tuple | None, *position) -> tuple[Array, tuple]:
+  def __call__(self, x: Float[Array, "b t ... c"], caches: tuple | None, *position: Any) -> tuple[Array, tuple]:
     """Args: caches: one a row; None starts a clip. position: passed on to the convolutions.
 
     Returns: the output, and the caches after x."""

@@ -56,7 +56,7 @@ class AudioEncoder(nn.Module):
   causal: bool = False  # no vector depends on a later frame
 
   @nn.compact
-  def __call__(self, mel: Float[Array, "b s m"], valid=None) -> Float[Array, "b t d"]:
+  def __call__(self, mel: Float[Array, "b s m"], valid: Array | None = None) -> Float[Array, "b t d"]:
     """Args: mel: natural-log mel, s = stride * frames. valid: [b t], the frames inside the clip."""
     assert mel.shape[1] % self.stride == 0, (mel.shape, self.stride)
     x = (mel + self.mel_shift) * self.mel_scale
@@ -93,7 +93,9 @@ class StyleEncoder(nn.Module):
   min_log_std: float
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b t i j d"], valid=None) -> tuple[Float[Array, "b z"], Float[Array, "b z"]]:
+  def __call__(
+    self, x: Float[Array, "b t i j d"], valid: Array | None = None
+  ) -> tuple[Float[Array, "b z"], Float[Array, "b z"]]:
     x = keep_valid(x, valid)
     for n, (kernel, dilation, stride, features) in enumerate(self.rows):
       weight = self.param(f"conv_{n}_kernel", for_mish, (*kernel, x.shape[-1], features))

@@ -13,7 +13,7 @@ Layer = tuple[tuple[int, int, int], int, int, int]  # kernel (frames, rows, colu
 
 
 class CriticOutput(NamedTuple):
-  """What critics return for clips, one entry a critic.
+  """The outputs of critics for clips, one entry per critic.
 
   scores: [b]. features: every hidden feature map; the last one is the penultimate layer. classes: logits [b n] of the
     second output layer (A.2), on the same penultimate layer; None where the critics have no such layer.

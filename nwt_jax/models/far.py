@@ -66,11 +66,11 @@ class FAR(Prior):
     self.ups = self.convolutions(self.blocks[-1][-1][-1], self.up)
 
   def convolutions(self, width: int, rows: tuple[tuple[int, int, int], ...]) -> list[Convolution]:
-    """The convolutions of `down` or `up`. Args: width: of the input of the first."""
+    """The convolutions of `down` or `up`. Args: width: that of the first's input."""
     inputs = (width, *(features for _, _, features in rows[:-1]))
     return [Convolution((k, k, c, features)) for c, (k, _, features) in zip(inputs, rows, strict=True)]
 
-  def empty_cache(self, batch: int, dtype=jnp.float32) -> Cache:
+  def empty_cache(self, batch: int, dtype: Any = jnp.float32) -> Cache:
     """The cache of a clip that has not begun."""
     return tuple(
       tuple(
@@ -102,8 +102,8 @@ class FAR(Prior):
   ) -> tuple[Logits, Cache]:
     """Predicts any number of frames, each from the frame before it and those before in `cache`.
 
-    Args: folded: of `fold`. previous: codes of the frames before, [b t i j k]; code `num_codes` where there is none.
-      condition: their part of `condition`. cache: None starts a clip.
+    Args: folded: the result of `fold`. previous: codes of the frames before, [b t i j k]; code `num_codes` where there
+      is none. condition: their part of `condition`. cache: None starts a clip.
     Returns: logits of the frames [b t i j k n], and the cache after them."""
     rows, columns = (pad - size for pad, size in zip(self.padded, self.grid, strict=True))
     margins = ((0, 0), (0, 0), (0, rows), (0, columns), (0, 0))
@@ -130,10 +130,12 @@ class FAR(Prior):
     logits = self.logits(x[:, :, : self.grid[0], : self.grid[1]])
     return rearrange(logits, "b t i j (k n) -> b t i j k n", k=self.num_heads), tuple(updated)
 
-  def __call__(self, codes: Codes, mel: Mel, style: StyleTrack, episode: Int[Array, "b w"], valid=None) -> Logits:
+  def __call__(
+    self, codes: Codes, mel: Mel, style: StyleTrack, episode: Int[Array, "b w"], valid: Array | None = None
+  ) -> Logits:
     """Teacher-forced logits of whole clips; frame t sees the codes of frames before t.
 
-    Args: mel, episode, valid: of these frames, or of more, as `condition` has it."""
+    Args: mel, episode, valid: cover these frames or more, see `condition`."""
     previous = jnp.pad(codes[:, :-1], ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)), constant_values=self.num_codes)
     condition = self.condition(mel, style, episode, valid, codes.shape[1])
     return self.frame(self.fold(), previous, condition, None)[0]

@@ -1,5 +1,7 @@
 """MAR: the prior that predicts one Memcode at a time (paper 2.2.2, Table 6). GAP: the order: row by row, a raster."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from einops import rearrange
@@ -42,7 +44,7 @@ class MAR(Prior):
   def arrange(self, condition: Float[Array, "b t i j f"]) -> Float[Array, "b t p f"]:
     return rearrange(condition, "b t i j f -> b t (i j) f")
 
-  def empty_cache(self, batch: int, dtype=jnp.float32) -> Cache:
+  def empty_cache(self, batch: int, dtype: Any = jnp.float32) -> Cache:
     """The cache of a clip that has not begun, with room for one frame."""
     return tuple(
       tuple(
@@ -74,7 +76,11 @@ class MAR(Prior):
     return self.decode(cache, self.embed(previous), condition, position)
 
   def decode(
-    self, cache: Cache | None, x: Float[Array, "b w d"], condition: tuple[Float[Array, "b w f"], ...], position
+    self,
+    cache: Cache | None,
+    x: Float[Array, "b w d"],
+    condition: tuple[Float[Array, "b w f"], ...],
+    position: int | Int[Array, ""],
   ) -> tuple[Float[Array, "b w k n"], Cache]:
     """`window` on embedded Memcodes."""
     updated = []
@@ -83,10 +89,12 @@ class MAR(Prior):
       updated.append(caches)
     return rearrange(self.logits(x), "b w (k n) -> b w k n", k=self.num_heads), tuple(updated)
 
-  def __call__(self, codes: Codes, mel: Mel, style: StyleTrack, episode: Int[Array, "b w"], valid=None) -> Logits:
+  def __call__(
+    self, codes: Codes, mel: Mel, style: StyleTrack, episode: Int[Array, "b w"], valid: Array | None = None
+  ) -> Logits:
     """Teacher-forced logits of whole clips; a Memcode sees those before it in the raster of its clip.
 
-    Args: mel, episode, valid: of these frames, or of more, as `condition` has it."""
+    Args: mel, episode, valid: cover these frames or more, see `condition`."""
     flat = rearrange(codes, "b t i j k -> b (t i j) k")
     previous = jnp.pad(flat[:, :-1], ((0, 0), (1, 0), (0, 0)), constant_values=self.num_codes)
     condition = self.condition(mel, style, episode, valid, codes.shape[1])

@@ -1,4 +1,9 @@
-"""Memcodes: multi-head hard attention sampled with Gumbel-max (paper 2.1.1, Alg. 1, eq. 1-3)."""
+"""Memcodes: multi-head hard attention sampled with Gumbel-max (paper 2.1.1, eq. 1-3).
+
+Algorithm 1 (straight-through) is `straight_through`, with `gumbel` for its noise.
+"""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +16,8 @@ from nwt_jax.types import Codes, Logits
 SAMPLERS = ("gumbel", "softmax", "argmax")
 
 
-def gumbel(key: Array, shape: tuple[int, ...], dtype=jnp.float32) -> Float[Array, "..."]:
-  """Gumbel noise -log(-log(u)), u in (0, 1) open at both ends so that no value is infinite (Alg. 1)."""
+def gumbel(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Float[Array, "..."]:
+  """Gumbel noise -log(-log(u)), u in (0, 1) open at both ends so that no value is infinite (Algorithm 1)."""
   tiny = jnp.finfo(dtype).tiny
   uniform = jax.random.uniform(key, shape, dtype, minval=tiny, maxval=1.0)
   return -jnp.log(-jnp.log(jnp.clip(uniform, tiny, 1.0 - jnp.finfo(dtype).epsneg)))
@@ -20,7 +25,7 @@ def gumbel(key: Array, shape: tuple[int, ...], dtype=jnp.float32) -> Float[Array
 
 @jax.custom_vjp
 def straight_through(logits: Float[Array, "... n"], noise: Float[Array, "... n"]) -> Float[Array, "... n"]:
-  """One-hot of argmax(logits + noise), differentiated as softmax(logits + noise) (Alg. 1).
+  """One-hot of argmax(logits + noise), differentiated as softmax(logits + noise) (Algorithm 1).
 
   Args: logits: log-probabilities chi. noise: Gumbel noise G, or zeros.
   Returns: one-hot weights.
@@ -127,7 +132,9 @@ class HardAttention(nn.Module):
     """The attention output for given Memcodes."""
     return self.attend(jax.nn.one_hot(codes, self.num_codes, dtype=self.codebook.dtype))
 
-  def __call__(self, x: Float[Array, "b t i j d"], key: Array | None, sampler: str):
+  def __call__(
+    self, x: Float[Array, "b t i j d"], key: Array | None, sampler: str
+  ) -> tuple[Float[Array, "b t i j _"], Logits, Float[Array, "b t i j k n"]]:
     """Returns: the attention output [b t i j d], the logits [b t i j k n] and the one-hot samples."""
     logits = self.logits(x)
     onehot = sample_onehot(logits, key, sampler)

@@ -1,9 +1,10 @@
-"""What every strategy of the prior shares: its conditioning, and the forward that training runs (Fig. 1b, B.2).
+"""The parts that all strategies of the prior share: conditioning, and the forward that training runs (Fig. 1b, B.2).
 
 FAR and MAR are this with a decoder; a head-level strategy (HAR) would be a third.
 """
 
 import dataclasses
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from nwt_jax.models.spatial import Tower
 from nwt_jax.types import Codes, Episode, Logits, Mel, Style, StyleTrack
 
 
-def exact_dot(x: Array, kernel: Array, dimensions, **options) -> Array:
+def exact_dot(x: Array, kernel: Array, dimensions: Any, **options: Any) -> Array:
   """A product that is float32 at least, whatever its factors are: the cross-entropy is."""
   options["preferred_element_type"] = jnp.promote_types(x.dtype, jnp.float32)
   return lax.dot_general(x, kernel, dimensions, **options)
@@ -86,7 +87,7 @@ class Prior(nn.Module):
     start = nn.initializers.variance_scaling(0.01, "fan_in", "uniform")
     self.logits = nn.Dense(self.num_heads * self.num_codes, kernel_init=start, dot_general=exact_dot)
 
-  def style_posterior(self, codes: Codes, valid=None) -> tuple[Style, Style]:
+  def style_posterior(self, codes: Codes, valid: Array | None = None) -> tuple[Style, Style]:
     """Posterior of a clip's style.
 
     Args: codes: [b t i j k]. valid: optional [b t], frames inside the clip.
@@ -94,12 +95,12 @@ class Prior(nn.Module):
     embed = self.embed if self.share_embedding else self.style_embed
     return self.style_encoder(embed(codes), valid)
 
-  def block(self, *fields, static: tuple[int, ...] = ()) -> nn.Module:
+  def block(self, *fields: Any, static: tuple[int, ...] = ()) -> nn.Module:
     """A residual block of the decoder. Args: static: which arguments of its calls are plain numbers in training."""
     return (nn.remat(ResidualBlock, static_argnums=static) if self.remat else ResidualBlock)(*fields)
 
   def condition(
-    self, mel: Mel, style: StyleTrack, episode: Episode, valid=None, frames: int | None = None
+    self, mel: Mel, style: StyleTrack, episode: Episode, valid: Array | None = None, frames: int | None = None
   ) -> tuple[Float[Array, "b _ ..."], ...]:
     """Everything that decoding needs from outside: for each block, the conditioning's share of its linear projection.
 
@@ -124,12 +125,18 @@ class Prior(nn.Module):
     return condition
 
   def reconstruct(
-    self, codes: Codes, mel: Mel, episode: Int[Array, "b w"], noise: Style, valid=None, history: Codes | None = None
+    self,
+    codes: Codes,
+    mel: Mel,
+    episode: Int[Array, "b w"],
+    noise: Style,
+    valid: Array | None = None,
+    history: Codes | None = None,
   ) -> tuple[Logits, Style, Style]:
     """The training forward, with style drawn from the posterior; touches every parameter, so `init` calls it.
 
-    Args: codes: a window, all of it inside its clip. mel, episode, valid: of the window, or of more, as `condition` has
-      it. noise: standard normal [b z]. history: what predictions are made from, where it is not `codes` themselves.
+    Args: codes: a window, all of it inside its clip. mel, episode, valid: cover the window or more, see `condition`.
+      noise: standard normal [b z]. history: what predictions are made from, where it is not `codes` themselves.
     Returns: logits [b t i j k n], and the posterior's mean and log std [b z]."""
     mean, log_std = self.style_posterior(codes)
     style = mean + jnp.exp(log_std) * noise

@@ -47,7 +47,9 @@ def spatially_connected(
 
 
 class SpatiallyConnected(nn.Module):
-  """One SC3D layer of Tables 5-6, without its activation. One bias a filter (GAP: the paper does not say)."""
+  """SC3D, the spatially connected layer of Tables 5-6, without its activation.
+
+  GAP: the paper does not say how biases are shared; a filter has one for all positions."""
 
   kernel: tuple[int, int, int]  # frames, rows, columns
   features: int
@@ -78,7 +80,9 @@ class Tower(nn.Module):
   causal: bool = False  # in time
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b t c"], valid=None, endless: bool = False) -> Float[Array, "b t i j f"]:
+  def __call__(
+    self, x: Float[Array, "b t c"], valid: Array | None = None, endless: bool = False
+  ) -> Float[Array, "b t i j f"]:
     x = rearrange(x, "b t c -> b t 1 1 c")
     for stage, (layers, features) in enumerate(self.stages):
       x = upsample(x, 2)

@@ -27,7 +27,7 @@ def loss_weights(change_rate: Float[Array, "i j"], power: float, first: float, f
 
   Args: change_rate: how often a position's symbols change from frame to frame; weights are its `power`-th power,
     scaled. first: weight of the first frame's positions, which weigh alike, in units of the later ones' mean. frames:
-    of the window."""
+    length of the window."""
   later = jnp.maximum(change_rate, 1e-3) ** power
   later = jnp.broadcast_to(later / jnp.mean(later), (frames - 1, *change_rate.shape))
   weights = jnp.concatenate([jnp.full((1, *change_rate.shape), first), later])

@@ -1,4 +1,4 @@
-"""OUTPUT.work, the folder in which a preparation works: what a step made waits there for the next call."""
+"""OUTPUT.work, the working folder of a preparation: it keeps the results of every step for the next call."""
 
 import contextlib
 import glob
@@ -18,9 +18,9 @@ _OURS = (SEGMENTS, PICTURES, CACHE, "review.html", "manifest.jsonl", "building-*
 
 @contextlib.contextmanager
 def workdir(output: str | os.PathLike) -> Iterator[Path]:
-  """Makes and locks OUTPUT.work, where steps leave what they made: after an error all of it stays, else downloads.
+  """Makes and locks OUTPUT.work. After an error all of its contents stay, otherwise only the downloads.
 
-  Raises: InputError: it cannot be made, or another program is at work there.
+  Raises: InputError: the folder cannot be made, or another program uses it.
   """
   work, output = work_of(output), Path(output)
   with locked(work / LOCK, f"another program is preparing {output}; wait for it, or give another --output"):
@@ -36,19 +36,19 @@ def workdir(output: str | os.PathLike) -> Iterator[Path]:
 
 
 def work_of(output: str | os.PathLike) -> Path:
-  """The folder beside a data set that its preparation works in."""
+  """Returns the working folder of a data set's preparation, which lies beside the data set."""
   return Path(f"{os.fspath(output).rstrip('/')}.work")
 
 
 def clear(work: Path) -> None:
-  """Removes what the steps left behind, but not downloads, nor what is not theirs."""
+  """Removes the results of the steps, but neither downloads nor files that the steps did not make."""
   for pattern in _OURS:
     for path in work.glob(pattern):
       shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 class ResultCache:
-  """Results of jobs from this and earlier calls, one JSON line each, so that work that was cut off goes on."""
+  """Stores the results of jobs, one JSON line each, so that a later call goes on where this one was interrupted."""
 
   def __init__(self, path: str | os.PathLike):
     self.path, self.known = Path(path), {}
@@ -63,9 +63,11 @@ class ResultCache:
   def map(
     self, engine: Any, function: Callable, jobs: Sequence, keys: Sequence[str], step: Callable, keep: Callable = bool
   ) -> list:
-    """engine.map(function, jobs) without the jobs whose key is known.
+    """Does engine.map(function, jobs), but takes the results of jobs whose key is known from the store.
 
-    Args: step: called after each (`Progress.step`). keep: whether a result is kept for later calls.
+    Args: keys: a text for each job, equal only for jobs with the same result. step: called after each job
+      (`Progress.step`). keep: result -> whether it is stored for later calls.
+    Returns: the results in the order of the jobs.
     """
     missing = [(job, key) for job, key in zip(jobs, keys, strict=True) if key not in self.known]
     step(len(jobs) - len(missing), known=True)
@@ -82,12 +84,12 @@ class ResultCache:
 
 
 def picture_of(work: Path, name: str) -> Path:
-  """Where the strip of pictures of a clip lies."""
+  """Returns the path of a clip's strip of pictures."""
   return work / PICTURES / f"{short_hash(name)}.jpg"
 
 
 def file_stamp(path: str | os.PathLike) -> tuple[int, int]:
-  """Size and time of change (ns) of a file; zeros where there is none."""
+  """Returns size and time of change (ns) of a file; zeros where there is no file."""
   try:
     found = os.stat(path)
     return found.st_size, found.st_mtime_ns
@@ -95,6 +97,6 @@ def file_stamp(path: str | os.PathLike) -> tuple[int, int]:
     return 0, 0
 
 
-def short_hash(*parts) -> str:
-  """24 hex digits that stand for all parts together."""
+def short_hash(*parts: Any) -> str:
+  """Returns 24 hex digits of a hash over all parts together."""
   return hashlib.sha256("\n".join(map(str, parts)).encode("utf-8", "surrogateescape")).hexdigest()[:24]

@@ -32,24 +32,24 @@ FLAGS = {
 
 @dataclass(frozen=True)
 class ClipRecord:
-  """A clip, and what is known of it so far.
+  """A clip, and the facts that the steps so far have found about it.
 
-  A fault is the file's (it cannot be decoded, is damaged, lacks sound): such a clip is rejected. A flag is about what
-  it shows (no face, a cut, silence): the clip is kept until somebody decides otherwise.
+  A fault concerns the file (it cannot be decoded, is damaged, lacks sound): such a clip is rejected. A flag concerns
+  the content (no face, a cut, silence): such a clip is kept until a reviewer or --auto decides otherwise.
   """
 
   name: str
   episode: str
   source: str  # clips of one source stay in one split (D.10)
 
-  # Where it comes from (D.1, D.2).
-  recording: str = ""  # the name of what the user listed
-  take: str = ""  # the sound and the picture of the clips of one take share one offset, and one box
+  # The origin of the clip (D.1, D.2).
+  recording: str = ""  # name of the recording in the user's list
+  take: str = ""  # clips of one take share one offset between sound and picture, and one box
   origin: str = ""  # path or address of the recording
-  path: str = ""  # the file to read: the recording, its download, or a segment of it; "": it could not be had
+  path: str = ""  # the file to read: the recording, its download, or a segment of it; "": it could not be downloaded
   file_start: float = 0.0  # where in the recording the file begins, seconds
   segment: bool = False  # whether the file was cut from the recording
-  talker: tuple[int, int] | None = None  # in place of a file: seed and index of what the synthetic talker performs
+  talker: tuple[int, int] | None = None  # instead of a file: seed and index of the synthetic talker's performance
 
   # The part of the file that is the clip, seconds (length None: to its end), and the part of the picture that is kept:
   # a Box's text, "" for all of it (D.3, D.4).
@@ -57,7 +57,7 @@ class ClipRecord:
   length: float | None = None
   crop: str = ""
 
-  # What examination found (D.5).
+  # The results of examination (D.5).
   fault: str = ""  # one of FAULTS, "" for none
   reason: str = ""  # why it is left out
   flags: Sequence[str] = ()  # of FLAGS
@@ -69,39 +69,39 @@ class ClipRecord:
   print: str = ""  # the sound's fingerprint, in base64
   sync: Mapping[str, Any] | None = None  # offset of the sound, see offsets.estimate_offsets
 
-  # What was decided.
+  # The decision.
   kept: bool = True
   decided_by: str = ""
 
   @property
   def begin(self) -> float:
-    """Where the clip begins in its recording, seconds."""
+    """The time at which the clip begins in its recording, seconds."""
     return self.file_start + self.start
 
   @property
   def seconds(self) -> float:
-    """Its length; 0 where that is not known."""
+    """The clip's length, seconds; 0 where it is not known."""
     return self.length or 0.0
 
   @property
   def key(self) -> str:
-    """What is read of which file, as text. Results in OUTPUT.work are filed under it: it must not change."""
+    """The file and the part of it that is read, as text: the key of results in OUTPUT.work, so it must not change."""
     if self.talker:
       return "TalkerClip(name={!r}, seed={!r}, index={!r}, episode={!r})".format(self.name, *self.talker, self.episode)
     parts = {name: getattr(self, name) for name in ("name", "path", "start", "length", "crop")}
     return f"FileClip({', '.join(f'{name}={value!r}' for name, value in parts.items())})"
 
   def with_fault(self, fault: str, reason: str) -> "ClipRecord":
-    """The same clip, at fault. Args: fault: one of FAULTS. reason: a line that says what is wrong, and what to do."""
+    """Returns the clip with a fault. Args: fault: one of FAULTS. reason: a line: what is wrong, and what to do."""
     return replace(self, fault=fault, reason=reason)
 
   def with_flags(self, *flags: str) -> "ClipRecord":
-    """The same clip with more of FLAGS."""
+    """Returns the clip with further FLAGS."""
     return replace(self, flags=[*self.flags, *flags])
 
 
 def log_faults(clips: Iterable[ClipRecord], log: Callable) -> None:
-  """Says why clips are left out."""
+  """Logs the reason for each clip that is left out."""
   for clip in clips:
     if clip.fault:
       log(f"left out: {clip.reason}")

@@ -1,4 +1,4 @@
-"""What to prepare and how: the options of the program under the names of its flags (appendix D)."""
+"""The options of a preparation, under the names of the program's flags (appendix D)."""
 
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -24,10 +24,10 @@ STEPS = ("", "acquire", "split", "examine")  # that a call can end after; "": no
 
 @dataclass(frozen=True)
 class Picture:
-  """How frames are stored.
+  """The format in which frames are stored.
 
-  height, width: pixels. fps: frames per second. image_format: "jpeg" or "png". overlay_mask: cover bright boxes (D.6).
-  interpolate: how other frame rates become `fps`, "repeat" (repeat or drop frames) or "motion" (D.7).
+  height, width: pixels. fps: frames per second. image_format: "jpeg" or "png". overlay_mask: whether bright boxes are
+  covered (D.6). interpolate: how other frame rates become `fps`, "repeat" (repeat or drop frames) or "motion" (D.7).
   """
 
   height: int
@@ -40,7 +40,9 @@ class Picture:
 
 @dataclass(frozen=True)
 class ExamineOptions:
-  """What to examine for. What is kept of the picture is decided later, see crops.py, so that it may change."""
+  """Options of examination. Boxes are no part of it, because crops.py chooses them later: they may change.
+
+  trim: whether clips lose their ends (D.4). faces: whether faces are looked for (D.5)."""
 
   trim: bool
   faces: bool
@@ -80,31 +82,31 @@ class PrepareOptions:
 
   @property
   def picture(self) -> Picture:
-    """How frames are stored."""
+    """The format in which frames are stored."""
     return Picture(self.height, self.width, self.fps, self.image_format, self.overlay_mask, self.interpolate)
 
   @property
   def examine(self) -> ExamineOptions:
-    """What to examine for; without the extra `faces` no faces are looked for."""
+    """The options of examination; without the extra `faces` no faces are looked for."""
     return ExamineOptions(self.trim, self.faces and face.available())
 
   @property
   def dropped_flags(self) -> set[str]:
-    """The flags whose clips are dropped without asking. Raises: InputError: --auto names one that there is not."""
+    """The flags whose clips are dropped without asking. Raises: InputError: --auto names an unknown flag."""
     return manifest.read_auto(self.auto)
 
   @property
   def download_height(self) -> int | None:
-    """The height of the pictures to download, pixels: of those that the box is for; None: the best there is."""
+    """The height of the pictures to download, pixels: that of the pictures that the box refers to; None: the best."""
     box = Box.parse(self.crop) if self.crop and self.crop not in crops.FRAMINGS else None
     return box.picture[1] if isinstance(box, BoxOf) else None
 
   def read_decisions(self) -> Mapping[str, Mapping]:
-    """Clip -> what a reviewer decided. Raises: InputError: see manifest.read_decisions."""
+    """Returns a reviewer's decision for each clip. Raises: InputError: see manifest.read_decisions."""
     return manifest.read_decisions(self.decisions) if self.decisions else {}
 
   def checked(self) -> "PrepareOptions":
-    """The same options, names and boxes in one form. Raises: InputError: options that do not go together."""
+    """Returns the options with names and boxes in one form. Raises: InputError: some options exclude each other."""
     if (self.input is None) == (self.talker is None):
       raise InputError("give either --input=RECORDINGS or --talker=N")
     if self.fps * mel.HOP * mel.MEL_FRAMES != audio.SAMPLE_RATE:

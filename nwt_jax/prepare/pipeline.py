@@ -1,4 +1,4 @@
-"""Recordings of talking people become a data set for training: appendix D, step by step."""
+"""Makes a data set for training from recordings of talking people: appendix D, step by step."""
 
 import hashlib
 import json
@@ -32,11 +32,11 @@ from nwt_jax.prepare.write.shards import ShardWriter
 def prepare(options: PrepareOptions) -> dict[str, Any] | None:
   """Makes a data set of clips.
 
-  What was finished before an error waits in OUTPUT.work for the next call; a data set that is there already, of the
-  same request, is taken as it is.
+  Steps that were finished before an error are kept in OUTPUT.work for the next call. An existing data set of the same
+  request is returned as it is.
 
   Returns: the data set's metadata; None with `stop_after`.
-  Raises: InputError: see the line it carries. MachineError: no input is to blame.
+  Raises: InputError: the input cannot be used, as its line explains. MachineError: no input is to blame.
   Source: appendix D.
   """
   options = options.checked()
@@ -83,7 +83,7 @@ def prepare(options: PrepareOptions) -> dict[str, Any] | None:
 
 
 def check_budget(clips: Sequence[ClipRecord], max_bad_fraction: float) -> None:
-  """Raises: InputError: more clips are at fault than may be."""
+  """Raises: InputError: the share of clips with faults exceeds `max_bad_fraction`."""
   bad = Counter(clip.fault for clip in clips if clip.fault)
   if clips and sum(bad.values()) == len(clips):
     raise InputError(f"none of the {len(clips)} clips can be used; the first: {clips[0].reason}")
@@ -94,7 +94,7 @@ def check_budget(clips: Sequence[ClipRecord], max_bad_fraction: float) -> None:
 
 
 def _prepare_talker(options: PrepareOptions, writer: ShardWriter, engine: Local | Beam) -> dict[str, Any]:
-  """The synthetic talker's clips: nothing to acquire or to examine; D.10 is left."""
+  """Prepares the synthetic talker's clips; they need no acquisition or examination, only D.10."""
   from nwt_jax.talker.people import EPISODES
 
   metadata = writer.write(talker_clips(options.talker, options.seed), EPISODES, engine, lambda *_: None)  # ty: ignore[invalid-argument-type]
@@ -113,8 +113,9 @@ def _engine(options: PrepareOptions, work: Path) -> Local | Beam:
 
 
 def _request(options: PrepareOptions, recordings: Sequence[Recording], decisions: Mapping, dropped: set[str]) -> str:
-  """What tells a data set from others: the SHA-256 of all that its clips depend on. metadata.json keeps it, and it is
-  compared with those that earlier versions wrote: it must not change."""
+  """Returns the SHA-256 of everything that a data set's clips depend on.
+
+  metadata.json stores it, and it is compared with those that earlier versions wrote: it must not change."""
   request = [dataset.FORMAT, vars(options.picture), options.records_per_shard, options.seed]
   request += [sorted(options.holdout_episodes), sorted(dropped), decisions]  # ty: ignore[unsupported-operator]
   request += [options.deal] if options.deal else []  # ty: ignore[unsupported-operator]
@@ -127,7 +128,7 @@ def _request(options: PrepareOptions, recordings: Sequence[Recording], decisions
 
 
 def _already(output, request):
-  """The metadata of a data set of this request that is there already, or None."""
+  """Returns the metadata of an existing data set of this request, or None."""
   try:
     metadata = json.loads((Path(output) / "metadata.json").read_text())
     if metadata["request"] != request:

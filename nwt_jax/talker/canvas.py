@@ -76,7 +76,7 @@ class Canvas:
     self.move = lambda points: points  # a transform for what follows, such as a leaning body
 
   def mask(self, points: Points, blur: float = 0.0) -> np.ndarray:
-    """Where a closed outline covers the picture, float32 [h w] 0..1; blur is a standard deviation in units."""
+    """Returns each pixel's coverage by a closed outline, float32 [h w] 0..1; blur is a standard deviation in units."""
     return self._cover(self.move(np.asarray(points, np.float64)), blur, 0, 0, self.shape[1], self.shape[0])
 
   def paint(self, where: np.ndarray, colour: Colour, opacity: float = 1.0) -> None:

@@ -1,4 +1,4 @@
-"""What the synthetic talker wears: shoulders in six cuts, their collars, folds and shadows."""
+"""The clothes of the synthetic talker: shoulders in six cuts, their collars, folds and shadows."""
 
 import numpy as np
 

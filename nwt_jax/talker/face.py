@@ -3,6 +3,8 @@
 Each is drawn four times finer than the head and averaged down, so that its size in pixels follows the motion smoothly.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -46,7 +48,9 @@ class Mouth:
     self.x = np.cos(np.linspace(np.pi, 0, 33))
     self.bulge = 1 - self.x**2
 
-  def __call__(self, head: np.ndarray, opening, width, rounding, teeth, tongue, tuck) -> None:
+  def __call__(
+    self, head: np.ndarray, opening: Any, width: Any, rounding: Any, teeth: Any, tongue: Any, tuck: Any
+  ) -> None:
     """Draws a mouth on the head in place. All arguments 0..1."""
     x, bulge = self.x, self.bulge
     gap, half = GAP * opening, half_width_of(width)
@@ -149,7 +153,7 @@ class Eyes:
       pictures.append(canvas.pixels(scale))
     return pictures
 
-  def __call__(self, head: np.ndarray, blink: float, brow: float, origin) -> None:
+  def __call__(self, head: np.ndarray, blink: float, brow: float, origin: Any) -> None:
     """Draws eyes and brows on the head in place. blink, brow 0..1; origin of the head picture, units."""
     pair = self.lids[round(float(np.clip(blink, 0, 1)) * _LIDS)]
     for side, picture in zip((-1, 1), pair, strict=True):

@@ -1,4 +1,4 @@
-"""Which episode and style a talker clip shows: the nearest of the talker drawn in each (analysis by synthesis).
+"""Classifies the episode and style of a talker clip: the nearest of the talker drawn in each (analysis by synthesis).
 
 No network is asked: the references come from the same drawing that made the data, so on true frames the answer is
 certain, and what a model shows is called whatever it is nearest to.

@@ -50,7 +50,7 @@ def mouth_box(frames: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def moves(track: np.ndarray) -> bool:
-  """Whether a track [t] says anything: it is finite, and varies by more than rounding does."""
+  """Returns whether a track [t] is informative: it is finite, and varies by more than rounding does."""
   track = np.asarray(track, np.float64)
   return len(track) > 1 and bool(np.ptp(track) > 1e-9 * np.abs(track).max())
 

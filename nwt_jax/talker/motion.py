@@ -1,4 +1,4 @@
-"""How the synthetic talker moves: phonemes to visemes with coarticulation, and a head that follows loudness and phrase.
+"""Motion of the synthetic talker: phonemes to visemes with coarticulation, and a head that follows loudness and phrase.
 
 Each phoneme has a target for the mouth and a dominance for how firmly it holds to it. The mouth at any time is the mean
 of the targets around, weighted by dominance functions that fall off away from each phoneme (Cohen and Massaro, 1993).
@@ -69,7 +69,7 @@ def move(phonemes: Sequence, audio: np.ndarray, frames: int, fps: float, sample_
   """Turns speech into motion.
 
   Args: phonemes: (symbol, start_s, end_s) in order. audio: float32 [samples]. frames: how many. fps: frames a second.
-    sample_rate: of the audio, in Hz.
+    sample_rate: rate of the audio, Hz.
   Returns: a Motion of `frames` frames; frame i shows the time (i + 0.5) / fps."""
   times = (np.arange(frames) + 0.5) / fps
   segments = _segments(phonemes, frames / fps)

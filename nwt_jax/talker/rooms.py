@@ -1,4 +1,4 @@
-"""Where the synthetic talker sits: eight soft backgrounds, and the panel that may hang beside the head.
+"""The rooms of the synthetic talker: eight soft backgrounds, and the panel that may hang beside the head.
 
 Everything is large and low in contrast: the picture is about the person, and a codec with few places must keep it.
 """

@@ -1,4 +1,4 @@
-"""What the synthetic talker says: a grammar over everyday words, so that test sentences are new and words shared."""
+"""Sentences of the synthetic talker: a grammar over everyday words, so that test sentences are new and words shared."""
 
 import random
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""Training, from above: the loop, the stages that it runs, what they run on, and the checks before a run."""
+"""Training, from the top: the loop, the stages that it runs, the services that they use, and checks before a run."""

@@ -29,7 +29,7 @@ def train(
 ) -> tuple[Any, dict[str, float]]:
   """Trains from the newest whole checkpoint in `workdir` (or from the start) to `config.train.steps`.
 
-  Args: make_stage: config -> the stage; by default the one that the config's family names.
+  Args: workdir: folder of the run. make_stage: config -> the stage; by default the one that the config's family names.
   Writes config.json, run.json, metrics.jsonl, tensorboard/, checkpoints/, eval/STEP/ (PNG, MP4) and export/ (the
   release); after a divergence, diverged/STEP/.
   Returns: the last state, and the metrics of the last evaluation (of process 0; elsewhere none).
@@ -76,7 +76,7 @@ def _train(
   def export_and_evaluate(step: int, evaluating: bool) -> None:
     """Exports and evaluates, on the first process. Where a disk is full the run goes on without export and pictures.
 
-    Raises: InputError: the disk is full at the end of training, which was for them."""
+    Raises: InputError: the disk is full at the end of training, so that the run would end without a model."""
     released = gather(state.for_release(), mesh)
     if not leader:
       return
@@ -93,7 +93,7 @@ def _train(
       writer.warn(text)
 
   def record_divergence(step: int, reason: str, flat: dict) -> InputError:
-    """Writes what reproduces the divergence. Returns: the error to raise."""
+    """Writes a bundle that reproduces the divergence. Returns: the error to raise."""
     checkpoints.finish()
     bad = step - max(int(flat.get("health/skipped_in_row", 1)), 1) + 1
     bundle = workdir / "diverged" / f"{bad:07d}"

@@ -22,7 +22,7 @@ MOST_FIELDS, MOST_LETTERS = 4, 80  # fields that are named, and letters of a val
 def explain_mismatch(config: Any, default: Any) -> Iterator[None]:
   """Turns an error inside into an InputError where the config's values cause it.
 
-  Args: config: that of the run. default: the same config file without the values that were set on the command line.
+  Args: config: the run's. default: the same config file without the values that were set on the command line.
   """
   given = config.copy_and_resolve_references()  # stages add to a config what they learn from the data
   try:
@@ -37,7 +37,7 @@ def explain_mismatch(config: Any, default: Any) -> Iterator[None]:
 
 
 def explain(config: Any, default: Any) -> str | None:
-  """Returns which values, changed from `default`, do not fit; None where the config is not what fails.
+  """Returns a line that names the values, changed from `default`, that do not fit; None where no value is the cause.
 
   The update is built again without arrays, with the config, with `default`, and with each changed value set back.
   """
@@ -56,7 +56,7 @@ def explain(config: Any, default: Any) -> str | None:
 
 
 def frame_size(config: Any) -> tuple[int, int, int]:
-  """Returns height, width and channels of the pictures that stage 1 trains on; for priors any will do."""
+  """Returns height, width and channels of the pictures that stage 1 trains on; for priors the size does not matter."""
   if config.family != "dvae":
     return SIZE, SIZE, 1
   metadata = dataset.read_metadata(config.data.path, "clips", PREPARE)

@@ -1,1 +1,1 @@
-"""Where recordings come from, and how they are cut (appendix D.1, D.2)."""
+"""Finds, downloads and cuts recordings (appendix D.1, D.2)."""

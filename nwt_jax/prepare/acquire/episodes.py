@@ -1,4 +1,4 @@
-"""Which episode each recording belongs to, and which of them stay together: from a table, a list, or a rule (D.10)."""
+"""Assigns recordings to episodes, and to the sources that stay together, by a table, a list, or a rule (D.10)."""
 
 import csv
 import os
@@ -21,9 +21,9 @@ def with_episodes(
 ) -> list[Recording]:
   """Fills in episode and source of each recording.
 
-  Args: episodes: a table, see read_episodes; BY_RECORDING; or None: what a list says, else DEFAULT_EPISODE.
+  Args: episodes: a table, see read_episodes; BY_RECORDING; or None: the episode in a list, else DEFAULT_EPISODE.
     split_by_clip: whether, where each recording is an episode, its clips may go to different splits.
-  Raises: InputError: see read_episodes, or a name that cannot be an episode's.
+  Raises: InputError: see read_episodes; or a name cannot be an episode's.
   """
   by_recording = episodes == BY_RECORDING
   # PAPER: D.10 assigns each episode's clips to all splits; where a recording is an episode, it cannot stay together.
@@ -82,7 +82,7 @@ def read_episodes(path: str | os.PathLike, names: Iterable[str]) -> dict[str, tu
 
 
 def no_episode(name: str) -> str:
-  """Why a text cannot name an episode; "" if it can."""
+  """Returns the reason why a text cannot name an episode; "" if it can."""
   if name == MEAN or set(name) & set(",@"):
     return f"{name!r} cannot name an episode: `mean`, `,` and `@` mean other things"
   return ""

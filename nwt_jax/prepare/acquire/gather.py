@@ -1,4 +1,4 @@
-"""Recordings become files, and files clips: downloaded, and cut at their key frames (appendix D.1 and D.2)."""
+"""Makes clips of recordings: downloads them, and cuts them at their key frames (appendix D.1 and D.2)."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,9 @@ from nwt_jax.prepare.write import splits
 
 
 def list_recordings(options: PrepareOptions, log: Callable = lambda text: None) -> list[Recording]:
-  """The recordings that are asked for, with their episodes. Raises: InputError: none, or what cannot be prepared."""
+  """Returns the recordings that the options name, with their episodes.
+
+  Raises: InputError: there are none, or some cannot be prepared with these options."""
   exclude = (Path(options.output), work_of(options.output))
   found = recordings.find(str(options.input), options.root, exclude, log)
   if options.split_seconds and (parts := [r.name for r in found if r.start or r.length is not None]):
@@ -24,7 +26,7 @@ def list_recordings(options: PrepareOptions, log: Callable = lambda text: None) 
 
 
 def describe(found: Sequence[Recording], split_seconds: float) -> list:
-  """What the recordings are, ready for JSON: a data set of the same request was made from the same ones."""
+  """Identifies the recordings, ready for JSON: two requests are equal only where these are."""
   stamps = [[r.name, r.start, r.length, *((r.where,) if r.remote else file_stamp(r.where))] for r in found]
   return [split_seconds, stamps, [[r.name, r.episode, r.source] for r in found]]
 
@@ -32,8 +34,8 @@ def describe(found: Sequence[Recording], split_seconds: float) -> list:
 def gather(found: Sequence[Recording], options: PrepareOptions, work: Path, log: Callable) -> list[ClipRecord]:
   """Downloads recordings and cuts them (D.1, D.2).
 
-  Args: work: OUTPUT.work. log: takes lines of progress, and why recordings are left out.
-  Returns: the recordings that gave no clip, which have a fault and no `path`, and then all clips.
+  Args: work: OUTPUT.work. log: receives progress lines and the reasons why recordings are left out.
+  Returns: first the recordings that gave no clip, which have a fault and no `path`, and then all clips.
   """
   paths, failed = recordings.acquire(found, work / DOWNLOADS, log, options.download_height)
   lost = [_lost(recording, failed[recording.name]) for recording in found if recording.name in failed]
@@ -60,7 +62,7 @@ def gather(found: Sequence[Recording], options: PrepareOptions, work: Path, log:
 
 
 def _cut(recording, path, split_seconds, work):
-  """The clips of one recording: all of it, or its segments."""
+  """Returns the clips of one recording: all of it, or its segments."""
   whole = _record(recording, path=path, start=recording.start, length=recording.length, crop=recording.crop)
   if not split_seconds:
     return [whole]

@@ -1,8 +1,8 @@
-"""The video files that a folder or a glob stands for: one rule for both.
+"""Lists the video files of a folder or a glob: one rule for both.
 
-A folder means the same as FOLDER/**/*. What is hidden (a dot in front, __MACOSX) is left out unless the pattern names
-it; links to folders and files are followed; a file of several names comes once, under its own rather than a link's.
-Endings match in either case, and names whatever form their accents have.
+A folder means the same as FOLDER/**/*. Hidden files and folders (a dot in front, __MACOSX) are left out unless the
+pattern names them. Links to folders and files are followed; a file with several names is listed once, under its own
+name rather than a link's. Suffixes match in either case, and accents in either Unicode form.
 """
 
 import fnmatch
@@ -13,12 +13,12 @@ from pathlib import Path
 from nwt_jax.names import plain
 
 SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv"}
-_HIDDEN = (".", "__MACOSX")  # how names begin that nobody gave: AppleDouble's, caches, thumbnails
+_HIDDEN = (".", "__MACOSX")  # beginnings of names that programs give: AppleDouble's, caches, thumbnails
 _DEEP = "**"
 
 
 def on_disk(path: str | os.PathLike) -> Path:
-  """The path of this name that is there, in whatever form its accents are; the path itself where nothing is."""
+  """Returns the existing path that has this name in any Unicode form; the path itself where there is none."""
   path = Path(path)
   if os.path.lexists(path):
     return path
@@ -36,9 +36,9 @@ def on_disk(path: str | os.PathLike) -> Path:
 def videos(pattern: str, exclude: Sequence[os.PathLike] = ()) -> tuple[list[Path], str]:
   """Looks for video files.
 
-  Args: pattern: a folder or a glob; ** stands for any number of folders, and brackets also for themselves. exclude:
-    folders not looked into.
-  Returns: paths in order, and what was left out, in words; "" for nothing.
+  Args: pattern: a folder or a glob; ** stands for any number of folders, and brackets also match themselves. exclude:
+    folders to skip.
+  Returns: the paths in order, and a line about the files that were left out; "" if none were.
   """
   given = on_disk(pattern)
   parts = given.parts[1:] if given.anchor else given.parts
@@ -50,13 +50,13 @@ def videos(pattern: str, exclude: Sequence[os.PathLike] = ()) -> tuple[list[Path
 
 
 class _Walk:
-  """files: real path -> [(whether links lead there, path)]."""
+  """A walk over folders that matches a pattern. files: real path -> [(whether links lead there, path)]."""
 
   def __init__(self, exclude):
     self._exclude = [os.path.realpath(folder) for folder in exclude]
     self._seen = set()
     self.files: dict[str, list[tuple[bool, Path]]] = {}
-    self._left: dict[str, dict[Path, str]] = {}  # what it is -> path -> how it is named
+    self._left: dict[str, dict[Path, str]] = {}  # reason -> path -> its name in the line
 
   def go(self, start, parts):
     """Matches the parts of a pattern, from a folder on."""
@@ -106,7 +106,7 @@ class _Walk:
     self._left.setdefault(kind, {})[path] = name
 
   def left_out(self) -> str:
-    """What was seen and not taken, in one line."""
+    """A line about the files that were found but left out."""
     for (_, first), *others in map(sorted, self.files.values()):
       for _, other in others:
         self._leave("second names of files", other, f"{other} is {first}")
@@ -119,7 +119,7 @@ def _names(folder) -> list[str]:
 
 
 def _is_literal(folder, part):
-  """Whether a part of a pattern is the name of one thing: it has no star, and is there."""
+  """Returns whether a part of a pattern is the name of an existing file or folder, not a wildcard."""
   return part != _DEEP and not set(part) & set("*?") and os.path.lexists(folder / part)
 
 

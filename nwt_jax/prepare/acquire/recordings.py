@@ -1,4 +1,4 @@
-"""Where recordings come from: files, or a list of files and addresses (appendix D.1)."""
+"""Finds recordings: files, or a list of files and addresses, which are downloaded (appendix D.1)."""
 
 import hashlib
 import importlib.util
@@ -19,15 +19,16 @@ from nwt_jax.prepare.acquire.listing import SUFFIXES, on_disk, videos
 
 LISTS = {".txt", ".jsonl"}
 DOWNLOADER = "pip install yt-dlp"
-SECONDS = 3600  # that one download may take
+SECONDS = 3600  # limit for one download
 
 
 @dataclass(frozen=True)
 class Recording:
-  """A recording, or the part of one, as the user names it: start and length in seconds, length None to its end.
+  """A recording, or a part of one, as the user names it.
 
-  Empty episode, source or crop: the user says nothing of it (episodes.with_episodes fills in the first two).
-  clips_apart: whether the clips that are cut from it may lie in different splits.
+  start, length: the part, in seconds; a length of None reaches to the end. episode, source, crop: empty where the user
+  gives none (episodes.with_episodes fills in the first two). split_by_clip: whether the clips that are cut from it may
+  go to different splits.
   """
 
   name: str
@@ -50,17 +51,17 @@ def find(
   """Lists recordings.
 
   Args: pattern: a list (.txt or .jsonl, see read_list), a file, or what listing.videos takes: a folder or a glob. root:
-    see read_list. exclude: folders not looked into. say: takes a line about what was left out.
+    see read_list. exclude: folders to skip. log: receives a line about files that are left out.
   Returns: sorted by name; a file's name is its stem, or, where two stems are equal, its path without the suffix below
     the folder that all files share.
-  Raises: InputError: nothing found, or two files whose names would be one.
+  Raises: InputError: nothing is found, or two files would have the same name.
   """
   if "\0" in str(pattern):
     raise InputError("--input holds a NUL character; give a path without it")
   given, left_out = on_disk(pattern), ""
   if given.suffix.lower() in LISTS and given.is_file():
     return read_list(given, root)
-  if given.is_file():  # whatever it is called; its content is looked at later
+  if given.is_file():  # of any name; its content is examined later
     paths = [given]
   else:
     paths, left_out = videos(pattern, exclude)
@@ -178,12 +179,12 @@ def _address_stem(address):
 def acquire(
   recordings: Sequence[Recording], folder: str | os.PathLike, log: Callable = print, height: int | None = None
 ) -> tuple[dict[str, str], dict[str, str]]:
-  """Makes every recording a file; yt-dlp downloads addresses, and files from an earlier call are taken as they are.
+  """Makes every recording a file; yt-dlp downloads addresses, and files from an earlier call are reused.
 
-  Args: folder: for downloads. say: takes progress lines. height: of the pictures to ask for, pixels: the largest there
-    is up to it, else the smallest; None: the best.
-  Returns: {name: path}, and {name: reason} of those that could not be had. Dead links are normal.
-  Raises: InputError: there are addresses, and no yt-dlp.
+  Args: recordings: see `find`. folder: receives downloads. log: receives progress lines. height: height of the pictures
+    to download, pixels: the largest on offer up to it, else the smallest; None: the best.
+  Returns: {name: path}, and {name: reason} for recordings that could not be downloaded; dead links are normal.
+  Raises: InputError: there are addresses, but yt-dlp is not installed.
   Source: D.1."""
   remote = [recording for recording in recordings if recording.remote]
   if remote and importlib.util.find_spec("yt_dlp") is None:

@@ -14,7 +14,9 @@ from nwt_jax.io.disk import check_space
 from nwt_jax.io.probe import probe
 from nwt_jax.prepare.examine.decoding import prove_machine
 
-SECONDS = 4.0  # PAPER: D.2, segment_time: a segment ends at the first key frame after so long
+# PAPER: D.2, segment_time: a segment ends at the first key frame after so many seconds. The program passes the value of
+# --split_seconds instead, which is 0 (no cutting) unless the user or --preset=lwt sets it.
+SECONDS = 4.0
 _LIST = "pieces.csv"
 
 
@@ -28,11 +30,12 @@ class Segment(NamedTuple):
 def split(path: str | os.PathLike, folder: str | os.PathLike, seconds: float = SECONDS) -> list[Segment]:
   """Cuts a recording into segments that each start with a key frame; their clocks start at 0.
 
-  The streams are copied, into Matroska files, which hold any codec. An earlier call's segments are taken as they are.
+  The streams are copied, into Matroska files, which hold any codec. Segments of an earlier call are reused.
 
-  Args: path: a recording. folder: for the segments; made whole or not at all. seconds: least length of a segment.
+  Args: path: a recording. folder: holds the segments; it is made whole or not at all. seconds: least length of a
+    segment.
   Returns: the segments in order.
-  Raises: InputError: ffmpeg cannot cut the file. MachineError: it can cut none here.
+  Raises: InputError: ffmpeg cannot cut the file. MachineError: ffmpeg can cut no file on this machine.
   Source: D.2."""
   folder = Path(folder)
   if not folder.exists():

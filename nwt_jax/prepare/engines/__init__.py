@@ -1,1 +1,1 @@
-"""Where the work of a preparation is done: processes of this machine, or an Apache Beam pipeline."""
+"""The engines that run a preparation: processes of this machine, or an Apache Beam pipeline."""

@@ -1,4 +1,4 @@
-"""The same work on a cluster: Apache Beam in place of this machine's processes (extra `beam`).
+"""Runs the jobs of a preparation on a cluster by Apache Beam, instead of processes of this machine (extra `beam`).
 
 One clip is one element; functions have no side effects, so that a runner may try one again or twice. Clips without a
 record go to an output of their own. Only the last step writes: each shard under its name in one move, so that two
@@ -45,7 +45,7 @@ class Beam:
     pass  # every pipeline ends by itself
 
   def map(self, function: Callable, jobs: Iterable) -> Iterator:
-    """As Local.map; results must be JSON."""
+    """Does the same as Local.map; results must be JSON."""
     beam = self._beam
     jobs = list(enumerate(jobs))
     if not jobs:
@@ -59,7 +59,7 @@ class Beam:
     yield from (result for _, result in sorted(rows, key=lambda row: row[0]))
 
   def write_shards(self, shards: Sequence[Shard], make: Callable, write: Callable, report: Callable) -> list[dict]:
-    """As Local.write_shards; the clips that gave no record are also listed in dead_letters.jsonl of the work folder."""
+    """Does the same as Local.write_shards; clips without a record are also listed in dead_letters.jsonl of `work`."""
     beam = self._beam
     jobs = [(n, m, job) for n, shard in enumerate(shards) for m, job in enumerate(shard.jobs)]
 
@@ -86,7 +86,7 @@ class Beam:
     return [results[n] for n in range(len(shards))]
 
   def _run(self, build):
-    """Runs a pipeline of JSON lines. Returns: what they say."""
+    """Runs a pipeline that outputs JSON lines. Returns: their values."""
     self._work.mkdir(parents=True, exist_ok=True)
     folder = tempfile.mkdtemp(prefix="beam-", dir=self._work)
     try:

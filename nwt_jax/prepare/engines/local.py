@@ -1,4 +1,4 @@
-"""Work on many clips at once, on this machine: results in the order of the jobs, whatever the number of processes."""
+"""Runs jobs in processes of this machine; results come in the order of the jobs, for any number of processes."""
 
 import multiprocessing
 import os
@@ -26,14 +26,14 @@ class Shard:
 
 
 def start_worker() -> None:
-  """What a process does first that shares the machine with others of its kind."""
+  """Sets up a worker process: it ignores Ctrl-C, ends with its parent, and uses one thread."""
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the program, which ends its workers
   threading.Thread(target=end_with_parent, daemon=True).start()
   one_thread()
 
 
 def end_with_parent() -> None:
-  """Waits for the program that started this process, and ends with it: a killed one cannot end its workers."""
+  """Waits for the parent process to end, and ends this one: a parent that is killed cannot end its workers."""
   parent = multiprocessing.parent_process()
   assert parent is not None
   parent.join()
@@ -41,7 +41,7 @@ def end_with_parent() -> None:
 
 
 def one_thread() -> None:
-  """OpenCV and ffmpeg take one thread each from now on."""
+  """Limits OpenCV and ffmpeg to one thread each."""
   cv2.setNumThreads(1)
   ffmpeg.one_thread()
 
@@ -89,10 +89,11 @@ class Local:
         future.cancel()
 
   def write_shards(self, shards: Sequence[Shard], make: Callable, write: Callable, report: Callable) -> list[dict]:
-    """Writes each shard from what its jobs make.
+    """Writes each shard from the results of its jobs.
 
-    Args: make: job -> (name, record or None, reason why there is none). write: (path, those of the shard's jobs) ->
-      what to return for the shard. report: called with name and reason after every job.
+    Args: make: job -> (name, record or None, reason why there is none). write: (path, results of the shard's jobs) ->
+      the shard's note. report: called with name and reason after every job.
+    Returns: the notes of the shards.
     """
     made = self.map(make, (job for shard in shards for job in shard.jobs))
 

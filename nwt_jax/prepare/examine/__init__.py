@@ -1,1 +1,1 @@
-"""What a clip shows and whether it can be trusted (appendix D.3 to D.5)."""
+"""Examines clips: their content, and whether they can be trusted (appendix D.3 to D.5)."""

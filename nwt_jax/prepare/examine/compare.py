@@ -1,4 +1,4 @@
-"""What only many clips together can tell: the offset of the sound, and whether they show several people (D.5)."""
+"""Compares clips with one another: the offset of the sound, and whether they show several people (D.5)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from nwt_jax.prepare.examine import offsets, people
 
 @dataclass(frozen=True)
 class Comparison:
-  """What a comparison found.
+  """The results of a comparison.
 
-  syncs: see offsets.estimate_offsets. groups: see people.group; faces: the same of clips. lines: to print.
+  syncs: see offsets.estimate_offsets. groups: see people.group. faces: the same by clips. lines: messages to print.
   """
 
   syncs: Mapping[str, str]
@@ -26,8 +26,8 @@ class Comparison:
 def compare(
   clips: Sequence[ClipRecord], faces: bool, folder: Path, work: Path, engine: Local | Beam
 ) -> tuple[list[ClipRecord], Comparison]:
-  """Compares all clips. Args: faces: whether faces were looked for, without which nothing is compared. folder: where
-  people.csv will lie. Returns: the clips with `sync` and its flag; what was found."""
+  """Compares all clips. Args: faces: whether faces were looked for, without which nothing is compared. folder: the
+  one in which people.csv will lie. Returns: the clips with `sync` and its flag; the comparison."""
   if not faces:
     return list(clips), Comparison({}, {}, {}, [])
   clips, syncs, line = offsets.estimate_offsets(clips, work, engine)

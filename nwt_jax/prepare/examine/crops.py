@@ -1,4 +1,4 @@
-"""The part of the picture to keep: a box that the user gives, or one around the speaker of a recording (D.3)."""
+"""Chooses the part of the picture to keep: a box from the user, or one around the speaker of a recording (D.3)."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -14,8 +14,9 @@ from nwt_jax.prepare.clip import ClipRecord, log_faults
 
 
 class Framing(NamedTuple):
-  """A box around a face. tall: its height, and lower: how far below its middle the face lies, in sides of the detected
-  box, which reaches from the brows to the chin."""
+  """The size and place of a box around a face, in sides of the detected box, which reaches from the brows to the chin.
+
+  tall: height of the box. lower: distance of the face below the middle of the box."""
 
   tall: float
   lower: float
@@ -26,13 +27,13 @@ class Framing(NamedTuple):
 FRAMINGS = {"face": Framing(2.4, 0.12), "head": Framing(1.6, 0.08)}
 _WIDE = 1.4  # sides that a box is wide at least, so that a tall and narrow picture does not cut off ears
 _MOUTH = 0.14  # height of both lips in sides of the detected box: the median of 12 recordings of five people
-_SMALL = 4.5  # pixels: a mouth of less is said to be small
+_SMALL = 4.5  # pixels: a smaller mouth is reported
 _LEAVES = 0.1  # of a face's side that may lie outside
 _OFTEN = 2  # pictures of a clip in which a face leaves the box before that is flagged
 
 
 def parse(text: str | None) -> str:
-  """`face`, `head`, a Box's text, or "". Raises: InputError: something else."""
+  """Checks a crop: `face`, `head`, a Box's text, or "". Raises: InputError: it is something else."""
   return text if text in FRAMINGS else str(Box.parse(text)) if text else ""
 
 
@@ -42,8 +43,8 @@ def choose(clips: Sequence[ClipRecord], crop: str, aspect: float, log: Callable)
   All segments of a recording and all parts of a file share one box around the speaker: the median over their faces. A
   clip whose face leaves the box is flagged; one whose picture does not hold the box is at fault.
 
-  Args: clips: with a `crop` of their own where a list has one. crop: see parse. aspect: width of the wanted picture
-    over its height. log: takes the reasons of faults.
+  Args: clips: a clip keeps a `crop` of its own, from a list. crop: see parse. aspect: width of the wanted picture over
+    its height. log: receives the reasons of faults.
   """
   boxes = _around_speakers(clips, FRAMINGS[crop], aspect) if crop in FRAMINGS else {}
   return [_cropped(clip, clip.crop or boxes.get(clip.name, crop), log) for clip in clips]
@@ -64,7 +65,7 @@ def _cropped(clip, text, log):
 
 
 def _around_speakers(clips, framing, aspect):
-  """Clip -> Box's text; one for all clips of a take, and of a file."""
+  """Returns the Box's text of each clip; all clips of a take, and of a file, share one."""
   seen = [clip for clip in clips if not clip.fault]
   together = DisjointSet(clip.name for clip in seen)
   first = {}
@@ -100,9 +101,9 @@ def _leaves(head, box, height):
 
 
 def report_lines(clips: Sequence[ClipRecord], crop: str, height: int) -> list[str]:
-  """What a user should know of the parts that are kept: faces that leave them, mouths of few pixels.
+  """Returns warnings about the parts that are kept: faces that leave them, mouths of few pixels.
 
-  Args: clips: after `choose`. crop: see parse. height: of the wanted pictures, pixels.
+  Args: clips: the result of `choose`. crop: see parse. height: height of the wanted pictures, pixels.
   """
   lines, sizes = [], []
   if outside := sum("face_outside" in clip.flags for clip in clips):

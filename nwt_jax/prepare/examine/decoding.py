@@ -1,8 +1,8 @@
 """One pass over a clip: its pictures and sound, their times, what ffmpeg's detectors say, and whether it is damaged.
 
-A part of a file is judged by that part. Where decoding begins in the middle of a stream, pictures that are left out
-may lack what they are predicted from, and the decoder complains: what it says counts from the last key frame on that
-comes before the part.
+A part of a file is judged by that part alone. Where decoding begins in the middle of a stream, the pictures before the
+part may lack the pictures that they are predicted from, and the decoder complains about them: only complaints after the
+last key frame before the part count.
 """
 
 import functools
@@ -22,8 +22,8 @@ from nwt_jax.io.disk import check_space
 from nwt_jax.io.probe import LEAD, MediaInfo, probe
 from nwt_jax.io.video import squared, tone_mapped
 
-MAX_SECONDS = 300.0  # of one clip, because its pictures are in memory together
-PICTURES = 8  # looked at for faces and shown for review, from all of the clip
+MAX_SECONDS = 300.0  # longest clip, because its pictures are in memory together
+PICTURES = 8  # number of pictures, spread over the clip, that are searched for faces and shown for review
 SIDE = 64  # pixels, of the small grey pictures
 STILL, CUT = 1.0, 7.0  # seconds; ffmpeg's scdet score, which heads that talk keep below 5
 _HEIGHT = 480  # pixels, of the large pictures at most
@@ -38,12 +38,12 @@ class Damaged(Exception):
 
 @dataclass
 class Decoded:
-  """What one pass over a clip gave.
+  """The results of one pass over a clip; a stream that holds nothing gives empty arrays.
 
   grey: uint8 [t SIDE SIDE], every picture. pictures: uint8 RGB [n h w 3], spread over the clip, upright and in square
-  pixels. audio: float32 [samples] at 24 kHz. first, last, stall: when the first picture is shown and the last one ends,
-  and the longest time between two, seconds; first and last of the sound likewise. cancelled: of
-  channels that cancel one was taken. log: of ffmpeg's detectors. A stream that holds nothing gives empty arrays.
+  pixels. audio: float32 [samples] at 24 kHz. first, last, stall: times at which the first picture is shown and the last
+  one ends, and the longest time between two pictures, seconds. first_sound, last_sound: the same for the sound.
+  cancelled: whether channels cancel each other, so that one was taken. log: the output of ffmpeg's detectors.
   """
 
   grey: np.ndarray
@@ -63,9 +63,10 @@ def decode(
 ) -> Decoded:
   """Decodes a clip.
 
-  Args: path: a file with picture and sound. info: what `probe` says of it. start, length: the part of it that is the
-    clip, seconds; None: to the end, at most MAX_SECONDS and one. piece: the file was cut out of a stream.
-  Raises: Damaged. InputError: it takes more than may be spent. MachineError: this machine cannot decode.
+  Args: path: a file with picture and sound. info: the result of `probe`. start, length: the part of the file that is
+    the clip, seconds; None: to the end, at most MAX_SECONDS and one. segment: whether the file was cut out of a stream.
+  Raises: Damaged. InputError: decoding exceeds a limit of time, memory or output. MachineError: this machine cannot
+    decode.
   """
   try:
     return _decode(path, info, start, length, segment)
@@ -79,7 +80,7 @@ def decode(
 def prove_machine() -> None:
   """Decodes a clip that is known to be whole, with the options that every clip is decoded with.
 
-  Raises: MachineError: it fails, so that no failure can be blamed on a file.
+  Raises: MachineError: decoding fails here, so that no failure may be blamed on a file.
   """
   check_space()
   try:
@@ -94,7 +95,7 @@ def prove_machine() -> None:
 
 
 def _decode(path, info, start, length, segment):
-  """As decode, for a machine that works. Raises: OSError: of a disk."""
+  """Does the work of `decode` for a machine that can decode. Raises: OSError: the disk fails."""
   seconds = length or (info.duration - start if info.duration > start else _GUESS)
   lead = min(start, info.lead)
   with tempfile.TemporaryDirectory(prefix="nwt-examine-") as name:
@@ -126,7 +127,7 @@ def _decode(path, info, start, length, segment):
 def _run(path, info, start, lead, length, seconds, folder, strict):
   """Decodes all of the clip into files; a strict decoder stops at its first error.
 
-  Returns: what the readers of the file complained about, the whole log.
+  Returns: the complaints of the file's readers, and the whole log.
   """
   for left in folder.iterdir():
     left.unlink()
@@ -161,8 +162,9 @@ def _run(path, info, start, lead, length, seconds, folder, strict):
 
 
 def _damaged(path, start, length, folder):
-  """Whether decoding that begins well before a part goes wrong after the last key frame before the part; of a file
-  that was cut out of a stream, after its first one."""
+  """Returns whether decoding, begun well before a part, goes wrong after the last key frame before the part.
+
+  In a file that was cut out of a stream, errors count after its first key frame."""
   lead = min(start, LEAD)
   errors = _count(path, start - lead, None if length is None else lead + length, folder)
   keys = [time for time in _key_frames(folder / "packets") if time > 0]
@@ -171,9 +173,9 @@ def _damaged(path, start, length, folder):
 
 
 def _count(path, start, length, folder):
-  """How often the readers complain; in one thread, so that it is the same each time. Leaves the packets' times.
+  """Counts the complaints of the readers, in one thread so that the count is reproducible. Leaves the packets' times.
 
-  They are not told to stop at an error: some versions of ffmpeg then offer a packet again and again.
+  The readers are not told to stop at an error: some versions of ffmpeg then offer a packet again and again.
   """
   command = [*_QUIET, "repeat+level+error", "-threads", 1, *ffmpeg.part(start, length), *ffmpeg.source(path)]
   command += ["-map", "0:V:0", "-map", "0:a:0", "-f", "null", "-"]
@@ -184,7 +186,7 @@ def _count(path, start, length, folder):
 
 
 def _rows(path):
-  """The fields of each packet in a file that ffmpeg's framecrc wrote, and what its times are counted in, seconds."""
+  """Returns the fields of each packet in a file of ffmpeg's framecrc, and the unit of its times, seconds."""
   text = path.read_text()
   base = re.search(r"^#tb 0: (\d+)/(\d+)", text, re.MULTILINE)
   lines = [line.split(",") for line in text.splitlines() if line and line[0] != "#"]
@@ -192,7 +194,7 @@ def _rows(path):
 
 
 def _times(path):
-  """When decoded pictures or sounds begin, when the last one ends, the longest time from one to the next; seconds."""
+  """Returns when decoded pictures or sounds begin, when the last one ends, and the longest step, in seconds."""
   lines, base = _rows(path)
   if not lines:
     return 0.0, 0.0, 0.0
@@ -204,6 +206,6 @@ def _times(path):
 
 
 def _key_frames(path):
-  """When the key frames among copied packets are shown, seconds, in order; other packets bear flags."""
+  """Returns the times of the key frames among copied packets, seconds, in order; other packets bear flags."""
   lines, base = _rows(path)
   return sorted(int(line[2]) * base for line in lines if not any("F=" in field for field in line[6:]))

@@ -1,7 +1,7 @@
-"""The same recording under two names, found by its sound, so that it never stands in two splits (appendix D.10).
+"""Finds a recording that has two names, by its sound, so that it is never in two splits (appendix D.10).
 
-The fingerprint is Haitsma and Kalker's (2002): for each moment 32 signs, of how the difference between neighbouring
-bands of the spectrum changes with time. It survives another codec, another loudness and a cut at either end.
+The fingerprint is Haitsma and Kalker's (2002): at each moment it has 32 bits, the signs of the change in time of the
+differences between neighbouring spectral bands. It is robust to codecs, loudness and cuts at either end.
 """
 
 import base64
@@ -28,7 +28,9 @@ _INDEXED = 20_000_000  # words looked up: all of 60 hours, and some of more
 
 
 def fingerprint(audio: np.ndarray) -> np.ndarray:
-  """Args: audio: float [samples] at 24 kHz. Returns: uint32 [moments]; 0 where it is quiet."""
+  """Computes the fingerprint of a sound.
+
+  Args: audio: float [samples] at 24 kHz. Returns: uint32 [moments]; 0 where the sound is quiet."""
   audio = np.asarray(audio, np.float32)
   if len(audio) < WINDOW + HOP:
     return np.zeros(0, np.uint32)
@@ -48,7 +50,7 @@ def fingerprint(audio: np.ndarray) -> np.ndarray:
 
 
 def same_recordings(prints: Mapping[str, np.ndarray]) -> list[list[str]]:
-  """Groups recordings of one another.
+  """Groups the names of equal recordings.
 
   Args: prints: name -> fingerprint. Returns: groups of two and more names, sorted.
   """
@@ -64,7 +66,7 @@ def same_recordings(prints: Mapping[str, np.ndarray]) -> list[list[str]]:
 def join_duplicates(clips: Sequence[ClipRecord]) -> list[ClipRecord]:
   """Finds recordings under two names: flags all but the longest, and gives all of them one source (D.10).
 
-  Returns: the clips without their `print`, which is not looked at again.
+  Returns: the clips without their `print`, which is not needed any more.
   """
   prints = {clip.name: np.frombuffer(base64.b64decode(clip.print), np.uint32) for clip in clips if not clip.fault}
   groups = same_recordings(prints)
@@ -83,7 +85,7 @@ def join_duplicates(clips: Sequence[ClipRecord]) -> list[ClipRecord]:
 
 
 def _candidates(prints):
-  """Pairs that share _SHARED words at one offset, as (index, index, moments between), those with most words first."""
+  """Returns pairs that share _SHARED words at one offset, as (index, index, offset in moments), most words first."""
   positions = np.concatenate([np.full(len(words), n, np.int64) for n, words in enumerate(prints)] or [np.zeros(0, int)])
   moments = np.concatenate([np.arange(len(words)) for words in prints] or [np.zeros(0, int)])
   words = np.concatenate([*prints, np.zeros(0, np.uint32)])
@@ -107,8 +109,9 @@ def _candidates(prints):
 
 
 def errors(first: np.ndarray, second: np.ndarray, offset: int) -> float:
-  """Share of differing bits where both are loud, moment `offset` of the first beside the second's start; 1 below
-  MIN_OVERLAP moments."""
+  """Returns the share of bits that differ where both are loud, with moment `offset` of the first at the second's start.
+
+  It is 1 where they overlap by less than MIN_OVERLAP moments."""
   a, b = first[max(0, offset) :], second[max(0, -offset) :]
   n = min(len(a), len(b))
   a, b = a[:n], b[:n]

@@ -1,4 +1,4 @@
-"""Can a clip be trusted, and what does it show? What the paper's authors looked at by hand (appendix D.5).
+"""Examines clips for damage and unwanted content, which the paper's authors did by hand (appendix D.5).
 
 Faults and flags are explained in prepare/clip.py.
 """
@@ -37,7 +37,7 @@ REASONS = (  # PAPER: D.5
 TRIM, TRIM_ABOVE = 0.25, 2.0  # PAPER: D.4, seconds
 START_GAP, END_GAP = 0.3, 0.5  # seconds that sound and picture may start and end apart
 _GREY, _FLAT = (120.0, 136.0), 2.0  # mean and deviation of a picture that the decoder made up
-# What examination fills in of a ClipRecord: one line of OUTPUT.work's examined.jsonl holds these.
+# The fields of a ClipRecord that examination fills in: a line of OUTPUT.work's examined.jsonl holds these.
 FIELDS = (
   "fault", "reason", "flags", "facts", "start", "length", "print", "shown", "strip", "heads", "shape"
 )  # fmt: skip
@@ -45,7 +45,7 @@ _TOO_LONG = f"{{path}} is longer than {decoding.MAX_SECONDS:.0f} s; cut it with 
 
 
 class _Fault(Exception):
-  """What is wrong with a clip: one of FAULTS, and the line that says so."""
+  """A fault of a clip: one of FAULTS, and the line that explains it."""
 
 
 def examine_all(
@@ -53,7 +53,7 @@ def examine_all(
 ) -> list[ClipRecord]:
   """Step 5 (and the trim of 4): examines every clip that has a file.
 
-  Args: work: OUTPUT.work, where strips of pictures come to lie. Returns: the clips without a file, then the others.
+  Args: work: OUTPUT.work, which receives the strips of pictures. Returns: the clips without a file, then the others.
   """
   lost, clips = [clip for clip in clips if not clip.path], [clip for clip in clips if clip.path]
   if not clips:
@@ -62,7 +62,7 @@ def examine_all(
   jobs = [(clip, options, str(picture_of(work, clip.name))) for clip in clips]
   keys = [short_hash("examine", _key(*job), *file_stamp(job[0].path)) for job in jobs]
   (work / PICTURES).mkdir(parents=True, exist_ok=True)
-  # What is at fault is looked at again: it may have been the machine's.
+  # Clips at fault are examined again: the machine may have been the cause.
   found = cache.map(engine, _examine_job, jobs, keys, bar.step, lambda fields: not fields["fault"])
   bar.close()
   examined = []
@@ -75,13 +75,13 @@ def examine_all(
 
 
 def _key(clip, options, picture):
-  """A job as text; results in OUTPUT.work are filed under it: it must not change."""
+  """Returns a job as text: the key of results in OUTPUT.work, so it must not change."""
   options_text = f"Look(trim={options.trim!r}, faces={options.faces!r}, piece={clip.segment!r})"
   return f"({clip.path!r}, {options_text}, {clip.start!r}, {clip.length!r}, {picture!r})"
 
 
 def _examine_job(job):
-  """Returns: the FIELDS of the examined clip, ready for JSON; its strip of pictures is in its file."""
+  """Examines a clip and writes its strip of pictures. Returns: the FIELDS of the examined clip, ready for JSON."""
   clip, options, target = job
   clip, picture = examine(clip, options)
   if picture:
@@ -94,10 +94,10 @@ def _examine_job(job):
 def examine(clip: ClipRecord, options: ExamineOptions) -> tuple[ClipRecord, bytes]:
   """Examines one clip: decodes it, looks at its pictures, listens, and trims it.
 
-  Returns: the clip with the FIELDS that this fills in, ready for JSON: in `facts` sha256, duration, frames, fps, width,
-    height, sample_rate, faces (their numbers), first (when the first picture is shown); and a strip of its pictures as
-    a JPEG, empty for a clip at fault.
-  Raises: MachineError: what went wrong may not be the file's fault.
+  Returns: the clip with its FIELDS filled in, ready for JSON (`facts` has sha256, duration, frames, fps, width, height,
+    sample_rate, faces: their numbers, first: the time of the first picture); and a strip of its pictures as a JPEG,
+    empty for a clip at fault.
+  Raises: MachineError: the cause of a failure may be the machine.
   """
   found = {"flags": [], "facts": {}}  # filled in as far as a clip with a fault goes
   try:
@@ -142,7 +142,7 @@ def _examine(clip, options, fields):
 
 
 def _decode(path, info, clip):
-  """Decodes pictures and sound. Raises: _Fault: there are none, or they are damaged."""
+  """Decodes pictures and sound. Raises: _Fault: one of them is missing or damaged."""
   if not info.has_video:
     raise _Fault("no_picture", f"{path} holds no picture stream; give a video file")
   if not info.has_audio:
@@ -161,7 +161,7 @@ def _decode(path, info, clip):
 
 
 def _check_times(path, found):
-  """Sound and picture must begin and end together, and not take too long."""
+  """Checks that sound and picture begin and end together, and are not too long."""
   message = "{path}: the sound {does} {by:+.2f} s after the picture; put its streams together"
   if abs(by := found.first_sound - found.first) > START_GAP:
     raise _Fault("out_of_sync", message.format(path=path, does="starts", by=by))
@@ -172,7 +172,8 @@ def _check_times(path, found):
 
 
 def _check_pictures(path, found):
-  """A stream that starts between key frames decodes, without an error, to grey until the next one."""
+  """Checks that the decoder made up no picture: a stream that starts between key frames decodes, without an error, to
+  grey until the next key frame."""
   grey = found.grey.astype(np.float32)
   mean, deviation = grey.mean(axis=(1, 2)), grey.std(axis=(1, 2))
   made_up = (deviation < _FLAT) & (mean > _GREY[0]) & (mean < _GREY[1])
@@ -203,7 +204,7 @@ def _flags(found, seconds):
 
 
 def _strip(pictures):
-  """Pictures side by side, as a JPEG."""
+  """Returns the pictures side by side, as a JPEG."""
   height = 96
   small = [
     cv2.resize(p, (max(1, p.shape[1] * height // p.shape[0]), height), interpolation=cv2.INTER_AREA) for p in pictures
@@ -219,7 +220,7 @@ def _sha256(path):
 
 @functools.lru_cache(maxsize=64)
 def _digest(path, *_):
-  """Once for a file of which many parts are looked at."""
+  """Returns the hash of a file; it is cached, because many parts of one file are examined."""
   try:
     with open(path, "rb") as file:
       return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,6 @@
-"""Does the sound of recordings come with the mouth? Estimated once a recording, or for short ones together (D.5).
+"""Estimates the offset between sound and mouth, once per recording, or for short recordings together (D.5).
 
-How much is looked at is bounded: SECONDS of a recording, POOLED of short ones, spread over all of it.
+At most SECONDS of a recording, or POOLED seconds of short ones together, are measured, spread over the whole.
 """
 
 import os
@@ -21,8 +21,8 @@ from nwt_jax.prepare.engines.beam import Beam
 from nwt_jax.prepare.engines.local import Local
 
 FLAGGED = 4  # frames from which an offset is flagged: 0.13 s, which ITU-R BT.1359 finds to be noticed
-SECONDS, POOLED = 30.0, 45.0  # looked at: of a recording, and of short recordings together
-_WINDOW = 6.0  # seconds looked at at a time
+SECONDS, POOLED = 30.0, 45.0  # measured at most: of a recording, and of short recordings together
+_WINDOW = 6.0  # seconds measured at a time
 _LEAST = 2.0  # seconds: in a shorter clip there are few moments at which all offsets can be tried
 _PART, _HEIGHT = 10.0, 480  # seconds and pixels of height read at once, so that memory does not grow
 _LISTED = 20  # answers that the report names one by one
@@ -31,13 +31,13 @@ _LISTED = 20  # answers that the report names one by one
 def estimate_offsets(
   clips: Sequence[ClipRecord], work: Path, engine: Local | Beam
 ) -> tuple[list[ClipRecord], dict[str, str], str]:
-  """Sets `sync` of each clip, and flags those of takes whose sound comes early or late.
+  """Sets `sync` of each clip, and flags the clips of takes whose sound comes early or late.
 
-  A take of sync.MIN_SECONDS and more has an answer of its own. Shorter ones are taken together where they are of one
-  episode, lie in one folder and have one size and rate: one camera's, presumably, with one offset.
+  A take of at least sync.MIN_SECONDS gets an estimate of its own. Shorter takes share one where they have the same
+  episode, folder, picture size and frame rate: presumably one camera recorded them, with one offset.
 
   Args: work: OUTPUT.work.
-  Returns: the clips; take, or what stands for several -> what was found, for the report; one line that sums it up.
+  Returns: the clips; the result of each take, or group of takes, for the report; one line that sums them up.
   """
   groups = _groups(clips)
   jobs = {
@@ -68,7 +68,7 @@ def estimate_offsets(
 
 
 def _key(job):
-  """A job as text; results in OUTPUT.work are filed under it: it must not change."""
+  """Returns a job as text: the key of results in OUTPUT.work, so it must not change."""
   return f"({', '.join(clip.key for clip in job)}{',' if len(job) == 1 else ''})"
 
 
@@ -79,7 +79,7 @@ def _answered(clip, answer):
 
 
 def _groups(clips):
-  """(whether several takes stand together, name) -> clips that share one answer."""
+  """Groups the clips that share one estimate. Returns: (whether they are several takes, name) -> clips."""
   takes, groups = defaultdict(list), defaultdict(list)
   for clip in clips:
     if not clip.fault and not {"no_face", "silent"} & set(clip.flags):
@@ -104,12 +104,12 @@ def _groups(clips):
 
 
 def _seconds(clips):
-  """Seconds of the clips that are long enough to look at."""
+  """Returns the total length of the clips that are long enough to measure, seconds."""
   return sum(clip.length for clip in clips if clip.length >= _LEAST)
 
 
 def _spread(clips, seconds):
-  """Parts of the clips, evenly spread over them, of so many seconds in all; neighbours in one."""
+  """Returns parts of the clips, evenly spread, of `seconds` in all; neighbouring parts are joined."""
   windows = []
   for clip in clips:
     count = max(1, round(clip.length / _WINDOW))
@@ -131,7 +131,7 @@ def _spread(clips, seconds):
 
 
 def measure(clips: Sequence[ClipRecord]) -> list:
-  """Looks at mouths and listens. Args: clips: whose offset is one. Returns: [seconds looked at, *sync.Sync]."""
+  """Measures the offset of clips. Args: clips: clips with one offset. Returns: [seconds measured, *sync.Sync]."""
   openings, mels = [], []
   for clip in clips:
     assert clip.length is not None
@@ -150,7 +150,7 @@ def measure(clips: Sequence[ClipRecord]) -> list:
 
 
 def _answer(seconds, found, recordings):
-  """What the manifest says; where the offset is not known it is None, and `why` tells."""
+  """Returns the manifest's entry; where the offset is not known it is None, and `why` has the reason."""
   if found is None:
     enough = f"{seconds:.0f} s in clips of {_LEAST:.0f} s and more"
     return _unknown(f"{enough}, and {sync.MIN_SECONDS:.0f} s are needed", recordings)

@@ -1,7 +1,7 @@
-"""Do recordings that count as one episode show several people? A hint from the shapes of faces, not a decision (D.5).
+"""Hints, by the shapes of faces, at recordings of several people that count as one episode (D.5).
 
-The mesh of a face, without what speech moves, differs more between people than between recordings of one person; see
-docs/preparation.md for how often that is right.
+The points of a face's mesh that speech does not move differ more between people than between recordings of one person;
+docs/preparation.md has how often that is right. Nothing is decided here.
 """
 
 import csv
@@ -32,7 +32,7 @@ NOBODY = "no_face"
 def group(clips: Sequence[ClipRecord]) -> dict[str, str]:
   """Groups recordings by the faces that their clips show.
 
-  Returns: recording -> person_1 (who has most of them), person_2 ..., or NOBODY; empty: nothing hints at two people.
+  Returns: recording -> person_1 (who has most of them), person_2 ..., or NOBODY; empty if all may be one person.
   """
   shapes = defaultdict(list)
   for clip in clips:
@@ -58,7 +58,7 @@ def group(clips: Sequence[ClipRecord]) -> dict[str, str]:
 
 
 def line(groups: Mapping[str, str], path: str | os.PathLike) -> str:
-  """One line about the groups. Args: path: where the table lies."""
+  """Returns one line about the groups. Args: path: the table's file."""
   counts = Counter(who for who in groups.values() if who != NOBODY)
   sizes = ", ".join(str(count) for _, count in counts.most_common())
   return (

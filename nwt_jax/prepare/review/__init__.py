@@ -1,1 +1,1 @@
-"""What people see of a preparation, and what they decide (appendix D.5)."""
+"""Shows a preparation to people, and reads their decisions (appendix D.5)."""

@@ -1,4 +1,4 @@
-"""What was decided about every clip: manifest.jsonl, and the decisions that a reviewer makes (appendix D.5)."""
+"""The decision about every clip: manifest.jsonl, and the decisions that a reviewer makes (appendix D.5)."""
 
 import json
 import os
@@ -16,9 +16,9 @@ BETWEEN_BLOCKS = "--deal"  # who decided that a clip between blocks is in no spl
 
 
 def read_decisions(path: str | os.PathLike) -> dict[str, dict]:
-  """Reads what review.html saved.
+  """Reads the decisions that review.html saved.
 
-  Args: path: JSON, {clip: {"keep": true or false, "reason": text}}. Raises: InputError: another form.
+  Args: path: JSON, {clip: {"keep": true or false, "reason": text}}. Raises: InputError: the file has another form.
   """
   try:
     found = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -36,7 +36,7 @@ def read_decisions(path: str | os.PathLike) -> dict[str, dict]:
 
 
 def read_auto(names: Iterable[str]) -> set[str]:
-  """The flags whose clips are dropped without asking. Raises: InputError: an unknown one."""
+  """Returns the flags whose clips are dropped without asking. Raises: InputError: a flag is unknown."""
   names = set(names)
   if unknown := sorted(names - set(FLAGS) - {ALL}):
     raise InputError(f"--auto={unknown[0]}: choose from {', '.join([ALL, *FLAGS])}")
@@ -44,9 +44,9 @@ def read_auto(names: Iterable[str]) -> set[str]:
 
 
 def decide(clip: ClipRecord, decisions: Mapping[str, Mapping], auto: set[str]) -> ClipRecord:
-  """Sets whether a clip is kept, why not, and who said so.
+  """Sets whether a clip is kept, the reason if not, and who decided.
 
-  A fault rejects whatever anybody says; a reviewer's decision comes before --auto.
+  A clip with a fault is always rejected; a reviewer's decision overrides --auto.
   """
   if clip.fault:
     return replace(clip, kept=False, decided_by="examination")
@@ -59,8 +59,9 @@ def decide(clip: ClipRecord, decisions: Mapping[str, Mapping], auto: set[str]) -
 
 
 def rows(clips: Iterable[ClipRecord], assigned: Mapping[str, Sequence[str]]) -> list[dict]:
-  """The rows of a data set's manifest, sorted by name. Times are the recording's own seconds, so that the manifest is a
-  list for --input.
+  """Returns the rows of a data set's manifest, sorted by name.
+
+  Times are seconds of the recording, so that the manifest can be used as a list for --input.
 
   Args: assigned: split -> names of its clips.
   """
@@ -82,7 +83,7 @@ def _row(clip, split_of):
 
 
 def draft_rows(clips: Iterable[ClipRecord]) -> list[dict]:
-  """The rows of the manifest that lies beside review.html: what is known before anything is in a split."""
+  """Returns the rows of the manifest beside review.html, which is written before clips are assigned to splits."""
   more = lambda clip: {"path": clip.origin, "start": clip.start, "length": clip.length}
   return [_common(clip) | more(clip) | ({"facts": dict(clip.facts)} if clip.path else {}) for clip in clips]
 
@@ -90,7 +91,7 @@ def draft_rows(clips: Iterable[ClipRecord]) -> list[dict]:
 def _common(clip):
   row = {name: getattr(clip, name) for name in ("name", "source", "episode", "fault", "reason", "crop")}
   row |= {"flags": list(clip.flags), "kept": clip.kept, "decided_by": clip.decided_by}
-  row |= {"recording": clip.take} if clip.path else {}  # a recording that could not be had gave no clip
+  row |= {"recording": clip.take} if clip.path else {}  # a recording that could not be downloaded gave no clip
   return row if clip.sync is None else row | {"sync": clip.sync}
 
 

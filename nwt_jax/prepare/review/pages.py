@@ -1,4 +1,4 @@
-"""Pages for people: a contact sheet to keep or drop clips by (appendix D.5), and the report of a preparation.
+"""Writes HTML pages: a contact sheet for keeping or dropping clips (appendix D.5), and the report of a preparation.
 
 Both are files that need no server and make no request; texts from outside are escaped, or set as text by the script.
 """
@@ -42,7 +42,7 @@ def write_review(
   """Writes the page on which clips are kept or dropped with the keyboard; it saves decisions.json.
 
   Args: path: file to write. clips: those without a fault. pictures: name -> address of a strip of
-    pictures, relative to the page. command: what to run with the decisions. people: name -> who it may be, or nothing.
+    pictures, relative to the page. command: the command to run with the decisions. people: name -> person, if known.
   Source: D.5."""
   found = [
     {
@@ -63,7 +63,8 @@ def write_review(
 
 
 def kept_part(clip: ClipRecord) -> list:
-  """Left, top, width, height of what is kept, parts of the picture; and how many pictures a strip has. Or nothing."""
+  """Returns left, top, width and height of the kept part, in parts of the picture, and the number of pictures in the
+  strip; or an empty list."""
   if not clip.crop:
     return []
   (width, height), box = clip.shown, Box.parse(clip.crop)
@@ -80,10 +81,10 @@ def write_report(
   syncs: Mapping[str, str],
   people: Mapping[str, str] = NOBODY,
 ) -> None:
-  """Writes what a preparation did: counts by reason, durations, a contact sheet an episode, offsets of the sound.
+  """Writes the report of a preparation: counts by reason, durations, a contact sheet per episode, sound offsets.
 
-  Args: path: file to write. clips: all. pictures: name -> JPEG. metadata: of the data set. syncs: see
-    offsets.estimate_offsets. people: name -> who it may be, where several people count as one episode.
+  Args: path: file to write. clips: all clips. pictures: name -> JPEG. metadata: that of the data set. syncs: see
+    offsets.estimate_offsets. people: name -> person, where several people count as one episode.
   """
   kept, out = [clip for clip in clips if clip.kept], [clip for clip in clips if not clip.kept]
   minutes = lambda chosen: f"{sum(clip.seconds for clip in chosen) / 60:.1f} min"
@@ -134,7 +135,7 @@ def write_report(
 
 
 def _figure(clip, picture) -> str:
-  """A clip's strip; what is not kept of the pictures is dark."""
+  """Returns a clip's strip; the parts of the pictures that are not kept are dark."""
   data = base64.b64encode(Path(picture).read_bytes()).decode()
   text = html.escape(": ".join([clip.name, *([", ".join(clip.flags)] if clip.flags else [])]))
   frames = ""

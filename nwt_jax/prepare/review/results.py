@@ -1,4 +1,4 @@
-"""What a preparation leaves for people: the page to review clips on, or the manifest and the report (appendix D.5)."""
+"""Writes the files for people: the page to review clips on, or the manifest and the report (appendix D.5)."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from nwt_jax.prepare.review import manifest, pages
 def write_review(
   work: Path, clips: Sequence[ClipRecord], comparison: Comparison, recordings: Sequence[Recording]
 ) -> list[str]:
-  """Writes review.html beside its pictures. Returns: lines that tell what to do with it."""
+  """Writes review.html beside its pictures. Returns: lines with instructions."""
   pictures = {name: path.relative_to(work).as_posix() for name, path in _pictures(work, clips).items()}
   again = "the same command, with --decisions=decisions.json and without --stop_after"
   shown = [clip for clip in clips if not clip.fault]
@@ -48,6 +48,6 @@ def write_results(
 
 
 def _pictures(work, clips):
-  """Clip -> its strip of pictures, of those that have one."""
+  """Returns the strip of pictures of each clip that has one."""
   paths = {clip.name: picture_of(work, clip.name) for clip in clips}
   return {name: path for name, path in paths.items() if path.exists()}

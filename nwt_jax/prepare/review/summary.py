@@ -13,7 +13,7 @@ NAMED = 8  # episodes that are named one by one
 
 
 def lines(output: str | os.PathLike, metadata: Mapping) -> list[str]:
-  """The lines of the summary. Args: output: folder. metadata: of the data set that is there."""
+  """Returns the lines of the summary. Args: output: the data set's folder. metadata: its metadata."""
   counts, frames, episodes = metadata["splits"], metadata["frames"], metadata["episodes"]
   found = [f"{output}: {metadata['width']} x {metadata['height']} frames, {len(episodes)} episode(s)"]
   for split, count in counts.items():

@@ -1,1 +1,1 @@
-"""Clips dealt to splits and written as records (appendix D.6 to D.10)."""
+"""Assigns clips to splits and writes them as records (appendix D.6 to D.10)."""

@@ -1,7 +1,7 @@
-"""One long recording in several splits: blocks of it, with a gap on either side of each (in place of D.10's draw).
+"""Deals one long recording to several splits, in blocks with a gap on either side (instead of D.10's random draw).
 
-Clips that follow one another share posture, light and often a sentence. Drawn clip by clip, a split would hold what
-training has all but seen.
+Consecutive clips share posture, light and often a sentence. If clips were drawn one by one, the other splits would hold
+near-copies of training clips.
 """
 
 import itertools
@@ -20,7 +20,7 @@ LEAST_TRAINED = 0.5  # of a recording's time; one that is too short for blocks a
 
 
 def possible(clips: Sequence[ClipRecord]) -> bool:
-  """Whether clips of one source can be dealt in blocks: several of one file, whose times are known."""
+  """Returns whether clips of one source can be dealt in blocks: there are several, of one file, with known times."""
   return len(clips) > 1 and len({clip.origin for clip in clips}) == 1 and all(clip.seconds > 0 for clip in clips)
 
 
@@ -33,10 +33,10 @@ def assign_blocks(
 ) -> dict[str, list[ClipRecord]]:
   """Assigns the clips of one recording to splits.
 
-  Args: clips: see `possible`. shares: of time, for each split but "train". owed: seconds that rounding in earlier
-    recordings still owes each split; changed. position: in [0, 1), where the first block begins; the second begins
-    half of the recording later. holdout: episodes whose clips go to test.
-  Returns: split -> clips. Those in gaps are in none. Every episode keeps a clip to train on, or all clips train.
+  Args: clips: see `possible`. shares: share of the time, for each split but "train". owed: seconds that each split
+    still lacks because of rounding in earlier recordings; updated in place. position: in [0, 1), where the first block
+    begins; the second begins half of the recording later. holdout: episodes whose clips go to test.
+  Returns: split -> clips; clips in gaps are in no split. Every episode keeps a clip to train on, or all clips train.
   """
   clips = sorted(clips, key=lambda clip: (clip.begin, clip.name))
   test = [clip for clip in clips if clip.episode in holdout]
@@ -80,8 +80,8 @@ def _names(*groups):
 
 
 def _block(clips, seconds, position):
-  """Clips that follow one another, nearest to so many seconds in all, from a position on; back from the end if need
-  be."""
+  """Returns consecutive clips whose total length is nearest to `seconds`. They begin at `position`, a part of the
+  recording, or earlier where the recording would end too soon."""
   if not clips or clips[0].seconds / 2 > seconds:
     return []
   passed, first, total = 0.0, 0, sum(clip.seconds for clip in clips)

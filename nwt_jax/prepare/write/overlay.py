@@ -1,4 +1,4 @@
-"""White rectangles over what a broadcast blends in beside the speaker (appendix D.6)."""
+"""Covers the graphics that a broadcast blends in beside the speaker with white rectangles (appendix D.6)."""
 
 import cv2
 import numpy as np
@@ -14,8 +14,8 @@ PICTURE_HEIGHT = 720
 def mask(frames: np.ndarray, picture_height: int = PICTURE_HEIGHT) -> np.ndarray:
   """Covers bright boxes that touch the left edge or lie low; each frame by itself, as in the paper.
 
-  Args: frames: uint8 RGB [t, h, w, 3], cropped but not scaled. picture_height: of the picture that they were cropped
-    from, pixels; the paper's numbers grow and shrink with it.
+  Args: frames: uint8 RGB [t, h, w, 3], cropped but not scaled. picture_height: height of the picture that they
+    were cropped from, pixels; the paper's numbers scale with it.
   Returns: a copy, masked.
   Source: D.6 (a) to (e)."""
   frames = np.array(frames)

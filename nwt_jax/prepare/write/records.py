@@ -1,4 +1,4 @@
-"""How a clip, of a file or by the synthetic talker, becomes a record (appendix D.3 to D.9)."""
+"""Makes a record of a clip, which is read from a file or performed by the synthetic talker (appendix D.3 to D.9)."""
 
 import functools
 import json
@@ -19,9 +19,9 @@ from nwt_jax.prepare.write import overlay
 
 
 def read_clip(clip: ClipRecord, picture: Picture) -> tuple[np.ndarray, np.ndarray, dict[str, Any] | None]:
-  """Reads what the clip shows and sounds like.
+  """Reads the frames and the sound of a clip.
 
-  Returns: frames uint8 RGB [t, h, w, 3]; audio float32 [samples] at 24 kHz; the truth, of the talker's clips alone.
+  Returns: frames uint8 RGB [t, h, w, 3]; audio float32 [samples] at 24 kHz; the truth of the talker's clips, or None.
   Raises: InputError: the file cannot be read, or the talker has no espeak-ng.
   """
   if clip.talker is not None:
@@ -43,7 +43,7 @@ def read_clip(clip: ClipRecord, picture: Picture) -> tuple[np.ndarray, np.ndarra
 
 
 def talker_clips(count: int, seed: int) -> list[ClipRecord]:
-  """Clips for the synthetic talker to perform, its episodes in turn. Args: seed: names the performance."""
+  """Returns clips for the synthetic talker to perform, its episodes in turn. Args: seed: selects the performance."""
   from nwt_jax.talker.people import EPISODES
 
   clips = []
@@ -54,7 +54,7 @@ def talker_clips(count: int, seed: int) -> list[ClipRecord]:
 
 
 def make_record(clip: ClipRecord, episode: int, picture: Picture) -> dict[str, Any]:
-  """Reads a clip and encodes it. Args: episode: its number. Raises: InputError: it cannot be read, or has no frame."""
+  """Reads a clip and encodes it. Args: episode: its number. Raises: InputError: it cannot be read or is empty."""
   return encode_clip(clip.name, episode, *read_clip(clip, picture), picture)
 
 
@@ -80,7 +80,7 @@ def encode_clip(
 
 
 def encode_image(frame: np.ndarray, image_format: str) -> bytes:
-  """One frame as JPEG (quality 95, colour at full resolution) or PNG. Args: frame: uint8 RGB [h, w, 3].
+  """Encodes one frame as JPEG (quality 95, colour at full resolution) or PNG. Args: frame: uint8 RGB [h, w, 3].
 
   GAP: the paper does not say how frames are stored."""
   image = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2BGR)
@@ -91,11 +91,11 @@ def encode_image(frame: np.ndarray, image_format: str) -> bytes:
 
 
 def try_record(job: tuple[ClipRecord, int, Picture]) -> tuple[str, tuple[dict, bytes] | None, str]:
-  """Makes a serialized record, or says why there is none.
+  """Makes a serialized record, or gives the reason why it cannot.
 
   Args: job: (clip, episode number, Picture). Returns: the clip's name, the record (see dataset.Serializer) or None, the
     reason or "".
-  Raises: InputError: the talker cannot speak, which is so for every clip. MachineError: nothing can be read here.
+  Raises: InputError: the talker cannot speak, which concerns every clip. MachineError: this machine can read no clip.
   """
   clip, episode, picture = job
   try:

@@ -1,4 +1,4 @@
-"""The last steps: clips in their splits, made into records and written as shards (appendix D.6 to D.10)."""
+"""The last steps: clips are assigned to splits, made into records and written as shards (appendix D.6 to D.10)."""
 
 import json
 import os
@@ -23,10 +23,10 @@ BETWEEN = "lies between blocks of different splits"  # the reason, see blocks.py
 
 @dataclass(frozen=True)
 class ShardWriter:
-  """Writes a data set of clips: into a folder beside `options.output`, which takes its name when it is whole.
+  """Writes a data set of clips into a folder beside `options.output`, which is renamed to it when it is whole.
 
-  work: OUTPUT.work, where finished shards wait for the next call if this one is cut off. facts: what the metadata says
-  beside what is found.
+  work: OUTPUT.work, which keeps finished shards for the next call if this one is interrupted. facts: entries of the
+  metadata that do not follow from the clips.
   """
 
   options: PrepareOptions
@@ -38,8 +38,8 @@ class ShardWriter:
   ) -> dict[str, Any]:
     """Steps 6 to 10: assigns the clips that are kept to splits, makes their records and writes them.
 
-    Args: order: of the episodes. finish: called with the folder, all clips as they ended, the names in each split and
-      the metadata before the data set is moved to its place.
+    Args: order: names of the episodes, in the order of their numbers. finish: called with the folder, all clips with
+      their decisions, the names in each split and the metadata, before the data set is moved to its place.
     Returns: the metadata.
     """
     options = self.options
@@ -78,9 +78,9 @@ class ShardWriter:
     return metadata
 
   def _write_shards(self, assigned, clips, episodes, engine):
-    """Makes the records of clips in their splits; shards from an earlier call are taken as they are.
+    """Makes the records of the clips of each split; shards from an earlier call are reused.
 
-    Returns: the Shards of each split, {path: note} of each, the progress.
+    Returns: the Shards of each split, the note of each shard by its path, and the progress.
     """
     options, picture = self.options, self.options.picture
     # An episode without training clips has no embedding: -1 asks for the mean one.
@@ -118,7 +118,7 @@ class ShardWriter:
 
 
 def _ended(clip, reason, between):
-  """The clip, and why it is in no split where its file could not be read or it lies between blocks."""
+  """Returns the clip, with the reason if it is in no split: its file could not be read, or it lies between blocks."""
   if reason is not None:
     return replace(clip.with_fault("unreadable", reason), kept=False, decided_by="reading")
   return replace(clip, kept=False, reason=BETWEEN, decided_by=manifest.BETWEEN_BLOCKS) if between else clip

@@ -1,4 +1,4 @@
-"""Which clip trains and which one tests: 90 / 5 / 5 within each episode (appendix D.10)."""
+"""Assigns clips to training, validation and test: 90 / 5 / 5 within each episode (appendix D.10)."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -12,7 +12,7 @@ from nwt_jax.prepare.write import blocks
 
 SHARES = {"validation": 0.05, "test": 0.05}  # PAPER: D.10; training takes the rest
 
-# What to do where nothing is left to validate or test on
+# The advice where nothing is left to validate or test on
 MORE = "for validation and test give more recordings an episode, or deal long ones with --split_seconds=4 --deal=blocks"
 RECORDINGS, BLOCKS = "recordings", "blocks"  # what goes to a split: whole recordings, or blocks of each
 
@@ -40,8 +40,8 @@ def assign(
   Returns:
     {"train": names, "validation": names, "test": names}, each sorted; clips between blocks are in none.
   Raises:
-    InputError: a held-out episode that no clip has, nothing left to train on, of all clips or of an episode, or two
-      clips of one name.
+    InputError: no clip has a held-out episode; no clip, or none of an episode, is left to train on; or two clips have
+      one name.
   Source: D.10.
   """
   clips = sorted(clips, key=lambda clip: clip.name)
@@ -74,7 +74,7 @@ def assign(
 
 
 def _lost(assigned, clips, holdout):
-  """Episodes that have no clip to train on, and are not held out."""
+  """Returns the episodes that have no clip to train on and are not held out."""
   return sorted({clip.episode for clip in clips} - {clip.episode for clip in assigned["train"]} - holdout)
 
 
@@ -129,7 +129,7 @@ def _episodes(group):
 
 
 def _in_blocks(groups, seed, holdout):
-  """Assigns blocks of recordings, and whole those that are one clip, or whose times are not known."""
+  """Assigns blocks of recordings; recordings of one clip, or of unknown times, are assigned whole."""
   owed, assigned = dict.fromkeys(SHARES, 0.0), {split: [] for split in SPLITS}
   for group in filter(blocks.possible, groups):
     position = int.from_bytes(_rank(seed, f"{group[0].source}/place")[:4]) / 2**32

@@ -1,1 +1,1 @@
-"""What is checked before jax is loaded: values, paths and sizes, and where tokens come from."""
+"""Checks before jax is loaded: values, paths and sizes, and where tokens come from."""

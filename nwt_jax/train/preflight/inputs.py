@@ -1,4 +1,4 @@
-"""Checks what a run reads and where it writes against its config, by headers and cards alone, before jax is loaded."""
+"""Checks a run's data and folders against its config, by headers and cards alone, before jax is loaded."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ NEEDS = {  # family -> the data that it reads, and where they come from
 def check(config: Any, workdir: Path) -> None:
   """Checks all that can be checked before jax is loaded.
 
-  Raises: InputError: a value that no run can use, data or weights that are not there, or are of another kind or size.
+  Raises: InputError: a value that no run can use; data or weights that are missing, or have another kind or size.
   """
   if config.family not in NEEDS:
     raise InputError(f"config family {config.family!r} is unknown; choose one of {', '.join(NEEDS)}")

@@ -1,4 +1,4 @@
-"""Finds what tokens were made from: the dVAE, which a release takes along, and the clips, for pictures."""
+"""Finds the sources of tokens: the dVAE, which is released with the prior, and the clips, for pictures."""
 
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ from nwt_jax.io.release import load_card
 
 
 def find_dvae(config: Any, metadata: dict) -> Path:
-  """Returns the release that the tokens were made with: `config.dvae`, else the one that the tokens' metadata names,
-  also where both were moved together.
+  """Returns the release that the tokens were made with: `config.dvae`, else the one that the tokens' metadata names.
 
-  Raises: InputError: it is not there, or is another one."""
+  The second is also found where tokens and release were moved together.
+
+  Raises: InputError: the release is missing, or the tokens were made with another one."""
   if not config.dvae:
     same = lambda folder: _card_of(folder).get("sha256") == metadata["dvae_sha256"]
     if found := origins.find(metadata.get("dvae", ""), config.data.path, same):
@@ -39,10 +40,12 @@ def _card_of(folder: Path) -> dict:
 
 
 def find_clips(config: Any, metadata: dict) -> Clips | None:
-  """Returns the held-out clips that the tokens were made from, for pictures: those in `config.data.clips`, else those
-  that the tokens' metadata names. Returns None where they are not there: a run does without.
+  """Returns the held-out clips that the tokens were made from, for pictures.
 
-  Raises: InputError: `config.data.clips` are others."""
+  They are those in `config.data.clips`, else those that the tokens' metadata names.
+
+  Returns: None where the clips are missing; a run needs none.
+  Raises: InputError: the tokens were made from other clips than `config.data.clips`."""
 
   def same(folder: Path) -> bool:
     try:
@@ -67,7 +70,7 @@ def find_clips(config: Any, metadata: dict) -> Clips | None:
 
 
 def no_clips(config: Any, metadata: dict) -> str:
-  """Returns the line for a run whose clips are not found, and so has no pictures."""
+  """Returns the line that says why a run has no pictures: its clips are not found."""
   return (
     f"no pictures: the clips of the tokens in {config.data.path} are not where they tell "
     f"({metadata.get('clips') or 'nowhere'}); give their folder with --config.data.clips=DIR"

@@ -1,1 +1,1 @@
-"""What every stage runs on: processes, sharding, precision, health, logs, pictures, the folder of a run."""
+"""The services that every stage uses: processes, sharding, precision, health, logs, pictures, the folder of a run."""

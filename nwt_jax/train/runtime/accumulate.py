@@ -12,7 +12,7 @@ from nwt_jax.errors import InputError
 
 
 def accumulate_gradients(gradient: Callable[[Any, Array], Any], parts: int) -> Callable[[Any, Array], Any]:
-  """Builds the mean of `gradient` over `parts` parts of a batch, each with noise of its own.
+  """Builds a function that averages `gradient` over `parts` parts of a batch, each with its own noise.
 
   Args: gradient: (batch, key) -> a tree of means over the batch: gradients and metrics. Metrics that are no means, such
     as codes in use, become means over the parts.

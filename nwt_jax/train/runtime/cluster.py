@@ -18,18 +18,18 @@ from nwt_jax import cli
 from nwt_jax.errors import InputError, Stopped
 
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
-WAIT = int(os.environ.get("NWT_CONNECT_SECONDS", 300))  # for the other processes to appear
+WAIT = int(os.environ.get("NWT_CONNECT_SECONDS", 300))  # seconds to wait for the other processes
 
 
 def connect(heartbeat: int) -> None:
   """Joins the other processes of a Slurm step, a JobSet, a TPU slice, an MPI run, or those that three variables name.
 
-  Alone, it starts the same service for itself. From here on SIGTERM, and the first Ctrl-C, end training at a step that
-  all processes agree on (`should_stop`). A second Ctrl-C ends the process at once.
+  A process that is alone starts the same service for itself. From here on SIGTERM, and the first Ctrl-C, end training
+  at a step that all processes agree on (`should_stop`). A second Ctrl-C ends the process at once.
 
   Args: heartbeat: seconds after which a silent process counts as dead, and the others end.
-  Raises: InputError: the coordinator, or its port, cannot be had. (Where others than the coordinator do not come,
-    jaxlib ends the process itself.)
+  Raises: InputError: the coordinator does not answer, or its port is taken. (Where other processes do not appear,
+    jaxlib ends this process itself.)
   """
   if jax.distributed.is_initialized():
     return

@@ -1,4 +1,4 @@
-"""Which cluster engine started this process as one of several: what `cluster.connect` will find, without jax."""
+"""Detects the cluster engine that started this process as one of several, as `cluster.connect` will, without jax."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ ENGINES = {  # in jax's order: which process this is, of how many (or their host
 
 
 def detected(environment: Mapping[str, str]) -> tuple[str, str]:
-  """Says which engine started this process, and as which of how many, from its environment variables.
+  """Reads from environment variables which engine started this process, and which of how many processes it is.
 
-  Returns: ok, warn or FAIL, and a line for the doctor.
+  Returns: "ok", "warn" or "FAIL", and a line for the doctor.
   """
   count = environment.get(COUNT)
   if count == "1":

@@ -21,7 +21,9 @@ MEDIAN_LOGS = 20  # logs that a median needs
 
 
 def skipped_updates(*optimisers: Any) -> dict[str, Array]:
-  """Counts updates that were not finite and changed nothing, in a row up to now and in all, of the worse optimiser."""
+  """Counts the updates that were not finite and were skipped: in a row up to now, and in all.
+
+  With several optimisers, each count is the largest of theirs."""
 
   def worst(name):
     return [count for state in optimisers for _, count in optax.tree.get_all_with_path(state, name)]
@@ -48,13 +50,13 @@ class StepClock:
 
   @contextlib.contextmanager
   def measure(self, name: str) -> Iterator[None]:
-    """Adds the time that is spent inside to `name`."""
+    """Adds the time that is spent inside the block to the total of `name`."""
     start = time.monotonic()
     yield
     self._spent[name] += time.monotonic() - start
 
   def read(self, steps: int) -> dict[str, float]:
-    """Returns seconds a step since the last call, by name; time outside all names is "compute"."""
+    """Returns seconds per step since the last call, by name; time outside all blocks is "compute"."""
     now = time.monotonic()
     spent = {name: self._spent[name] for name in ("data", "save", "evaluate")}
     spent["compute"] = max(now - self._start - sum(spent.values()), 0.0)
@@ -81,7 +83,7 @@ class DivergenceWatch:
     self._norms, self._grown = collections.defaultdict(lambda: collections.deque(maxlen=200)), collections.Counter()
 
   def check(self, flat: dict[str, float]) -> tuple[str | None, str | None]:
-    """Returns why to stop, or None, and what to warn of, or None."""
+    """Returns the reason to stop, or None, and a warning, or None. Args: flat: the metrics of one log."""
     row = int(flat.get("health/skipped_in_row", 0))
     bad = [name for name, value in flat.items() if not np.isfinite(value)]
     if row >= self._max_skipped:
@@ -104,10 +106,10 @@ class DivergenceWatch:
 def write_bundle(
   folder: Path, step: int, reason: str, batch: dict, state: Any, flat: dict, config: Any, last: int
 ) -> None:
-  """Writes what reproduces a divergence: report.json and, for each process, batch-INDEX.npz: its rows of the bad batch.
+  """Writes files that reproduce a divergence: report.json and, per process, batch-INDEX.npz with its rows of the batch.
 
-  Args: step: that of the first update that was not finite, or at which a growth was noticed. last: step of the newest
-    checkpoint, from which the same command comes to it again.
+  Args: step: number of the first update that was not finite, or at which the growth of a gradient was noticed. batch:
+    that step's. last: step of the newest checkpoint, from which the same command reaches the divergence again.
   """
   folder.mkdir(parents=True, exist_ok=True)
   np.savez(folder / f"batch-{jax.process_index()}.npz", **{name: np.asarray(value) for name, value in batch.items()})  # ty: ignore[invalid-argument-type]

@@ -17,7 +17,7 @@ FLUSH_SECONDS = 30  # between flushes of the event file
 
 
 def format_seconds(seconds: float) -> str:
-  """1 h 02 m, 3 m 20 s or 12 s."""
+  """Formats a duration, as in "1 h 02 m", "3 m 20 s" or "12 s"."""
   seconds = int(max(seconds, 0))
   hours, minutes = seconds // 3600, seconds // 60 % 60
   return f"{hours} h {minutes:02d} m" if hours else f"{minutes} m {seconds % 60:02d} s" if minutes else f"{seconds} s"
@@ -48,25 +48,25 @@ class Events:
 class Pace:
   """Estimates the speed of a run and the time left.
 
-  Speed counts updates alone, without the first, which compiles. Time left adds the saving and evaluating to come, each
-  as long as it took in the mean without its first time, which may compile too; until there is a second, it is left out
-  and named."""
+  Speed counts only updates, without the first, which compiles. Time left includes the pauses to come for saving and
+  evaluating. A pause is expected to take the mean of those before it, without the first of its kind, which may compile
+  too; until there is a second, pauses of that kind are left out and named."""
 
   def __init__(self, total_steps: int):
     self._total, self._began = total_steps, None
     self._paused, self._pauses = 0.0, {}  # seconds in all; (name, steps between them) -> seconds of each
 
   def expect(self, name: str, every: int) -> None:
-    """Announces pauses: `name`, after every so many updates and after the last."""
+    """Announces a kind of pause, which comes after every `every` updates and after the last."""
     self._pauses.setdefault((name, every), [])
 
   def begin(self, step: int) -> None:
-    """Starts to count time, when the first update of this process is done."""
+    """Starts to count time; to be called when the first update of this process is done."""
     self._began = self._last = (self._now(), step)
 
   @contextlib.contextmanager
   def pause(self, name: str, every: int) -> Iterator[None]:
-    """Keeps the time that is spent inside out of the speed. Args: every: updates between two pauses of this name."""
+    """Excludes the time that is spent inside from the speed. Args: every: updates between two pauses of this name."""
     start = time.monotonic()
     yield
     seconds = time.monotonic() - start
@@ -74,8 +74,9 @@ class Pace:
     self._pauses.setdefault((name, every), []).append(seconds)
 
   def read(self, step: int) -> tuple[float, float, list[str]] | None:
-    """Returns updates a second since the last call, seconds left, and the pauses to come that these leave out, or
-    None before the first update is counted."""
+    """Returns updates per second since the last call, seconds left, and the kinds of pause that these leave out.
+
+    Before the first update is counted, it returns None."""
     if self._began is None or step <= self._last[1]:
       return None
     now, (since, before), (start, first) = self._now(), self._last, self._began

@@ -1,4 +1,4 @@
-"""Precision of the arithmetic; parameters, losses, optimisers and norms are float32 in all of them (C.2.1, C.2.2)."""
+"""Precision of the products; parameters, losses, optimisers and norms are always float32 (C.2.1, C.2.2)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ def with_precision(apply: Callable, precision: str) -> Callable:
 
   Args: apply: (params, *inputs) -> arrays. precision: "tensorfloat32" is used for products where the backend has it;
     "bfloat16" is used for all of the network, from float32 parameters and to float32 outputs.
-  Raises: InputError: a precision that is none of PRECISIONS.
+  Raises: InputError: a precision that is not in PRECISIONS.
   """
   if precision not in PRECISIONS:
     raise InputError(f"--config.train.precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")

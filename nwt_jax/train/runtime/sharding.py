@@ -15,7 +15,7 @@ SMALLEST = 4096  # numbers; smaller arrays are whole everywhere: fetching their 
 
 
 def make_mesh(fsdp: int = 1) -> Mesh:
-  """All devices of all processes; `fsdp` neighbours share one copy of the state.
+  """Makes a mesh of all devices of all processes; `fsdp` neighbours share one copy of the state.
 
   Raises: InputError: `fsdp` does not divide the devices.
   """

@@ -26,7 +26,7 @@ MOST_CHANGES = 8  # changed fields that are named
 def lock_workdir(workdir: Path) -> Iterator[None]:
   """Makes the folder and keeps other trainers out.
 
-  Raises: InputError: it is a file, cannot be written, or another trainer is at work there.
+  Raises: InputError: `workdir` is a file, cannot be written, or is in use by another trainer.
   """
   check_folder(workdir, "workdir")
   busy, refused = f"another program is training in {workdir}; wait for it, or use another --workdir", None
@@ -44,10 +44,10 @@ def lock_workdir(workdir: Path) -> Iterator[None]:
 
 
 def check_run(workdir: Path, config: Any, data: str) -> None:
-  """Compares config and circumstances with those of the run that the folder holds.
+  """Compares config and circumstances with those of the run in the folder, and reports other changes.
 
   Args: data: fingerprint of the data set.
-  Raises: InputError: its run has another model or other data.
+  Raises: InputError: the run in the folder has another model or other data.
   """
   now, here = json.loads(config.to_json_best_effort()), circumstances(data)
   before, then = rename_fields(_read(workdir / "config.json")), _read(workdir / "run.json")
@@ -65,7 +65,7 @@ def check_run(workdir: Path, config: Any, data: str) -> None:
 
 
 def record_run(workdir: Path, config: Any, data: str) -> None:
-  """Writes config and circumstances, once they are known to fit."""
+  """Writes config and circumstances to the folder; to be called after `check_run`. Args: data: see there."""
   if jax.process_index() == 0:
     now = json.loads(config.to_json_best_effort())
     for name, content in (("config.json", now), ("run.json", circumstances(data))):
@@ -75,7 +75,7 @@ def record_run(workdir: Path, config: Any, data: str) -> None:
 
 
 def circumstances(data: str) -> dict:
-  """Returns what a run depends on beside its config."""
+  """Returns the facts, beside its config, that a run depends on. Args: data: fingerprint of the data set."""
   return {
     "data": data,
     "jax": jax.__version__,

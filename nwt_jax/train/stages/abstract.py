@@ -1,4 +1,7 @@
-"""The update that training builds, with shapes in place of arrays: full sizes are lowered where they could not run."""
+"""Builds the training update from abstract shapes (ShapeDtypeStruct).
+
+Configs of full size can thus be traced and lowered on machines that are too small to run them.
+"""
 
 import functools
 from collections.abc import Callable
@@ -8,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from nwt_jax import build
-from nwt_jax.io.mel import MEL_FRAMES
+from nwt_jax.io.mel import MEL_BINS, MEL_FRAMES
 from nwt_jax.objectives.prior import prior_loss
 from nwt_jax.train.stages import dvae_step, prior_step
 
@@ -46,5 +49,5 @@ def batch(
   if config.family == "dvae":
     return {"video": video, "episode": episode}
   codes = jax.ShapeDtypeStruct((clips, frames, *model.grid, model.num_heads), jnp.uint8)
-  mel = jax.ShapeDtypeStruct((clips, MEL_FRAMES * frames, build.MEL_BINS), jnp.float32)
+  mel = jax.ShapeDtypeStruct((clips, MEL_FRAMES * frames, MEL_BINS), jnp.float32)
   return {"codes": codes, "mel": mel, "episode": episode}

@@ -60,7 +60,7 @@ def make_batches(data: Any) -> Callable[[int], Iterator[dict]]:
 
 
 def starting_windows(clips: Clips, frames: int) -> np.ndarray:
-  """Returns short windows from all over the clips, uint8 [b t h w 3]: what networks are initialised with."""
+  """Returns short windows from all over the clips, uint8 [b t h w 3], to initialise the networks with."""
   frames = min(frames, START_FRAMES)
   chosen = spread(clips.index, START_CLIPS, frames, long_enough(clips, frames))
   windows = [clips.window(clip, start, frames)["video"] for clip, start in chosen]

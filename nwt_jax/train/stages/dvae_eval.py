@@ -45,10 +45,13 @@ def make_evaluator(config: Any, model: DVAE, fps: int) -> Callable[[DVAEState, P
 
 
 def collapse_warning(num_codes: int, memcodes: int) -> Callable[[dict[str, float]], str | None]:
-  """Builds metrics -> warning: a head uses one code only, or less than a quarter of those that a batch could.
+  """Builds warn(metrics) -> a line about codebook collapse, or None.
 
-  Args: memcodes: how many there are at least in a batch, or in a part of it where gradients are accumulated: codes are
-    counted in parts.
+  It warns where some head uses a single code, or fewer than a quarter of the codes that it could use: no head can use
+  more codes than it has, nor more than a batch has Memcodes.
+
+  Args: num_codes: codes of a head. memcodes: number of frames in a batch, each of which has at least one Memcode; where
+    gradients are accumulated, number of frames in a part, because codes are then counted part by part.
   """
   least_expected = max(min(2, memcodes), min(num_codes, memcodes) // 4)
 

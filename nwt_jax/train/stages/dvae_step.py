@@ -36,7 +36,7 @@ class DVAEState:
   ema: Any = None  # moving average of `gen`, where the config asks for one
 
   def for_release(self) -> "DVAEState":
-    """Returns what is evaluated and exported: the generator, or its moving average if it has one, and the critics."""
+    """Returns the part that is evaluated and exported: the generator, or its moving average if any, and the critics."""
     gen = self.gen if self.ema is None else self.ema
     return self.replace(gen=gen, ema=None, opt_gen=None, opt_critic=None)  # ty: ignore[missing-attribute]
 
@@ -107,9 +107,9 @@ def make_dvae_step(
 ) -> Callable:
   """Builds (state, batch) -> (state, metrics).
 
-  Args: losses: made by `objectives.dvae.make_losses`. update_order: "joint" takes both gradients at the same parameters
+  Args: losses: see `objectives.dvae.make_losses`. update_order: "joint" takes both gradients at the same parameters
     in one pass (Alg. 2); "alternate" updates the critics `critic_steps` times, each with noise of its own, and then the
-    generator against the new critics. parts: how many the batch is cut into, whose gradients are accumulated.
+    generator against the new critics. parts: number of parts of a batch; their gradients are accumulated.
     ema_decay: decay of the generator's moving average, for a state that has one.
   """
   if update_order not in ORDERS:

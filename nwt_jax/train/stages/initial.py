@@ -1,4 +1,4 @@
-"""Parameters that a run starts from: those of a release in place of fresh ones."""
+"""The parameters that a run starts from, if a release gives them instead of fresh ones."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ def initial_params(options: Any, family: str, params: dict) -> dict:
   """Returns the released weights that `options.init` names, or `params` where it is empty.
 
   Args: options: a config's `train`; its `reinit` names modules, joined by commas, that keep the values of `params`, as
-    the embedding of other episodes must. family: that of the release. params: freshly drawn parameters.
+    the embedding of other episodes must. family: the release's. params: freshly drawn parameters.
   Raises: InputError: there is no such release; an array has another shape, is missing or is not in the model; `reinit`
     names a module that is not there.
   """

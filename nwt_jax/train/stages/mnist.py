@@ -70,7 +70,7 @@ def _parts(rows: np.ndarray) -> list[np.ndarray]:
 
 
 def make_stage(config: Any, critic: dict | None = None) -> Stage:
-  """Everything the loop needs, from configs/dvae_mnist.py.
+  """Makes everything the loop needs from configs/dvae_mnist.py.
 
   Args: critic: the critics' parameters at the start; `loss=frozen` needs those of `train_classifier`.
   """
@@ -125,7 +125,9 @@ def make_classifier_test(config: Any) -> Callable[[dict, Digits], float]:
 
 
 def train_classifier(config: Any, train: Digits, steps: int) -> dict:
-  """The critics' network as a plain classifier of digits: the pretrained one of A.2. Returns: its parameters."""
+  """Trains the critics' network as a plain classifier of digits, the pretrained critic of A.2.
+
+  Args: train: the digits. steps: number of updates. Returns: its parameters."""
   critics, tx = build.critics(config.critics, config.num_classes), build.optimiser(config.optim.critic)
   data, smoothing = config.data, config.objective.class_smoothing
 

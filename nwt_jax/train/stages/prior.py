@@ -18,8 +18,8 @@ from nwt_jax.train.stages.stage import Stage
 def make_stage(config: Any) -> Stage:
   """Makes everything the loop needs from a config of family "far" or "mar".
 
-  `data.path` is a token data set. Where `dvae`, the release that the tokens were made with, and `data.clips`, for
-  pictures, are not given, they are found by what the tokens' metadata says. `model.num_episodes` is set to the data's.
+  `data.path` is a token data set. `dvae` is the release that the tokens were made with, and `data.clips` are the clips,
+  for pictures; those that are not given are found by the tokens' metadata. `model.num_episodes` is set to the data's.
   Raises: InputError: the tokens do not fit the model, or the dVAE is not there.
   """
   tokens = Tokens(config.data.path, "train")

@@ -1,4 +1,4 @@
-"""What stage 2 reads from a token data set: batches, held-out windows, windows for styles, and rates of change."""
+"""The data of stage 2, from a token data set: batches, held-out windows, windows for styles, and rates of change."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Evaluation of stage 2: held-out losses, how much the speech tells, and sampled clips beside the real ones."""
+"""Evaluation of stage 2: held-out losses, the information gained from speech, sampled clips beside the real ones."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,11 +26,11 @@ def make_evaluator(
 ) -> Callable[[PriorState, Path], dict[str, float]]:
   """Builds evaluate(state, folder) -> metrics, means over held-out windows.
 
-  `speech_gain` is by how many nats a frame a clip's own speech predicts its Memcodes better than the same speech moved
-  by half a window; it is 0 where a prior has not learned when the lips move.
+  `speech_gain` is the gain, in nats per frame, of matched speech over the same speech shifted by half a window: by how
+  much the cross-entropy of a clip's Memcodes grows with the shift. It is 0 while a prior ignores the timing of speech.
 
-  Args: objective: made by `make_objective`. windows: made by `prior_data.make_windows`. clips: held-out clips for
-    pictures, or None.
+  Args: objective: see `make_objective`. windows: see `prior_data.make_windows`. clips: held-out clips for pictures, or
+    None.
   """
   loss = make_prior_loss(prior, objective, history_corruption=0, first_frame_dropout=0)
   metrics_of = jax.jit(lambda params, batch, key: loss(params, batch, key)[1])
@@ -55,9 +55,9 @@ def make_evaluator(
 
 
 def write_pictures(config: Any, clips: Clips, folder: Path) -> None:
-  """Writes real clips beside sampled ones, which are drawn by the exported model: what is looked at is what is shipped.
+  """Writes real clips beside sampled ones. The exported model samples them, so that the pictures show the release.
 
-  Args: clips: held out. folder: WORKDIR/eval/STEP; the export is in WORKDIR/export.
+  Args: clips: held-out clips. folder: WORKDIR/eval/STEP; the export is in WORKDIR/export.
   """
   rate, fps = clips.metadata["sample_rate"], clips.metadata["fps"]
   model = api.NWT.from_checkpoint(folder.parent.parent / "export", config.family)

@@ -1,4 +1,4 @@
-"""Histories that a prior is trained on in place of the true one: with its own guesses in them, or no first frame."""
+"""Changes a prior's input history in training: its own guesses in place of true Memcodes, or no first frame."""
 
 import jax
 import jax.numpy as jnp
@@ -8,13 +8,14 @@ from nwt_jax.types import Codes, Logits
 
 
 def corrupt_history(codes: Codes, guesses: Logits, key: Array, rate: float) -> Codes:
-  """Replaces symbols at the beginning of some clips by guesses of the prior, as its own samples may have them.
+  """Replaces symbols at the beginning of some clips by guesses of the prior, like the errors in its own samples.
 
-  A guess is drawn once a clip for each position and head, so that it is the same from frame to frame, as copies are.
+  In a sample, the prior copies a wrong symbol from frame to frame. A guess is therefore drawn once per clip, position
+  and head, and repeated in every frame that is changed.
 
-  Args: codes: the true ones. guesses: logits of a prior that sees no history, as at the start of a clip. rate: share of
+  Args: codes: the true codes. guesses: logits of the prior without history, as at the start of a clip. rate: share of
     the clips that are changed.
-  Returns: codes in which, in such a clip, a random share of the heads is guessed up to a random frame, or to its end.
+  Returns: the codes; in a changed clip a random share of the symbols is guessed, up to a random frame or to the end.
   """
   clips, frames = codes.shape[:2]
   key_clip, key_share, key_until, key_head, key_draw = jax.random.split(key, 5)

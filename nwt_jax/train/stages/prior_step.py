@@ -32,7 +32,7 @@ class PriorState:
   ema: Any = None  # moving average of `prior`, where the config asks for one
 
   def for_release(self) -> "PriorState":
-    """Returns what is evaluated and exported: no optimiser, and the moving average as the prior where there is one."""
+    """Returns the part that is evaluated and exported: the prior or, where there is one, its moving average."""
     return self.replace(prior=self.prior if self.ema is None else self.ema, ema=None, opt=None)  # ty: ignore[missing-attribute]
 
 
@@ -58,7 +58,7 @@ def make_objective(options: Any, change_rate: Callable[[], np.ndarray], frames: 
 def make_update(config: Any, prior: Prior, objective: Callable) -> tuple[PriorState, Callable]:
   """Draws a prior's parameters and builds its update.
 
-  Args: objective: made by `make_objective`. Returns: the state at step 0, and (state, batch) -> (state, metrics).
+  Args: objective: see `make_objective`. Returns: the state at step 0, and (state, batch) -> (state, metrics).
   """
   options, tx = config.train, build.optimiser(config.optim)
   loss = make_prior_loss(
@@ -77,13 +77,16 @@ def make_prior_loss(
   first_frame_dropout: float,
   precision: str = "float32",
 ) -> Callable:
-  """Binds a FAR or MAR module: loss(params, batch, key) -> (loss, metrics), with a style drawn from its posterior.
+  """Builds loss(params, batch, key) -> (loss, metrics) of a FAR or MAR module; styles are drawn from the posterior.
 
-  Args: history_corruption: share of the clips whose history holds the prior's own guesses (`corrupt_history`).
-    DEPARTS: the paper's priors see true Memcodes alone. A small one that has learned to carry frames over then never
-    corrects what it sampled wrong at the start of a clip. first_frame_dropout: share of the clips whose first frame is
-    not in the history (`drop_first_frame`). DEPARTS: a MAR that reads a first frame's Memcodes one after another needs
-    no style for them. precision: see `train.precision`."""
+  DEPARTS: the paper's priors are trained on true Memcodes alone. That causes exposure bias: a small prior that has
+  learned to copy the frame before never corrects an error that it sampled at the start of a clip; training on its own
+  guesses counters that. DEPARTS: in MAR, teacher forcing makes the style latent redundant, because the true Memcodes of
+  the first frame already show the style. Dropping that frame from the history forces MAR to use the latent.
+
+  Args: objective: see `make_objective`. history_corruption: share of the clips with the prior's own guesses in the
+    history (`corrupt_history`). first_frame_dropout: share of the clips without the first frame in the history
+    (`drop_first_frame`). precision: see `train.runtime.precision`."""
   apply = with_precision(prior.apply, precision)
 
   def loss(params, batch: dict, key: Array):
@@ -110,8 +113,8 @@ def make_prior_step(
 ) -> Callable:
   """Builds (state, batch) -> (state, metrics).
 
-  Args: loss: made by `make_prior_loss`. parts: how many the batch is cut into, whose gradients are accumulated.
-    ema_decay: decay of the moving average, for a state with one.
+  Args: loss: see `make_prior_loss`. seed: seeds the noise of all steps. parts: number of parts of a batch; their
+    gradients are accumulated. ema_decay: decay of the moving average, for a state with one.
   """
 
   def step(state: PriorState, batch: dict) -> tuple[PriorState, dict]:

@@ -1,4 +1,4 @@
-"""What a stage of training brings to the loop."""
+"""The parts that a stage of training gives to the loop."""
 
 import dataclasses
 from collections.abc import Callable, Iterator

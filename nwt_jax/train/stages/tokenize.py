@@ -1,4 +1,4 @@
-"""Between the stages: every clip's Memcodes, sampled once from the frozen dVAE (2.2.1)."""
+"""Tokenizes clips between the stages: Memcodes are sampled once from the frozen dVAE (2.2.1)."""
 
 from collections.abc import Iterator
 from pathlib import Path
