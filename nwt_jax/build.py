@@ -9,7 +9,7 @@ import optax
 from jax import Array
 from ml_collections import ConfigDict
 
-from nwt_jax.errors import InputError
+from nwt_jax.errors import ConfigError
 from nwt_jax.io.mel import MEL_BINS
 from nwt_jax.models.critics import Critics
 from nwt_jax.models.dvae import DVAE
@@ -36,7 +36,7 @@ def _module(cls, fields: Fields):
   known = {f.name: f for f in dataclasses.fields(cls) if f.init and f.name not in ("parent", "name")}
   lacking = [name for name, f in known.items() if name not in fields and f.default is dataclasses.MISSING]
   if wrong := [f"no {name}" for name in lacking] + [f"{name} is unknown" for name in fields if name not in known]:
-    raise InputError(f"{cls.__name__} does not fit its fields ({', '.join(wrong)}); use a config or card of its kind")
+    raise ConfigError(f"{cls.__name__} does not fit its fields ({', '.join(wrong)}); use a config or card of its kind")
   return cls(**{name: frozen(value) for name, value in fields.items()})
 
 
@@ -53,7 +53,7 @@ def critics(layers: Sequence, num_classes: int) -> Critics:
 def prior(family: str, fields: Fields, remat: bool = False) -> Prior:
   """Makes a stage-2 model, by its family; `remat` saves memory in training."""
   if family not in PRIORS:
-    raise InputError(f"prior family {family!r} is unknown; choose one of {', '.join(PRIORS)}")
+    raise ConfigError(f"prior family {family!r} is unknown; choose one of {', '.join(PRIORS)}")
   return _module(PRIORS[family], {**dict(fields), "remat": remat})
 
 
@@ -64,7 +64,7 @@ def dvae_loss_weights(fields: Fields) -> LossWeights:
   """
   for name, choices in (("reconstruction", RECONSTRUCTIONS), ("critics", CRITICS), ("sampler", SAMPLERS)):
     if fields[name] not in choices:
-      raise InputError(f"--config.objective.{name} is {fields[name]!r}; choose one of {', '.join(choices)}")
+      raise ConfigError(f"--config.objective.{name} is {fields[name]!r}; choose one of {', '.join(choices)}")
   return LossWeights(**dict(fields))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from absl import flags, logging
 
 from nwt_jax import compilation_cache, configs
-from nwt_jax.errors import InputError, MachineError, Stopped
+from nwt_jax.errors import ConfigError, InputError, MachineError, Stopped
 
 HELP = ("--help", "-h", "--helpshort", "-help")
 REMEDIES = {  # what a machine may lack, or a user may not do there, and what helps
@@ -151,7 +151,7 @@ def parse(argv: Sequence[str], required: Sequence[str] = ()) -> list[str]:
   except flags.Error as error:
     raise InputError(flag_message(str(error))) from None
   except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:  # of ml_collections, for an override
-    raise InputError(override_message(str(error), argv)) from None
+    raise ConfigError(override_message(str(error), argv)) from None
   if rest[1:]:
     raise InputError(f"unexpected argument {rest[1]!r}: options are written --name=value; --help lists them")
   for flag in required:
@@ -206,7 +206,7 @@ def find_config_file(argv: Sequence[str]) -> list[str]:
       value = f"{packaged_config(path)}{colon}{argument}"
       found[at:] = [f"{match[1]}={value}" if at == index else value, *argv[at + 1 :]]
     elif not path.endswith(".py"):
-      raise InputError(f"--config={path}: a config is a .py file with get_config, such as configs/mar.py")
+      raise ConfigError(f"--config={path}: a config is a .py file with get_config, such as configs/mar.py")
   return found
 
 
@@ -221,7 +221,7 @@ def packaged_config(path: str) -> str:
   others = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
   near = [os.path.join(folder, other) for other in sorted(others) if other.endswith(".py")]
   close = nearest(path, [*near, *names, *(f"configs/{name}" for name in names)])
-  raise InputError(f"no config file {path!r}, and none of the package's ({', '.join(names)}){close}")
+  raise ConfigError(f"no config file {path!r}, and none of the package's ({', '.join(names)}){close}")
 
 
 def packaged_configs(folder: str) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nwt_jax.errors import InputError
+from nwt_jax.errors import InputError, MediaError
 from nwt_jax.io import ffmpeg, wave
 from nwt_jax.io.downmix import MOST, Downmix
 from nwt_jax.io.probe import probe
@@ -62,7 +62,7 @@ def read_blocks(
   path = ffmpeg.check_file(path, "sound")
   mix = _read(path, begin, None, start, length)
   if not mix.samples:
-    raise InputError(f"{path} holds no sound (0 samples); give a recording of at least one video frame (1/30 s)")
+    raise MediaError(f"{path} holds no sound (0 samples); give a recording of at least one video frame (1/30 s)")
   mix.check(str(path))
   channel = mix.cancelled
   if channel is not None:
@@ -111,7 +111,7 @@ def _read_sound(path, begin, only, start, length, most):
 def _read_track(path, begin, only, start, length, options=()):
   """Reads sound by ffmpeg. Args: options: ffmpeg's, for its input."""
   if not probe(path).has_audio:
-    raise InputError(f"{path} holds no sound stream; give a recording with sound")
+    raise MediaError(f"{path} holds no sound stream; give a recording with sound")
   # first_pts=0 puts silence where the sound starts after the picture; async=1 fills gaps and changes no pitch.
   output = ["-map", "0:a:0", "-af", "aresample=async=1:first_pts=0", *wave.OUTPUT]
   reader = wave.Reader(begin, only)

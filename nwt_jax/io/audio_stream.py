@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nwt_jax.errors import InputError, MachineError
+from nwt_jax.errors import InputError, MachineError, MediaError
 from nwt_jax.io import audio
 from nwt_jax.io.audio import SAMPLE_RATE, resample
 from nwt_jax.io.downmix import MOST, Downmix, cancel_message, check_values, measure
@@ -181,7 +181,7 @@ def from_array(samples: np.ndarray, rate: int) -> AudioSource:
   """
   samples = check_samples(samples)
   if not len(samples):
-    raise InputError("sound holds no samples; give [samples] or [samples, channels] with at least one")
+    raise MediaError("sound holds no samples; give [samples] or [samples, channels] with at least one")
   check_rate(rate)
   mix = Downmix(samples.shape[1])
   mixed = mix(samples)
@@ -197,17 +197,17 @@ def check_samples(samples: np.ndarray) -> np.ndarray:
   Raises: InputError: see `from_array`."""
   samples = np.asarray(samples)
   if samples.ndim not in (1, 2) or samples.ndim == 2 and not samples.shape[1]:
-    raise InputError(f"sound has shape {samples.shape}; give [samples] or [samples, channels]")
+    raise MediaError(f"sound has shape {samples.shape}; give [samples] or [samples, channels]")
   if samples.ndim == 2 and samples.shape[1] > MOST:
     hint = "samples.T" if samples.shape[0] <= MOST else "one of them"
     count = f"sound of shape {samples.shape} would have {samples.shape[1]} channels"
-    raise InputError(f"{count}; give {hint}, as [samples, channels]")
+    raise MediaError(f"{count}; give {hint}, as [samples, channels]")
   if samples.dtype == np.int16:
     samples = samples / np.float32(32768)
   elif not np.issubdtype(samples.dtype, np.floating):
     scale = f"samples / 2**{8 * samples.itemsize - 1}" + (" - 1" if samples.dtype.kind == "u" else "")
     hint = f" ({scale})" if samples.dtype.kind in "iu" else ""
-    raise InputError(f"sound has type {samples.dtype}; give floats in [-1, 1]{hint} or int16")
+    raise MediaError(f"sound has type {samples.dtype}; give floats in [-1, 1]{hint} or int16")
   check_values("sound", *measure(samples))
   return samples if samples.ndim == 2 else samples[:, None]
 

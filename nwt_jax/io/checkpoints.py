@@ -19,7 +19,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from nwt_jax.errors import InputError
+from nwt_jax.errors import CheckpointError, InputError
 from nwt_jax.io.release import file_sha256
 
 DIGESTS, SET_ASIDE = "digests", "set_aside"
@@ -116,7 +116,9 @@ class Checkpoints:
     full = FULL in str(error) or getattr(error, "errno", None) == errno.ENOSPC
     reason = FULL if full else (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     hint = ": make room there, and give the same command again" if full else ""
-    self._failure = InputError(f"checkpoint {step} could not be written to {self._directory} ({reason}); {left}{hint}")
+    self._failure = CheckpointError(
+      f"checkpoint {step} could not be written to {self._directory} ({reason}); {left}{hint}"
+    )
     self._failure.__cause__ = error
     self._in_a_row += 1
 
@@ -190,7 +192,7 @@ def _newest_whole(directory: Path) -> int | None:
     wrong[step] = found
   if good is None and any(found != "unfinished" for found in wrong.values()):
     listed = "; ".join(f"{step}: {found}" for step, found in wrong.items())
-    raise InputError(
+    raise CheckpointError(
       f"no checkpoint in {directory} is whole ({listed}); nothing was changed: bring a copy back, or use a new "
       "--workdir"
     )
@@ -221,7 +223,7 @@ def _agreed(find) -> int | None:
       error = raised
   found = int(multihost_utils.broadcast_one_to_all(np.int32(found)))
   if found == -2:
-    raise error or InputError("process 0 could not use the checkpoints; its message says why")
+    raise error or CheckpointError("process 0 could not use the checkpoints; its message says why")
   return None if found == -1 else found
 
 
@@ -234,4 +236,4 @@ def _check_same_arrays(stored: Any, wanted: Any, what: str) -> None:
   for name in sorted(have.keys() | want.keys()):
     if have.get(name) != want.get(name):
       sides = [f"{tree[name][0]} {tree[name][1]}" if name in tree else "nothing" for tree in (have, want)]
-      raise InputError(f"{what} does not fit this config: {name} is {sides[0]}, wanted {sides[1]}; use its config")
+      raise CheckpointError(f"{what} does not fit this config: {name} is {sides[0]}, wanted {sides[1]}; use its config")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nwt_jax.errors import InputError
+from nwt_jax.errors import MediaError
 
 MOST = 8  # channels that a recording of one person has
 _HALF = 0.5**0.5  # of the power
@@ -86,6 +86,6 @@ def measure(block: np.ndarray) -> tuple[int, float]:
 def check_values(name: str, bad: int, peak: float) -> None:
   """Raises: InputError: these are no samples of sound, or not in floats' scale. Args: name: the recording's."""
   if bad:
-    raise InputError(f"{name} holds {bad} samples that are NaN or infinite; clean it or export it again")
+    raise MediaError(f"{name} holds {bad} samples that are NaN or infinite; clean it or export it again")
   if peak > _FULL_SCALE:
-    raise InputError(f"{name} holds floats up to {peak:g}, and full scale is 1; divide 16-bit integers by 32768")
+    raise MediaError(f"{name} holds floats up to {peak:g}, and full scale is 1; divide 16-bit integers by 32768")

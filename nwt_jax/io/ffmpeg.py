@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import imageio_ffmpeg
 
-from nwt_jax.errors import InputError, MachineError
+from nwt_jax.errors import InputError, MachineError, MediaError
 
 # Containers of sound and video only: a playlist or script that ffmpeg would follow to other files is not among them.
 FORMATS = (
@@ -59,16 +59,16 @@ def check_file(path: str | os.PathLike, kind: str) -> Path:
   """
   path = Path(path)
   if not path.exists():
-    raise InputError(f"{path} does not exist; give a {kind} file")
+    raise MediaError(f"{path} does not exist; give a {kind} file")
   if not path.is_file():
-    raise InputError(f"{path} is not a file; give a {kind} file")
+    raise MediaError(f"{path} is not a file; give a {kind} file")
   try:
     with open(path, "rb") as file:
       empty = not file.read(1)
   except OSError as error:
     raise MachineError(f"{path} cannot be opened ({error.strerror}); make it readable, or leave it out") from error
   if empty:
-    raise InputError(f"{path} is empty (0 bytes); give a {kind} file")
+    raise MediaError(f"{path} is empty (0 bytes); give a {kind} file")
   return path
 
 
@@ -156,9 +156,9 @@ def run(
     if process.stdout is not None:
       process.stdout.close()
   if full:
-    raise InputError(f"it unfolds to more than {MAX_BYTES >> 30} GB; cut it into clips")
+    raise MediaError(f"it unfolds to more than {MAX_BYTES >> 30} GB; cut it into clips")
   if late.is_set():
-    raise InputError(f"ffmpeg was not done with it after {seconds:g} s")
+    raise MediaError(f"ffmpeg was not done with it after {seconds:g} s")
   _check_status(process.returncode, memory, file_size)
   return process.returncode, b"".join(parts)
 
@@ -188,7 +188,7 @@ def _check_status(status, memory, file_size):
     raise MachineError(f"ffmpeg could not go on: {reason}; make room in {tempfile.gettempdir()}, or set TMPDIR")
   if status == -signal.SIGXFSZ or status == _TOO_LARGE:
     if file_size >= MAX_BYTES:
-      raise InputError(f"it unfolds to more than {MAX_BYTES >> 30} GB; cut it into clips")
+      raise MediaError(f"it unfolds to more than {MAX_BYTES >> 30} GB; cut it into clips")
     raise MachineError(f"files may have {file_size >> 20} MB here (ulimit -f), too little for ffmpeg; raise that limit")
   starved = status == _NO_MEMORY or (status < 0 and -status in _CRASHES)
   if starved and memory < MAX_MEMORY:
@@ -218,9 +218,9 @@ def decode(
     try:
       status, output = run([*QUIET, *before, *part(start, length), *source(path), *arguments, "pipe:1"], log, take=take)
     except InputError as error:
-      raise InputError(f"{path} cannot be read as {kind}: {error}") from None
+      raise MediaError(f"{path} cannot be read as {kind}: {error}") from None
     if status:
-      raise InputError(f"{path} cannot be read as {kind}: {first_error(log, path)}; give a file that plays elsewhere")
+      raise MediaError(f"{path} cannot be read as {kind}: {first_error(log, path)}; give a file that plays elsewhere")
   return output
 
 

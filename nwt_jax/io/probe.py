@@ -5,7 +5,7 @@ import re
 import tempfile
 from dataclasses import dataclass
 
-from nwt_jax.errors import InputError
+from nwt_jax.errors import InputError, MediaError
 from nwt_jax.io import ffmpeg
 
 SECONDS = 60  # on the wall, that one file may take
@@ -58,13 +58,13 @@ def probe(path: str | os.PathLike) -> MediaInfo:
     try:
       ffmpeg.run(["-hide_banner", "-nostdin", *ffmpeg.source(path)], log, keep_output=False, seconds=SECONDS)
     except InputError as error:
-      raise InputError(f"{path} cannot be read: {error}") from None
+      raise MediaError(f"{path} cannot be read: {error}") from None
     log.seek(0)
     text = log.read().decode("utf-8", "replace")
   lines = text.splitlines()
   streams = [number for number, line in enumerate(lines) if re.match(r"\s*Stream #0:\d+", line)]
   if not streams:
-    raise InputError(f"{path} is not a sound or video file that ffmpeg knows; give one that plays elsewhere")
+    raise MediaError(f"{path} is not a sound or video file that ffmpeg knows; give one that plays elsewhere")
   of_kind = lambda kind: [n for n in streams if f": {kind}: " in lines[n] and "(attached pic)" not in lines[n]]
   pictures, sounds = of_kind("Video"), of_kind("Audio")
   video, audio = (lines[some[0]] if some else "" for some in (pictures, sounds))

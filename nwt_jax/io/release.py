@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from nwt_jax.errors import InputError
+from nwt_jax.errors import CheckpointError, InputError
 from nwt_jax.io.disk import writing
 
 FAMILIES = ("dvae", "far", "mar")
@@ -110,7 +110,9 @@ def find_release(directory: str | Path, family: str) -> Path:
       return candidate
   there = [f for f in FAMILIES for c in (directory, directory / "export") if (c / f"{f}.json").is_file()]
   found = f"it holds {', '.join(there)}" if there else "no release is there" if directory.is_dir() else "no such folder"
-  raise InputError(f"checkpoint {directory} has no {family} model ({found}); give the folder with {family}.safetensors")
+  raise CheckpointError(
+    f"checkpoint {directory} has no {family} model ({found}); give the folder with {family}.safetensors"
+  )
 
 
 def load_card(directory: str | Path, family: str) -> dict:
@@ -121,11 +123,13 @@ def load_card(directory: str | Path, family: str) -> dict:
   try:
     card = json.loads(path.read_text())
   except (ValueError, OSError) as error:
-    raise InputError(f"model card {path} cannot be read ({error}); export or download the model again") from error
+    raise CheckpointError(f"model card {path} cannot be read ({error}); export or download the model again") from error
   if card.get("family") != family:
-    raise InputError(f"model card {path} is of family {card.get('family')!r}, wanted {family!r}; give the right folder")
+    raise CheckpointError(
+      f"model card {path} is of family {card.get('family')!r}, wanted {family!r}; give the right folder"
+    )
   if family != "dvae" and card.get("dvae_sha256") != load_card(path.parent, "dvae")["sha256"]:
-    raise InputError(
+    raise CheckpointError(
       f"the {family} in {path.parent} was trained on another dVAE than the one beside it; use its own dVAE"
     )
   return card
@@ -142,7 +146,7 @@ def load_release(directory: str | Path, family: str) -> tuple[dict, dict]:
   path = folder / f"{family}.safetensors"
   _check_header(path)
   if file_sha256(path) != card.get("sha256"):
-    raise InputError(f"weights {path} do not match the SHA-256 of their card; export or download the model again")
+    raise CheckpointError(f"weights {path} do not match the SHA-256 of their card; export or download the model again")
   flat = safetensors.numpy.load_file(path)
   params = {n: v.astype(np.float32) if np.issubdtype(v.dtype, np.floating) else v for n, v in flat.items()}
   return _unflatten(params), card
@@ -153,4 +157,4 @@ def _check_header(path: Path) -> None:
   with open(path, "rb") as file:
     head = file.read(8)
   if len(head) < 8 or struct.unpack("<Q", head)[0] > min(_MAX_HEADER, size - 8):
-    raise InputError(f"weights {path} are no safetensors file; export or download the model again")
+    raise CheckpointError(f"weights {path} are no safetensors file; export or download the model again")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nwt_jax.errors import InputError
+from nwt_jax.errors import InputError, MediaError
 from nwt_jax.io import audio as sound
 from nwt_jax.io import ffmpeg
 from nwt_jax.io.box import Box
@@ -26,7 +26,7 @@ def probe_video(path: str | os.PathLike) -> MediaInfo:
   """Reads facts about a video from ffmpeg. Args: path: its file. Raises: InputError: it has no picture stream."""
   info = probe(path)
   if not info.has_video:
-    raise InputError(f"{path} holds no picture stream; give a video file")
+    raise MediaError(f"{path} holds no picture stream; give a video file")
   return info
 
 
@@ -77,7 +77,7 @@ def read_video(
   shown = info.shown
   if crop is not None:
     if not crop.within(*shown):
-      raise InputError(f"{path}: the box {crop} reaches outside its {shown[0]} x {shown[1]} pixels; give another")
+      raise MediaError(f"{path}: the box {crop} reaches outside its {shown[0]} x {shown[1]} pixels; give another")
     shown = crop[:2]
     # ffmpeg by itself would move a box that reaches outside; no width makes it an error.
     inside = f"lte({crop.left + crop.width},iw)*lte({crop.top + crop.height},ih)"
@@ -123,12 +123,12 @@ def squared(info: MediaInfo) -> list[str]:
 def _split_ppm(data, path):
   head = re.match(rb"P6\n(\d+) (\d+)\n255\n", data[:64])
   if not head:
-    raise InputError(f"{path} holds no frames (its picture stream is empty); give a video of at least one frame")
+    raise MediaError(f"{path} holds no frames (its picture stream is empty); give a video of at least one frame")
   width, height = int(head[1]), int(head[2])
   size = len(head[0]) + height * width * 3
   frames = len(data) // size
   if frames * size != len(data):
-    raise InputError(f"{path} changes its picture size half way; cut it where the size changes")
+    raise MediaError(f"{path} changes its picture size half way; cut it where the size changes")
   images = np.frombuffer(data, np.uint8).reshape(frames, size)[:, len(head[0]) :]
   return np.ascontiguousarray(images).reshape(frames, height, width, 3)
 

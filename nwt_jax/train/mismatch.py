@@ -11,7 +11,7 @@ from nwt_jax.cli import fault
 from nwt_jax.data import dataset
 from nwt_jax.data.clips import PREPARE
 from nwt_jax.data.mnist import SIZE
-from nwt_jax.errors import InputError, Stopped
+from nwt_jax.errors import ConfigError, Stopped
 from nwt_jax.train.runtime.workdir import flatten
 from nwt_jax.train.stages import abstract
 
@@ -33,7 +33,7 @@ def explain_mismatch(config: Any, default: Any) -> Iterator[None]:
     line = explain(given, default) if fault(error) is None else None
     if line is None:
       raise
-    raise InputError(line) from error
+    raise ConfigError(line) from error
 
 
 def explain(config: Any, default: Any) -> str | None:

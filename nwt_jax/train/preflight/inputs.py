@@ -7,7 +7,7 @@ from nwt_jax.data import dataset, sizes
 from nwt_jax.data.clips import PREPARE
 from nwt_jax.data.mnist import check_files
 from nwt_jax.data.tokens import TOKENIZE
-from nwt_jax.errors import InputError
+from nwt_jax.errors import ConfigError, InputError
 from nwt_jax.io.disk import check_folder
 from nwt_jax.io.release import load_card
 from nwt_jax.names import plain
@@ -31,12 +31,12 @@ def check(config: Any, workdir: Path) -> None:
   Raises: InputError: a value that no run can use; data or weights that are missing, or have another kind or size.
   """
   if config.family not in NEEDS:
-    raise InputError(f"config family {config.family!r} is unknown; choose one of {', '.join(NEEDS)}")
+    raise ConfigError(f"config family {config.family!r} is unknown; choose one of {', '.join(NEEDS)}")
   if not config.data.path:
     what, source = NEEDS[config.family]
-    raise InputError(f"no data: --config.data.path is empty, wanted a folder of {what}; {source}")
+    raise ConfigError(f"no data: --config.data.path is empty, wanted a folder of {what}; {source}")
   if config.family == "tokenize" and not config.dvae:
-    raise InputError(
+    raise ConfigError(
       "no dVAE: --config.dvae is empty, wanted the workdir of a stage-1 run; train configs/dvae_lwt.py first"
     )
   values.check(config)
@@ -64,7 +64,7 @@ def check_frames(config: Any, metadata: dict) -> None:
   """Raises: InputError: frames that stage 1 cannot halve as often as it must."""
   pixels, (height, width) = config.model.patch * 2 ** len(config.model.stages), (metadata["height"], metadata["width"])
   if height % pixels or width % pixels:
-    raise InputError(
+    raise ConfigError(
       f"frames of {height} x {width} do not divide by {pixels}, as this config's must; "
       f"{sizes.hint_for_frames(height, width)}"
     )
@@ -75,9 +75,9 @@ def check_episodes(config: Any, metadata: dict) -> None:
   try:
     card = load_card(config.dvae, "dvae")
   except InputError as error:
-    raise InputError(f"--config.dvae={config.dvae}: {error}") from error
+    raise ConfigError(f"--config.dvae={config.dvae}: {error}") from error
   if list(map(plain, metadata["episodes"])) != list(map(plain, card.get("episodes", ()))):
-    raise InputError(
+    raise ConfigError(
       f"the dVAE in {config.dvae} knows {len(card.get('episodes', ()))} episodes, the data in {config.data.path} has "
       f"{len(metadata['episodes'])} others; train stage 1 on this data"
     )
@@ -91,7 +91,7 @@ def check_grid(config: Any, metadata: dict) -> None:
   if grid != expected:
     size = metadata["video"]["height"], metadata["video"]["width"]
     hint = sizes.hint_for_tokens(config.family, *size, grid[:2], *grid[2:])
-    raise InputError(
+    raise ConfigError(
       f"{config.data.path} has {grid[0]} x {grid[1]} Memcodes of {grid[2]} heads x {grid[3]} codes, the config's model "
       f"takes {' x '.join(map(str, model.grid))} of {model.num_heads} x {model.num_codes}; {hint}"
     )

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from nwt_jax.errors import InputError
+from nwt_jax.errors import ConfigError
 
 SEEDS = ("seed",)
 FROM_1 = (
@@ -35,7 +35,7 @@ def check(config: Any) -> None:
   """Raises: InputError: a value that no run can use; names the field, the value and what is wanted."""
   for path, value in leaves(config):
     if expected := requirement(path, value):
-      raise InputError(f"--config.{path} has {value!r}, wanted {expected}")
+      raise ConfigError(f"--config.{path} has {value!r}, wanted {expected}")
 
 
 def leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array
 
-from nwt_jax.errors import InputError
+from nwt_jax.errors import ConfigError
 
 
 def accumulate_gradients(gradient: Callable[[Any, Array], Any], parts: int) -> Callable[[Any, Array], Any]:
@@ -40,7 +40,7 @@ def accumulate_gradients(gradient: Callable[[Any, Array], Any], parts: int) -> C
 def check_parts(parts: int, batch_size: int, devices: int) -> None:
   """Raises: InputError: parts that do not divide the batch, or that the devices cannot share equally."""
   if parts < 1 or batch_size % parts or batch_size // parts % devices:
-    raise InputError(
+    raise ConfigError(
       f"a batch of {batch_size} in {parts} parts does not divide among {devices} devices; set --config.data.batch_size "
       "to a multiple of both, or another --config.train.accumulate"
     )

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nwt_jax.errors import InputError
+from nwt_jax.errors import ConfigError
 from nwt_jax.train.preflight.values import PRECISIONS
 
 
@@ -18,7 +18,7 @@ def with_precision(apply: Callable, precision: str) -> Callable:
   Raises: InputError: a precision that is not in PRECISIONS.
   """
   if precision not in PRECISIONS:
-    raise InputError(f"--config.train.precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
+    raise ConfigError(f"--config.train.precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
 
   def in_products(*args, **kwargs):
     with jax.default_matmul_precision(precision):

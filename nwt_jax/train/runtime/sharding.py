@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
-from nwt_jax.errors import InputError
+from nwt_jax.errors import ConfigError, InputError
 
 DATA, FSDP = "data", "fsdp"
 SMALLEST = 4096  # numbers; smaller arrays are whole everywhere: fetching their parts costs more than they take
@@ -21,7 +21,7 @@ def make_mesh(fsdp: int = 1) -> Mesh:
   """
   devices = jax.device_count()
   if fsdp < 1 or devices % fsdp:
-    raise InputError(f"--config.train.fsdp is {fsdp}, which does not divide {devices} devices; choose a divisor")
+    raise ConfigError(f"--config.train.fsdp is {fsdp}, which does not divide {devices} devices; choose a divisor")
   return jax.make_mesh((devices // fsdp, fsdp), (DATA, FSDP), axis_types=(AxisType.Auto, AxisType.Auto))
 
 

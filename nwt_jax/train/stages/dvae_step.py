@@ -13,7 +13,7 @@ from flax import struct
 from jaxtyping import Array
 
 from nwt_jax import build
-from nwt_jax.errors import InputError
+from nwt_jax.errors import ConfigError
 from nwt_jax.generate.render import from_pixels
 from nwt_jax.models.dvae import DVAE
 from nwt_jax.objectives.dvae import make_losses
@@ -71,9 +71,9 @@ def make_update(
   """
   weights = build.dvae_loss_weights(config.objective)
   if weights.critics == "frozen" and critic is None:
-    raise InputError("--config.objective.critics=frozen needs pretrained critics, which only the MNIST study has")
+    raise ConfigError("--config.objective.critics=frozen needs pretrained critics, which only the MNIST study has")
   if weights.class_weight and not config.num_classes:
-    raise InputError("--config.objective.class_weight needs clips with classes, which only MNIST has; set it to 0")
+    raise ConfigError("--config.objective.class_weight needs clips with classes, which only MNIST has; set it to 0")
   critics = build.critics(config.critics, config.num_classes)
 
   @functools.partial(jax.jit, compiler_options=build.QUICK_COMPILE)
@@ -113,9 +113,9 @@ def make_dvae_step(
     ema_decay: decay of the generator's moving average, for a state that has one.
   """
   if update_order not in ORDERS:
-    raise InputError(f"update_order {update_order!r} is unknown; choose one of {', '.join(ORDERS)}")
+    raise ConfigError(f"update_order {update_order!r} is unknown; choose one of {', '.join(ORDERS)}")
   if update_order == "joint" and critic_steps != 1:
-    raise InputError(
+    raise ConfigError(
       f"critic_steps is {critic_steps} with joint updates, which take one; set update_order to 'alternate'"
     )
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 
-from nwt_jax.errors import InputError
+from nwt_jax.errors import ConfigError, InputError
 from nwt_jax.io.release import load_release
 
 
@@ -21,18 +21,18 @@ def initial_params(options: Any, family: str, params: dict) -> dict:
   try:
     released = load_release(options.init, family)[0]["params"]
   except InputError as error:
-    raise InputError(f"--config.train.init={options.init}: {error}; a run that goes on needs no such flag") from error
+    raise ConfigError(f"--config.train.init={options.init}: {error}; a run that goes on needs no such flag") from error
   reinit = [name for name in options.reinit.split(",") if name]
   for name in reinit:
     if name not in params["params"]:
-      raise InputError(f"--config.train.reinit: no module {name!r}; choose from {', '.join(sorted(params['params']))}")
+      raise ConfigError(f"--config.train.reinit: no module {name!r}; choose from {', '.join(sorted(params['params']))}")
   merged = {**released, **{name: params["params"][name] for name in reinit}}
   expected, got = (dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (params["params"], merged))
   for path in sorted(expected.keys() | got.keys(), key=str):
     shapes = [tree[path].shape if path in tree else "nothing" for tree in (expected, got)]
     if shapes[0] != shapes[1]:
       name = jax.tree_util.keystr(path, simple=True, separator="/")
-      raise InputError(
+      raise ConfigError(
         f"--config.train.init={options.init}: {name} is {shapes[1]}, wanted {shapes[0]}; use its config, or draw "
         f"this module anew with --config.train.reinit={name.split('/')[0]}"
       )
