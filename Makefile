@@ -92,7 +92,7 @@ types: venv  ## checks types
 	@$(VENV)/bin/ty check --python $(VENV)
 
 wheel: venv  ## builds dist/nwt_jax-*.whl
-	@$(RUN) -m pip wheel -q --disable-pip-version-check --no-index --no-deps --no-build-isolation -w dist .
+	@rm -rf build && $(RUN) -m pip wheel -q --disable-pip-version-check --no-index --no-deps --no-build-isolation -w dist .
 
 release:  ## tags the checked-out commit as nwt_jax's version: make release VERSION=x.y.z
 	@scripts/release.sh "$(VERSION)"

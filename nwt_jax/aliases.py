@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 FIELDS = {  # former path -> present path
   "objective.own_errors": "objective.history_corruption",
@@ -23,6 +24,11 @@ def rename_flags(argv: Sequence[str]) -> list[str]:
       flag = dashes + prefix + FIELDS[path]
     renamed.append(flag + equals + value)
   return renamed
+
+
+def former_field(config: Any) -> str | None:
+  """Returns the path of a field that has a former name, or None: a config file of a user's own may set one in vain."""
+  return next((path for path in FIELDS if path.split(".")[1] in config.get(path.split(".")[0], ())), None)
 
 
 def rename_fields(config: dict) -> dict:

@@ -1,6 +1,5 @@
 """The shell around every program: flags in, at most three lines and exit code 2 for bad input."""
 
-import contextlib
 import ctypes
 import difflib
 import errno
@@ -38,6 +37,14 @@ REMEDIES = {  # what a machine may lack, or a user may not do there, and what he
 }
 
 
+PASSING = (
+  errno.EIO,
+  errno.ESTALE,
+  errno.ENOTCONN,
+  errno.EAGAIN,
+)  # a restart, perhaps elsewhere, may do
+
+
 def run(main: Callable[[list[str]], int | None], *required: str) -> None:
   """Parses the flags, calls `main(argv)` and exits.
 
@@ -72,7 +79,12 @@ def run(main: Callable[[list[str]], int | None], *required: str) -> None:
     line = fault(error)
     if line is None:
       raise
-    fail(line)
+    fail(line, code_of(error))
+
+
+def code_of(error: BaseException) -> int:
+  """The exit code of a fault: 1 where a restart, perhaps on another machine, may do; 2 where somebody has to look."""
+  return 1 if isinstance(error, OSError) and error.errno in PASSING else 2
 
 
 def fault(error: BaseException) -> str | None:
@@ -89,21 +101,26 @@ def fault(error: BaseException) -> str | None:
   return None
 
 
+class Ended(SystemExit):
+  """A SIGTERM came."""
+
+
 def end(*_: Any) -> None:
   """Ends after a SIGTERM as after Ctrl-C: worker processes and unfinished files go too. Training has its own way."""
   print(f"{name()}: stopped by SIGTERM", file=sys.stderr, flush=True)
-  sys.exit(143)
+  raise Ended(143)
 
 
 def end_later(found: Any) -> None:
   """Sends a signal again whose exception Python dropped, because it came inside a callback of a library (jax has one
   in garbage collection): without this the program would go on."""
-  if not issubclass(found.exc_type, KeyboardInterrupt | SystemExit):
+  if sys.is_finalizing() or not issubclass(found.exc_type, KeyboardInterrupt | Ended):
     sys.__unraisablehook__(found)
     return
   number = signal.SIGINT if issubclass(found.exc_type, KeyboardInterrupt) else signal.SIGTERM
-  with contextlib.suppress(RuntimeError):  # the program ends anyway, and starts no more threads
-    threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
+  again = threading.Timer(0.05, os.kill, (os.getpid(), number))
+  again.daemon = True
+  again.start()
 
 
 def quieten() -> None:
@@ -173,11 +190,11 @@ def usage() -> str:
   return f"{doc.strip()}\n{flags.FLAGS.main_module_help().rstrip()}\n\n--helpfull also lists the flags of libraries."
 
 
-def fail(message: str) -> None:
-  """Prints `message` on one line (its first three, where it has more) and exits with code 2."""
+def fail(message: str, code: int = 2) -> None:
+  """Prints `message`, at most three lines of it, and exits."""
   lines = [line.strip() for line in message.strip().splitlines() if line.strip()][:3] or ["bad input"]
   print(f"{name()}: " + "\n".join(lines), file=sys.stderr)
-  sys.exit(2)
+  sys.exit(code)
 
 
 def nearest(word: str, choices: Sequence[str]) -> str:

@@ -6,7 +6,9 @@ import json
 import pytest
 
 from nwt_jax import aliases
+from nwt_jax.errors import ConfigError
 from nwt_jax.io.release import SHIPPED, load_card
+from nwt_jax.train.preflight import inputs
 from nwt_jax.train.runtime import workdir
 
 FORMER = {present: former for former, present in aliases.FIELDS.items()}
@@ -89,3 +91,21 @@ def test_the_program_takes_former_names(refused, without_jax, tmp_path):
   former = ["--config=configs/mar.py:tiny,repair", "--config.objective.own_errors=1.5", "--config.train.fresh=episodes"]
   said = refused("main", *former, "--config.data.path=tokens", f"--workdir={tmp_path / 'run'}", **without_jax)
   assert "--config.objective.history_corruption has 1.5, wanted 0 to 1" in said
+
+
+def test_a_study_begun_under_former_names_goes_on():
+  from nwt_jax.analysis.mnist import without_path
+
+  config = importlib.import_module("nwt_jax.configs.dvae_mnist").get_config("tiny")
+  former = former_config(config)
+  assert "fresh" in former["train"]
+  assert without_path(json.dumps(former)) == without_path(config.to_json_best_effort())
+
+
+def test_a_config_file_that_sets_a_former_field_is_refused(tmp_path):
+  config = importlib.import_module("nwt_jax.configs.mar").get_config("tiny")
+  assert aliases.former_field(config) is None and aliases.former_field({"objective": {}}) is None
+  with config.unlocked():
+    config.objective.own_errors = 0.6
+  with pytest.raises(ConfigError, match="field objective.own_errors, whose name is objective.history_corruption now"):
+    inputs.check(config, tmp_path)

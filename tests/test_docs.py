@@ -63,6 +63,16 @@ def test_named_files_exist(page):
   assert [name for name in names if not (ROOT / "nwt_jax" / name).exists() and not (ROOT / name).exists()] == []
 
 
+def test_files_that_comments_name_exist():
+  """Paths as `folder/file.py`, from the root, the package, or the folder of the file that names them."""
+  lost = []
+  for path in (path for top in ("nwt_jax", "benchmarks", "configs") for path in (ROOT / top).rglob("*.py")):
+    for name in re.findall(r"(?<![\w/.{}-])((?:[a-z_]+/)+[a-z_]+\.py)\b", path.read_text()):
+      if not any((base / name).exists() for base in (ROOT, ROOT / "nwt_jax", path.parent, path.parent.parent)):
+        lost.append(f"{path.relative_to(ROOT)}: {name}")
+  assert not lost
+
+
 def test_architecture_figures_are_the_scripts():
   figures = script("architecture_figure")
   for name, colours in figures.THEMES.items():

@@ -5,7 +5,7 @@
 
 Modes, in rounds that rotate their order: eager (cached), compile, graph, compile+graph; and naive, which computes the
 whole receptive field again for each of a few last steps. Of MAR also updates of its decoder, eager and compiled.
-Weights are random: no time depends on them. torch_sampling.py and torch_training.py say how other programs call them.
+Weights are random: no time depends on them. sampling.py and training.py say how other programs call them.
 """
 
 import datetime

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from nwt_jax import cli
+from nwt_jax import aliases, cli
 from nwt_jax.errors import InputError
 
 PAPER = {  # A.1, A.2
@@ -252,7 +252,7 @@ def gradient_noise(config: Any, state: Any) -> tuple[float, float]:
 
 def without_path(text: str) -> dict:
   """Returns a config, from JSON, without the path of the data: it may have moved, and the loop compares its content."""
-  config = json.loads(text)
+  config = aliases.rename_fields(json.loads(text))
   return {**config, "data": {name: value for name, value in config["data"].items() if name != "path"}}
 
 

@@ -28,7 +28,7 @@ class Variant(NamedTuple):
     return self.grid[0] * self.pixels, self.grid[1] * self.pixels
 
 
-# tests/data/test_sizes.py holds them to the configs; the first that fits is advised, tiny for its own size alone.
+# tests/train/test_sizes.py holds them to the configs; the first that fits is advised, tiny for its own size alone.
 DEMO = Variant("demo", 8, (8, 7), 8, 8, 8)
 PAPER = Variant("", 16, (16, 14), 16, 8, 8)
 TINY = Variant("tiny", 8, (4, 3), 4, 2, 4)

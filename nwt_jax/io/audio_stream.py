@@ -232,7 +232,7 @@ def resampling_lag(rate: float) -> float:
 
 def _resampler(rate: float) -> Callable[[np.ndarray, bool], np.ndarray]:
   """Builds step(samples, last) -> what is ready at 24 kHz. It does not matter how the samples are cut, and all of it is
-  `resample` of all of them: tests/io/test_sound.py holds soxr to that."""
+  `resample` of all of them: tests/io/test_audio_stream.py holds soxr to that."""
   if rate == SAMPLE_RATE:
     return lambda samples, last: samples
   import soxr

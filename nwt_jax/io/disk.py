@@ -10,7 +10,8 @@ from pathlib import Path
 
 from nwt_jax.errors import InputError, MachineError
 
-MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE)  # faults of no one's input
+# What the folder that was given explains; all else is a fault of the machine
+USER = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL)
 FULL = 1 << 20  # bytes free under which a disk counts as full
 
 
@@ -43,7 +44,7 @@ def check_folder(folder: str | Path, flag: str) -> None:
     with tempfile.TemporaryFile(dir=there):
       pass
   except OSError as error:
-    if error.errno in MACHINE:
+    if error.errno not in USER:
       raise
     raise InputError(f"--{flag}={folder} cannot be written ({error.strerror}); give a folder of yours") from error
 

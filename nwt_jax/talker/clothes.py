@@ -7,7 +7,7 @@ from nwt_jax.talker.people import Person
 
 
 def paint_clothes(canvas: Canvas, person: Person) -> None:
-  """Paints shoulders and collar; coordinates are head units, see talker_person.py."""
+  """Paints shoulders and collar; coordinates are head units, see body.py."""
   cloth = person.cloth
   trim, style = person.trim, person.cloth_style
   throat = {"vee": 60, "turtle": 42, "crew": 50, "hood": 51, "shirt": 55, "jacket": 57}[style]

@@ -89,7 +89,7 @@ def test_clips_of_any_length_in_chunks_of_any_size_are_whole(mar, frames, chunk_
   assert len(frames_of) == len(codes) == frames
   whole_frames, whole = collect(mar.generate(speech, RATE, chunk_frames=16))
   np.testing.assert_array_equal(codes, whole)
-  assert np.abs(frames_of.astype(int) - whole_frames).max() <= 1  # one grey level: see tests/test_api.py
+  assert np.abs(frames_of.astype(int) - whole_frames).max() <= 1  # one grey level: see tests/api/test_model.py
   assert np.abs(mar.decode(codes).astype(int) - frames_of).max() <= 1
   assert_same(collect(mar.stream(RATE, chunk_frames=chunk_frames).follow(pieces(speech, "odd"))), (frames_of, codes))
 

@@ -52,6 +52,16 @@ def test_a_preparation_on_a_full_disk_ends_in_a_line(refused, full_disk):
   assert "No space left on device; make room" in refused("prepare", *options).splitlines()[-1]
 
 
+def test_a_network_drive_that_is_away_is_not_the_users_fault(tmp_path, monkeypatch):
+  def away(**_):
+    raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+  monkeypatch.setattr(disk.tempfile, "TemporaryFile", away)
+  with pytest.raises(OSError, match="not connected") as error:
+    disk.check_folder(tmp_path, "workdir")
+  assert not isinstance(error.value, ValueError)
+
+
 def test_another_error_stays_what_it_is(tmp_path):
   with pytest.raises(ZeroDivisionError), disk.writing(tmp_path / "file"):
     raise ZeroDivisionError

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from nwt_jax import aliases
 from nwt_jax.data import dataset, sizes
 from nwt_jax.data.clips import PREPARE
 from nwt_jax.data.mnist import check_files
@@ -32,6 +33,8 @@ def check(config: Any, workdir: Path) -> None:
   """
   if config.family not in NEEDS:
     raise ConfigError(f"config family {config.family!r} is unknown; choose one of {', '.join(NEEDS)}")
+  if former := aliases.former_field(config):
+    raise ConfigError(f"the config has a field {former}, whose name is {aliases.FIELDS[former]} now; write that")
   if not config.data.path:
     what, source = NEEDS[config.family]
     raise ConfigError(f"no data: --config.data.path is empty, wanted a folder of {what}; {source}")

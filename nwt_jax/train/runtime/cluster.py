@@ -75,7 +75,7 @@ def exit_together() -> Iterator[None]:
     line = cli.fault(error)
     print(traceback.format_exc() if line is None else f"{cli.name()}: {line}", file=sys.stderr, flush=True)
     sys.stdout.flush()
-    os._exit(1 if line is None else 2)
+    os._exit(1 if line is None else cli.code_of(error))
 
 
 def _wait_for_coordinator(address: str, index: int) -> None:
