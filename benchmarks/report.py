@@ -17,7 +17,7 @@ ALL = RESULTS / "README.md"
 PLOT = HERE.parent / "docs" / "figures" / "speed.svg"
 MARKS = ("<!-- tables: begin -->", "<!-- tables: end -->")
 REAL_TIME = 1e6 / 30  # microseconds a frame
-PLACES = {"full": 16 * 14, "demo": 8 * 7}  # Memcodes a frame
+POSITIONS = {"full": 16 * 14, "demo": 8 * 7}  # Memcodes a frame
 SIZES = {"full": "the paper's size", "demo": "the shipped size"}
 WAYS = {"plain": "plain scan, linear cache", "slots": "plain scan, slots", "in turn, taps early": "early taps"}
 HEADER = """# All measurements of sampling and training speed
@@ -145,14 +145,14 @@ def equality(found: dict) -> list[str]:
   text = (
     f"{found['clips']} clips of {found['seconds']:.0f} s, {found['codes'] / 1e6:.2f} M codes, shipped MAR, float32:"
   )
-  note = (
+  remark = (
     f"In bfloat16, after the same prefixes, {rough['share of codes that differ']:.2%} of the codes come out otherwise. "
   )
-  note += f"Their two best scores lie {rough['median gap where they differ']:.3f} nats apart in the middle "
-  note += (
+  remark += f"Their two best scores lie {rough['median gap where they differ']:.3f} nats apart in the middle "
+  remark += (
     f"(nine of ten under {rough['90 % of them below']:.2f}), against {rough['median gap of all']:.1f} of all codes: "
   )
-  return [text, "", *table(heads, rows), note + "rounding turns what nearly ties.", ""]
+  return [text, "", *table(heads, rows), remark + "rounding turns what nearly ties.", ""]
 
 
 def gates(found: dict) -> list[str]:
@@ -187,7 +187,7 @@ def plot(cpu: dict, width: int = 760, height: int = 400) -> str:
   series["demo"][1].append((f"{words_of(best)}, trained", shipped[best]["microseconds a Memcode"]))
   stages = list(dict.fromkeys(name for _, points, _ in series.values() for name, _ in points))
   values = [t[key] for _, points, _ in series.values() for _, t in points for key in ("low", "high")]
-  lows = [series["full"][2], *(REAL_TIME / n for n in PLACES.values())]
+  lows = [series["full"][2], *(REAL_TIME / n for n in POSITIONS.values())]
   low, high = math.log10(min(values + lows)) - 0.15, math.log10(max(values + lows)) + 0.15
   x = lambda stage: left + (width - left - right) * (stages.index(stage) + 0.5) / len(stages)
   y = lambda value: top + (height - top - bottom) * (high - math.log10(value)) / (high - low)
@@ -200,7 +200,7 @@ def plot(cpu: dict, width: int = 760, height: int = 400) -> str:
   for stage in stages:
     lines.append(f'<text x="{x(stage):.1f}" y="{height - bottom + 20}" text-anchor="middle">{stage}</text>')
   for number, (size, (colour, points, limit)) in enumerate(series.items()):
-    marks = [(REAL_TIME / PLACES[size], "7 4", "real time")]
+    marks = [(REAL_TIME / POSITIONS[size], "7 4", "real time")]
     if size == "full":  # the small model's weights stay in the cache
       marks.append((limit, "2 3", "reading the weights from memory"))
     for value, dash, words in marks:

@@ -26,12 +26,12 @@ def split(path: Path, count: int, folder: Path) -> list[int]:
   if not recordings:
     raise ValueError(f"{path} lists no recordings; write a path or an address on each line")
   parts = [[] for _ in range(count)]
-  for place, lines in enumerate(recordings.values()):
-    parts[place % count] += lines
+  for index, lines in enumerate(recordings.values()):
+    parts[index % count] += lines
   folder.mkdir(parents=True, exist_ok=True)
-  for place, lines in enumerate(parts):
+  for index, lines in enumerate(parts):
     text = "".join(f"{line}\n" for line in lines)
-    (folder / f"part-{place:04d}{path.suffix}").write_text(text, encoding="utf-8")
+    (folder / f"part-{index:04d}{path.suffix}").write_text(text, encoding="utf-8")
   return [len(lines) for lines in parts]
 
 

@@ -50,7 +50,7 @@ def arrow(colours: Colours, *points: tuple[float, float], dashed: bool = False) 
   return f'<path d="{path}" fill="none" stroke="{colours.line}" stroke-width="1.6"{dash} marker-end="url(#head)"/>'
 
 
-def note(colours: Colours, x: float, y: float, text: str, anchor: str = "middle") -> str:
+def caption(colours: Colours, x: float, y: float, text: str, anchor: str = "middle") -> str:
   """A line of small text."""
   return f'<text x="{x}" y="{y}" text-anchor="{anchor}" font-size="11.5" fill="{colours.soft}">{escape(text)}</text>'
 
@@ -102,7 +102,7 @@ def figure(colours: Colours) -> str:
     box(colours, 606, rows[0] + 36, 122, 56, "codes", ["Memcodes", "16 × 14 × 8 heads"]),
     arrow(colours, (558, rows[0] + 64), (604, rows[0] + 64), dashed=True),
     arrow(colours, (667, rows[0] + 92), (667, rows[2] + 28), (510, rows[2] + 28), (510, rows[1] + 58)),
-    note(colours, 590, rows[2] + 20, "those before, cached"),
+    caption(colours, 590, rows[2] + 20, "those before, cached"),
     box(colours, 764, rows[0] + 36, 96, 56, "model", ["decoder", "of stage 1"]),
     arrow(colours, (728, rows[0] + 64), (762, rows[0] + 64)),
     arrow(colours, (812, rows[0] + 92), (812, rows[2] - 2)),

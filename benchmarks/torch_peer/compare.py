@@ -60,7 +60,7 @@ def ours_in(dtype: str) -> str:
   return "float64" if dtype == "float64" else "float32"
 
 
-def say(name: str, text: str) -> None:
+def log(name: str, text: str) -> None:
   print(f"{name}: {text}", flush=True)
 
 
@@ -96,14 +96,14 @@ def sampling(module, params, options) -> dict:
     why = torch_sampling.unavailable(mode, options.device)
     if why:
       found[mode] = {"skipped": why}
-      say(mode, why)
+      log(mode, why)
       continue
     start = time.perf_counter()
     codes = peer.sample(*loaded, frames, mode)
     found[mode] = {"first_call_seconds": round(time.perf_counter() - start, 1)}
     found[mode] |= models.equality(module, params, inputs, codes, keys)
     calls[mode] = lambda mode=mode: peer.sample(*loaded, frames, mode)
-    say(mode, f"{found[mode]['equal']:.5f} of the codes equal ours; first call {found[mode]['first_call_seconds']} s")
+    log(mode, f"{found[mode]['equal']:.5f} of the codes equal ours; first call {found[mode]['first_call_seconds']} s")
   for mode, times in timed(calls, options.rounds, scale).items():
     found[mode]["microseconds"] = times
   if options.naive_steps:
@@ -122,7 +122,7 @@ def sampling(module, params, options) -> dict:
   for mode, entry in found.items():
     if "microseconds" in entry:
       times = entry["microseconds"]
-      say(mode, f"{times['median']:.1f} us a {UNITS[options.family]} ({times['low']:.1f} to {times['high']:.1f})")
+      log(mode, f"{times['median']:.1f} us a {UNITS[options.family]} ({times['low']:.1f} to {times['high']:.1f})")
   return found
 
 
@@ -156,10 +156,10 @@ def training(module, params, options) -> dict:
     gaps = [abs(a / b - 1) for a, b in zip(theirs, ours, strict=True)]
     found[mode] |= {"relative_gap": gaps[0], "relative_gap_after_updates": gaps[2]}
     calls[mode] = lambda trainer=trainer, batch=batch: float(trainer.update(*batch))  # waits for the device
-    say(f"update, {mode}", f"loss {theirs[0]:.6f}, {gaps[0]:.1e} from ours; after two updates {gaps[2]:.1e} (relative)")
+    log(f"update, {mode}", f"loss {theirs[0]:.6f}, {gaps[0]:.1e} from ours; after two updates {gaps[2]:.1e} (relative)")
   for mode, times in timed(calls, options.rounds, 1e3).items():
     found[mode]["milliseconds"] = times
-    say(f"update, {mode}", f"{times['median']:.1f} ms ({times['low']:.1f} to {times['high']:.1f})")
+    log(f"update, {mode}", f"{times['median']:.1f} ms ({times['low']:.1f} to {times['high']:.1f})")
   return found
 
 
@@ -201,7 +201,7 @@ def main(_) -> None:
   path = Path(options.json)
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(json.dumps(result, indent=1) + "\n")
-  say("written", str(path))
+  log("written", str(path))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from benchmarks.torch_peer.sampling import Peer, capture, compiled
 
 
 class FARPeer(Peer):
-  """FAR, a frame a step. Graphs hold the past at fixed addresses, other modes as a list of what was computed."""
+  """FAR, a frame a step. Graphs hold the cache at fixed addresses, other modes as a list of what was computed."""
 
   steps_a_frame = 1
 
@@ -33,8 +33,8 @@ class FARPeer(Peer):
 
   def begin(self) -> None:
     self.drawn.fill_(self.empty)
-    for past, row, fixed in zip(self.lists, self.rows, self.fixed, strict=True):
-      past.extend(fixed.zero_()[:1].clone() for _ in range(row.look_back))
+    for cache, row, fixed in zip(self.lists, self.rows, self.fixed, strict=True):
+      cache.extend(fixed.zero_()[:1].clone() for _ in range(row.look_back))
 
   def take_noise(self, noise: Tensor) -> None:
     self.noise.copy_(noise[None])
@@ -45,22 +45,22 @@ class FARPeer(Peer):
 
   def listed_frame(self, step: Callable) -> None:
     before = [
-      [past[n * row.dilation] for n in range(row.taps - 1)] for past, row in zip(self.lists, self.rows, strict=True)
+      [cache[n * row.dilation] for n in range(row.taps - 1)] for cache, row in zip(self.lists, self.rows, strict=True)
     ]
     drawn, inputs = step(self.drawn, self.cond, self.noise, before)
     self.drawn.copy_(drawn)
-    for past, x in zip(self.lists, inputs, strict=True):
-      past.append(x)
+    for cache, x in zip(self.lists, inputs, strict=True):
+      cache.append(x)
 
   def fixed_frame(self, step: Callable) -> None:
     before = [
-      [past[n * row.dilation][None] for n in range(row.taps - 1)]
-      for past, row in zip(self.fixed, self.rows, strict=True)
+      [cache[n * row.dilation][None] for n in range(row.taps - 1)]
+      for cache, row in zip(self.fixed, self.rows, strict=True)
     ]
     drawn, inputs = step(self.drawn, self.cond, self.noise, before)
     self.drawn.copy_(drawn)
-    for past, x in zip(self.fixed, inputs, strict=True):
-      past.copy_(torch.cat([past[1:], x]))
+    for cache, x in zip(self.fixed, inputs, strict=True):
+      cache.copy_(torch.cat([cache[1:], x]))
 
   def resample(self, codes: np.ndarray, cond, noise: Tensor, steps: range) -> np.ndarray:
     previous = F.pad(tensor(codes, self.device, torch.long)[0], (0, 0, 0, 0, 0, 0, 1, 0), value=self.empty)

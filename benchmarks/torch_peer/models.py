@@ -223,16 +223,16 @@ class FARDecoder(nn.Module):
     return self.leave(x)
 
   def step(
-    self, previous: Tensor, cond: list[Tensor], noise: Tensor, past: list[list[Tensor]]
+    self, previous: Tensor, cond: list[Tensor], noise: Tensor, cache: list[list[Tensor]]
   ) -> tuple[Tensor, list[Tensor]]:
-    """Draws one frame. Args: past: for each row of each block, the inputs at its taps before this frame, [1 u v c].
+    """Draws one frame. Args: cache: for each row of each block, the inputs at its taps before this frame, [1 u v c].
 
     Returns: codes [1 i j k], and each row's input of this frame."""
     x, inputs = self.enter(previous), []
     for linear, share, block in zip(self.linears, cond, self.blocks, strict=True):
       x = y = linear(x) + share
       for conv in block.rows:
-        before = past[len(inputs)]
+        before = cache[len(inputs)]
         inputs.append(y)
         y = F.mish(conv.spatial(torch.cat([*before, y], dim=-1)))
       x = block.shortcut(x) + y

@@ -32,7 +32,7 @@ PAGE = HERE.parents[1] / "docs" / "cost.md"
 
 CONFIGS = {"dvae_lwt": "dVAE-Adv", "dvae_lwt:mem8": "dVAE-Adv, Mem8", "far": "FAR", "mar": "MAR"}
 PAPER, REMAT = "TF32", "bfloat16, remat"
-SETTINGS: dict[str, dict] = {  # of `config.train`
+VARIATIONS: dict[str, dict] = {  # of `config.train`
   PAPER: {"precision": "tensorfloat32"},
   "bfloat16": {"precision": "bfloat16"},
   REMAT: {"precision": "bfloat16", "remat": True},
@@ -197,11 +197,11 @@ def measure(results: dict, names: list[str], save: Callable[[], None]) -> None:
       "state_bytes_shared": state_bytes(state, HOST),
       "batch": config.data.batch_size,
       "frames": config.data.frames,
-      "flops": {setting: flops(read(name, fields), config.data.batch_size) for setting, fields in SETTINGS.items()},
+      "flops": {setting: flops(read(name, fields), config.data.batch_size) for setting, fields in VARIATIONS.items()},
     }
     if name == "mar":
       entry["flops_by_hand"] = by_hand(state, config)
-    for setting, fields in SETTINGS.items():
+    for setting, fields in VARIATIONS.items():
       known, plans = entry["plans"].setdefault(setting, []), []
 
       def done(found: dict, known=known, label=f"{name}, {setting}") -> None:

@@ -27,7 +27,7 @@ def test_recorded_sizes_are_todays(name):
   assert entry["state_bytes"] == cost.state_bytes(state, 1)
   assert entry["state_bytes_shared"] == cost.state_bytes(state, cost.HOST)
   assert (entry["batch"], entry["frames"]) == (config.data.batch_size, config.data.frames)
-  assert list(entry["plans"]) == list(entry["largest"]) == list(cost.SETTINGS)
+  assert list(entry["plans"]) == list(entry["largest"]) == list(cost.VARIATIONS)
 
 
 def test_no_recorded_plan_computes_things_twice_by_itself():
