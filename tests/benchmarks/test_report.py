@@ -79,13 +79,17 @@ def test_ten_clips_of_ten_seconds_part_at_near_ties_alone():
   assert 0 < found["bfloat16"]["share of codes that differ"] < 0.02
 
 
-@pytest.mark.slow
-def test_the_cost_curve_runs_on_a_short_clip(tmp_path):
-  out = tmp_path / "cpu.json"
-  command = [sys.executable, "-m", "benchmarks.sampling", "--only=curve", "--minutes=0.1", f"--json={out}"]
+def written(benchmark, path, *options):
+  """What a benchmark writes to its JSON file."""
+  command = [sys.executable, "-m", f"benchmarks.{benchmark}", *options, f"--json={path}"]
   done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
   assert done.returncode == 0, done.stderr
-  found = json.loads(out.read_text())["curve"]
+  return json.loads(path.read_text())
+
+
+@pytest.mark.slow
+def test_the_cost_curve_runs_on_a_short_clip(tmp_path):
+  found = written("sampling", tmp_path / "cpu.json", "--only=curve", "--minutes=0.1")["curve"]
   assert found["frames"] == 180 and found["frames a second"] > 0
   assert list(found["milliseconds a frame at"]) == ["1 s", "6 s"]
   assert all(entry["median"] > 0 and entry["MiB"] > 0 for entry in found["milliseconds a frame at"].values())
@@ -93,11 +97,7 @@ def test_the_cost_curve_runs_on_a_short_clip(tmp_path):
 
 @pytest.mark.slow
 def test_the_gpu_suite_runs_at_a_tiny_size(tmp_path):
-  out = tmp_path / "gpu.json"
-  command = [sys.executable, "-m", "benchmarks.gpu_suite", "--size=tiny", "--budget=1000", f"--json={out}"]
-  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-  assert done.returncode == 0, done.stderr
-  parts = json.loads(out.read_text())["parts"]
+  parts = written("gpu_suite", tmp_path / "gpu.json", "--size=tiny", "--budget=1000")["parts"]
   assert {name for name, part in parts.items() if "failed" in part} == set(), parts
   stages = {name: entry for name, entry in parts["memcodes"].items() if name != "took"}
   assert len(stages) == 10 and all(entry["equal"] == 1 for name, entry in stages.items() if "float32" in name)

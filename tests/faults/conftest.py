@@ -119,6 +119,12 @@ def trainer(mnist, tmp_path):
       each.process.wait()
 
 
+def finished(*runs: Trainer) -> None:
+  """Waits for trainers that must end well."""
+  for run in runs:
+    assert run.end() == 0, run.text()[-3000:]
+
+
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory):
   """Where the uninterrupted run is to go; the first test that needs it makes it."""
@@ -129,15 +135,8 @@ def whole(tmp_path_factory):
 def truth(whole, trainer):
   """Fingerprint of the uninterrupted run, one process, one device."""
   if not whole.exists():
-    run = trainer(whole)
-    assert run.end() == 0, run.text()
+    finished(trainer(whole))
   return fingerprint(whole)
-
-
-def finished(*runs: Trainer) -> None:
-  """Waits for trainers that must end well."""
-  for run in runs:
-    assert run.end() == 0, run.text()[-3000:]
 
 
 def rows(workdir: Path) -> list[dict]:
